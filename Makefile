@@ -1,0 +1,51 @@
+# Everything a person types. Needs python3 (3.11 or later), make and a package registry; the rest is made here.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# Named by what the requirement files say, so that only a change of theirs installs again.
+INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check migrate demo-model format lock clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(INSTALLED) ## Serve on 127.0.0.1:8000 (PORT=8001 for another), with Postgres and a model
+	@$(PY) -m dev.serve
+
+test: $(INSTALLED) ## Run every test, on a real Postgres, in parallel
+	@$(PY) -W error -m pytest -W error -n 2
+
+check: $(INSTALLED) ## ruff, mypy (strict), and the arrows between the rooms
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest -W error -q tests/test_arrows.py
+
+migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
+	@$(PY) -m alembic upgrade head
+
+demo-model: $(INSTALLED) ## Serve the demo model alone, on 127.0.0.1:8001
+	@$(PY) -m dev.demo_model --port 8001
+
+format: $(INSTALLED) ## Lay the code out as `make check` wants it
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+lock: $(INSTALLED) ## Make the pinned requirement files anew from the .in files
+	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
+	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
+
+clean: ## Remove what was made here: the environment, the embedded Postgres and its data
+	rm -rf $(VENV) .latchkey .mypy_cache .ruff_cache .pytest_cache
+
+$(INSTALLED):
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Latchkey needs Python 3.11 or later; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@echo "latchkey  installing the pinned packages into $(VENV); this takes about a minute, and only once"
+	@$(PYTHON) -m venv $(VENV) || { echo "latchkey  $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@begun=$$(date +%s); \
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt && \
+	rm -f $(VENV)/installed-* && touch $@ && \
+	echo "latchkey  installed in $$(( $$(date +%s) - begun )) s"

@@ -1,0 +1,70 @@
+"""Runs the migrations against DATABASE_URL, or against a connection that the caller hands over.
+
+Two migrators at once do no harm: each takes an advisory lock inside its transaction, so the second waits for the
+first and then finds nothing to do. The lock belongs to the transaction, not to the connection, and so cannot leak
+through a pooler.
+"""
+
+import sys
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, text
+
+from alembic import context
+from core.errors import LatchkeyError
+from core.settings import SettingsError, read_settings
+from core.store.database import reason, translated
+from core.store.tables import metadata
+
+# Any constant will do, as long as every Latchkey migrator uses the same.
+_MIGRATION_LOCK = 0x1A7C_4B3E
+
+
+def migrate(connection: Connection) -> None:
+    context.configure(
+        connection=connection, target_metadata=metadata, compare_server_default=True, on_version_apply=tell
+    )
+    with context.begin_transaction():
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        context.run_migrations()
+
+
+def tell(*, step: Any, **_: Any) -> None:
+    """One line a migration, for whoever runs them by hand; a caller that hands a connection over speaks for itself."""
+    if "connection" not in context.config.attributes:
+        verb = "upgraded to" if step.is_upgrade else "downgraded from"
+        revision = step.up_revision
+        print(f"latchkey  {verb} {revision.revision}: {revision.doc}", file=sys.stderr)
+
+
+def migrate_from_environment() -> None:
+    settings = read_settings()
+    if settings.database_url is None:
+        raise SettingsError(["DATABASE_URL is not set; accepted: the address of the Postgres to migrate"])
+    engine = create_engine(
+        settings.database_url.reveal(),
+        hide_parameters=True,
+        connect_args={"connect_timeout": settings.database_connect_timeout_s},
+    )
+    with translated(), engine.connect() as connection:
+        migrate(connection)
+    engine.dispose()
+
+
+def print_sql() -> None:
+    context.configure(url="postgresql+psycopg2://", target_metadata=metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    print_sql()
+elif handed_over := context.config.attributes.get("connection"):
+    migrate(handed_over)
+else:
+    try:
+        migrate_from_environment()
+    except SettingsError as error:
+        sys.exit(str(error))
+    except LatchkeyError as error:
+        sys.exit(f"The database was not migrated: {reason(error)}")

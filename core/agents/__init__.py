@@ -1,0 +1,1 @@
+"""Agents: what one is, and which there are."""

@@ -1,0 +1,86 @@
+"""What a message holds: blocks, kept as JSON text exactly as they came.
+
+The text is never `jsonb`, which reorders keys, turns -0.0 into 0 and refuses what JSON itself can carry (a NUL, a lone
+surrogate). Any of these changes would break prompt caching and signed thinking.
+"""
+
+import json
+from typing import Any
+
+from core.errors import FieldProblem, InvalidRequest, MessageTooLarge
+
+Block = dict[str, Any]
+Blocks = list[Block]
+
+
+def dump(value: object) -> str:
+    """Compact JSON in UTF-8 wherever it can be, with escapes where it holds a lone surrogate, which UTF-8 cannot carry."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if _encodable(text):
+        return text
+    return json.dumps(value, separators=(",", ":"))
+
+
+def text_of(blocks: Blocks) -> str:
+    return "".join(block["text"] for block in blocks if block.get("type") == "text")
+
+
+def says_something(block: Block) -> bool:
+    """The API refuses a text block that is empty or blank, though it now and then returns one."""
+    return block.get("type") != "text" or bool(block["text"].strip())
+
+
+def without_surrogates(value: Any) -> Any:
+    """The value as it may be sent: the API refuses lone surrogates, so each goes as U+FFFD. What is stored keeps them."""
+    if isinstance(value, str):
+        return (
+            value
+            if _encodable(value)
+            else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        )
+    if isinstance(value, list):
+        return [without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+    return value
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def accept(message: object, max_bytes: int) -> Blocks:
+    """A client's message as blocks, or a clear refusal."""
+    blocks = _as_blocks(message)
+    text = text_of(blocks)
+    if not text.strip():
+        raise _wrong_message("is empty; send at least one character that can be seen")
+    if "\0" in text:
+        raise _wrong_message("holds a NUL character (\\u0000), which cannot be part of a text")
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > max_bytes:
+        raise MessageTooLarge(
+            f"The message has {size} bytes; at most {max_bytes} are taken. Nothing was stored."
+        )
+    return [block for block in blocks if says_something(block)]
+
+
+def _as_blocks(message: object) -> Blocks:
+    if isinstance(message, str):
+        return [{"type": "text", "text": message}]
+    if not isinstance(message, list):
+        raise _wrong_message("must be a text, or a list of text blocks")
+    for number, block in enumerate(message):
+        if not isinstance(block, dict) or block.keys() != {"type", "text"} or block["type"] != "text":
+            raise _wrong_message('must look like {"type": "text", "text": "..."}', f"message[{number}]")
+        if not isinstance(block["text"], str):
+            raise _wrong_message("must be a text", f"message[{number}].text")
+    return [{"type": "text", "text": block["text"]} for block in message]
+
+
+def _wrong_message(problem: str, field: str = "message") -> InvalidRequest:
+    return InvalidRequest(errors=(FieldProblem(field, problem),))

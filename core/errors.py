@@ -1,0 +1,219 @@
+"""Everything that can go wrong and that a caller is told about.
+
+An error's docstring is what the caller reads, so it says what happened and what to do; `detail` replaces it where more
+is known. Nothing here may carry a secret, a message's text or a device ID.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    field: str
+    problem: str
+
+
+class LatchkeyError(Exception):
+    """Something went wrong."""
+
+    code = "internal_error"
+    status = 500
+    title = "Internal error"
+    retry_after_s: int | None = None
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: tuple[FieldProblem, ...] = (),
+        retry_after_s: int | None = None,
+    ) -> None:
+        self.detail = detail or " ".join((type(self).__doc__ or "").split())
+        if errors and detail is None:
+            self.detail = (
+                "; ".join(f"{error.field} {error.problem}" for error in errors) + ". Nothing was stored."
+            )
+        self.errors = errors
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+        super().__init__(self.detail)
+
+
+# ---- what the caller sent
+
+
+class DeviceIdMissing(LatchkeyError):
+    """Every call under /v1 names its device: send the header X-Device-ID with a UUID that the app made once and keeps."""
+
+    code, status, title = "device_id_missing", 400, "No device ID"
+
+
+class DeviceIdMalformed(LatchkeyError):
+    """X-Device-ID must be one UUID in its usual form, such as 3f2b8c1e-5a4d-4c7b-9e1f-2a6d8b0c4e57."""
+
+    code, status, title = "device_id_malformed", 400, "Malformed device ID"
+
+
+class IdempotencyKeyMalformed(LatchkeyError):
+    """Idempotency-Key must be 1 to 255 printable ASCII characters; a fresh UUID for each message serves well."""
+
+    code, status, title = "idempotency_key_malformed", 400, "Malformed idempotency key"
+
+
+class InvalidUtf8(LatchkeyError):
+    """The body is not valid UTF-8; nothing was stored."""
+
+    code, status, title = "invalid_utf8", 400, "Invalid UTF-8"
+
+
+class BadJson(LatchkeyError):
+    """The body is not one valid JSON value; nothing was stored."""
+
+    code, status, title = "bad_json", 400, "Bad JSON"
+
+
+class BodyTooLarge(LatchkeyError):
+    """The body is over the size limit; nothing was stored."""
+
+    code, status, title = "body_too_large", 413, "Body too large"
+
+
+class MessageTooLarge(LatchkeyError):
+    """The message is over the size limit; nothing was stored."""
+
+    code, status, title = "message_too_large", 413, "Message too large"
+
+
+class InvalidRequest(LatchkeyError):
+    """The request is not of the shape that this call takes; nothing was stored."""
+
+    code, status, title = "invalid_request", 422, "Invalid request"
+
+
+class NoSuchPath(LatchkeyError):
+    """There is nothing at this path. /openapi.json lists the calls."""
+
+    code, status, title = "not_found", 404, "Not found"
+
+
+class MethodNotAllowed(LatchkeyError):
+    """This path does not take this method; the Allow header names those that it takes."""
+
+    code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class TurnNotFound(LatchkeyError):
+    """This device has no turn with this ID."""
+
+    code, status, title = "turn_not_found", 404, "Turn not found"
+
+
+class SessionNotFound(LatchkeyError):
+    """This device has no conversation yet. POST /v1/turns starts one."""
+
+    code, status, title = "session_not_found", 404, "Session not found"
+
+
+# ---- what stands in the way of a turn
+
+
+class SessionBusy(LatchkeyError):
+    """Another message of this conversation is being answered. Nothing was stored: send this one again in a moment."""
+
+    code, status, title, retry_after_s = "session_busy", 409, "Conversation busy", 1
+
+
+class IdempotencyKeyReused(LatchkeyError):
+    """This Idempotency-Key came before with another message. A new message needs a new key."""
+
+    code, status, title = "idempotency_key_reused", 422, "Idempotency key reused"
+
+
+# ---- what we stand on
+
+
+class DatabaseNotConfigured(LatchkeyError):
+    """No database is configured. Set DATABASE_URL to a Postgres address."""
+
+    code, status, title = "database_not_configured", 503, "No database"
+
+
+class DatabaseUnavailable(LatchkeyError):
+    """The database cannot be reached. Send the same request, with the same Idempotency-Key, again in a moment."""
+
+    code, status, title, retry_after_s = "database_unavailable", 503, "Database unavailable", 2
+
+
+class DatabaseNotMigrated(LatchkeyError):
+    """The database lacks this release's tables. Run `python -m alembic upgrade head` against it."""
+
+    code, status, title, retry_after_s = "database_not_migrated", 503, "Database not migrated", 30
+
+
+class DatabaseConflict(LatchkeyError):
+    """Two requests did the same thing at once, again and again. Send this one again in a moment."""
+
+    code, status, title, retry_after_s = "database_conflict", 503, "Conflict", 1
+
+
+# ---- why a turn failed: stored with the turn, as its `error`
+
+
+class ModelFailed(LatchkeyError):
+    """The model could not answer. Send the message again, with a new Idempotency-Key."""
+
+    code, status, title = "model_failed", 502, "Model failed"
+
+
+class ModelOverloaded(ModelFailed):
+    """The model was overloaded until this turn's time was over. Send the message again in a while."""
+
+    code = "model_overloaded"
+
+
+class ModelUnavailable(ModelFailed):
+    """The model could not be reached until this turn's time was over. Send the message again in a while."""
+
+    code = "model_unavailable"
+
+
+class ModelTimeout(ModelFailed):
+    """The model did not finish its answer within this turn's time. Send the message again, or ask for less at once."""
+
+    code = "model_timeout"
+
+
+class ModelRejectedCredentials(ModelFailed):
+    """The model's API refused our credentials. Whoever runs this service must check ANTHROPIC_API_KEY."""
+
+    code = "model_credentials_rejected"
+
+
+class ModelBilling(ModelFailed):
+    """The model's API refused for want of payment. Whoever runs this service must look at the account."""
+
+    code = "model_billing"
+
+
+class ModelRejectedRequest(ModelFailed):
+    """The model's API refused the request as invalid. This is a defect: whoever runs this service finds it in the log."""
+
+    code = "model_rejected_request"
+
+
+class ModelRefused(ModelFailed):
+    """The model declined to answer this message."""
+
+    code = "model_refused"
+
+
+class ModelSaidNothing(ModelFailed):
+    """The model ended its answer without saying anything."""
+
+    code = "model_said_nothing"
+
+
+class ModelStoppedUnexpectedly(ModelFailed):
+    """The model stopped in a way that this agent cannot go on from."""
+
+    code = "model_stopped_unexpectedly"

@@ -1,0 +1,21 @@
+"""The kinds of ID, so that a device's can never be passed where a session's belongs."""
+
+from typing import NewType
+from uuid import UUID, uuid4
+
+DeviceId = NewType("DeviceId", UUID)
+UserId = NewType("UserId", UUID)
+SessionId = NewType("SessionId", UUID)
+TurnId = NewType("TurnId", UUID)
+
+
+def new_user_id() -> UserId:
+    return UserId(uuid4())
+
+
+def new_session_id() -> SessionId:
+    return SessionId(uuid4())
+
+
+def new_turn_id() -> TurnId:
+    return TurnId(uuid4())

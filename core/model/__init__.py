@@ -1,0 +1,1 @@
+"""The model: what it is asked, what it answers, and the adapter to Claude's API."""

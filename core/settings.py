@@ -1,0 +1,188 @@
+"""The one place that reads the environment.
+
+`read_settings` gives one frozen value, or one error that names every wrong variable at once: what was given (never a
+secret) and what is accepted.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class Secret:
+    """A string that shows itself only when asked to: not in a repr, a log, a traceback or an f-string."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class SettingsError(Exception):
+    """Some settings are wrong; the message has a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("Wrong settings:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+class _NotAccepted(Exception):
+    """What a parser raises; its text says what would have been accepted."""
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(given: str) -> int:
+        if given.isascii() and given.isdecimal() and low <= int(given[:20]) <= high:
+            return int(given)
+        raise _NotAccepted(f"a whole number from {low} to {high}")
+
+    return parse
+
+
+def _web_address(given: str) -> str:
+    parts = _split(given)
+    if (
+        parts is None
+        or parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.username is not None
+    ):
+        raise _NotAccepted("an http:// or https:// address without a user or password in it")
+    return given.rstrip("/")
+
+
+def _postgres_address(given: str) -> Secret:
+    accepted = "an address that begins with postgresql:// (or postgres://, or postgresql+psycopg2://)"
+    scheme, _, rest = given.partition("://")
+    if scheme not in ("postgresql", "postgres", "postgresql+psycopg2") or not rest or _split(given) is None:
+        raise _NotAccepted(accepted)
+    return Secret(f"postgresql+psycopg2://{rest}")
+
+
+def _redis_address(given: str) -> Secret:
+    parts = _split(given)
+    if parts is None or parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path):
+        raise _NotAccepted("an address that begins with redis://, rediss:// or unix://")
+    return Secret(given)
+
+
+def _token(given: str) -> Secret:
+    if not given.isascii() or not given.isprintable() or " " in given:
+        raise _NotAccepted("printable ASCII characters without spaces")
+    return Secret(given)
+
+
+def _name(given: str) -> str:
+    if not given.isascii() or not given.isprintable() or len(given) > 100 or " " in given:
+        raise _NotAccepted("a name of at most 100 printable ASCII characters without spaces")
+    return given
+
+
+def _split(address: str) -> Any:
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018 - reading it is what checks it
+    except ValueError:
+        return None
+    return parts
+
+
+def _setting(variable: str, parse: Callable[[str], Any], default: Any = None, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"variable": variable, "parse": parse, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting, its variable and its default. A default holds for a variable that is unset or empty."""
+
+    database_url: Secret | None = _setting("DATABASE_URL", _postgres_address, secret=True)
+    database_pool_size: int = _setting("DATABASE_POOL_SIZE", _whole(1, 100), 1)
+    database_connect_timeout_s: int = _setting("DATABASE_CONNECT_TIMEOUT_S", _whole(1, 30), 3)
+
+    # How long the active agent keeps a conversation, and how long an idle application session lives.
+    default_session_ttl_s: int = _setting("DEFAULT_SESSION_TTL", _whole(1, 31_536_000), 86_400)
+    session_ttl_s: int = _setting("SESSION_TTL", _whole(1, 31_536_000), 1_800)
+
+    lease_ttl_s: int = _setting("LEASE_TTL_S", _whole(5, 900), 30)
+    turn_budget_s: int = _setting("TURN_BUDGET_S", _whole(1, 890), 25)
+    max_body_bytes: int = _setting("MAX_BODY_BYTES", _whole(1_024, 10_000_000), 1_048_576)
+    max_message_bytes: int = _setting("MAX_MESSAGE_BYTES", _whole(1, 10_000_000), 131_072)
+
+    anthropic_api_key: Secret | None = _setting("ANTHROPIC_API_KEY", _token, secret=True)
+    anthropic_base_url: str = _setting("ANTHROPIC_BASE_URL", _web_address, "https://api.anthropic.com")
+    anthropic_model: str = _setting("ANTHROPIC_MODEL", _name, "claude-sonnet-5-5")
+
+    redis_url: Secret | None = _setting("REDIS_URL", _redis_address, secret=True)
+    upstash_redis_rest_url: str | None = _setting("UPSTASH_REDIS_REST_URL", _web_address)
+    upstash_redis_rest_token: Secret | None = _setting("UPSTASH_REDIS_REST_TOKEN", _token, secret=True)
+
+
+# What must be left of a lease when the model's time is over, so that the reply can still be stored under it.
+LEASE_MARGIN_S = 3
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, spec in Settings.__dataclass_fields__.items():
+        given = environ.get(spec.metadata["variable"], "").strip()
+        if not given:
+            continue
+        try:
+            values[name] = spec.metadata["parse"](given)
+        except _NotAccepted as accepted:
+            problems.append(
+                _problem(spec.metadata["variable"], given, str(accepted), spec.metadata["secret"])
+            )
+    settings = Settings(**values)
+    problems += _clashes(settings)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def variables() -> list[tuple[str, Any]]:
+    """Each variable's name and its default, as the README lists them."""
+    return [(spec.metadata["variable"], spec.default) for spec in Settings.__dataclass_fields__.values()]
+
+
+def _problem(variable: str, given: str, accepted: str, secret: bool) -> str:
+    shown = "a value that is not shown" if secret else repr(given if len(given) <= 80 else given[:77] + "...")
+    return f"{variable} is {shown}; accepted: {accepted}"
+
+
+def _clashes(settings: Settings) -> list[str]:
+    """Values that are fine alone and wrong together."""
+    problems = []
+    if (settings.upstash_redis_rest_url is None) != (settings.upstash_redis_rest_token is None):
+        problems.append(
+            "UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN: one is given; accepted: both or neither"
+        )
+    if settings.turn_budget_s > settings.lease_ttl_s - LEASE_MARGIN_S:
+        problems.append(
+            f"TURN_BUDGET_S is {settings.turn_budget_s} and LEASE_TTL_S is {settings.lease_ttl_s}; accepted: a lease "
+            f"that outlives the turn by at least {LEASE_MARGIN_S} seconds"
+        )
+    if settings.max_message_bytes > settings.max_body_bytes:
+        problems.append(
+            f"MAX_MESSAGE_BYTES is {settings.max_message_bytes} and MAX_BODY_BYTES is {settings.max_body_bytes}; "
+            "accepted: a message that fits into a body"
+        )
+    return problems

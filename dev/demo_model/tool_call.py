@@ -1,0 +1,56 @@
+"""Which tool the user's words call for, and with which arguments.
+
+The rule of choice: take the words of what the user said last, without stop words. Each of them that is a word of a
+tool's name counts two, of its description one. The tool with the highest count is called if it has at least two;
+of equals the one offered first. Words are compared whole and in lower case; names split at "_", "-" and capitals.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .arguments import fill
+from .memory import Memory
+
+Json = dict[str, Any]
+
+ENOUGH = 2
+_WORD = re.compile(r"[^\W_]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+STOP_WORDS = frozenset(
+    _WORD.findall("""
+    a about all am an and any are as at be been but by can could did do does for from get give given had has have
+    he hello hey hi him his how i if in into is it its just like make may me more my name no not now of on one or
+    our out please say set she show so some such tell than thank thanks that the their them then there these they
+    this those to too tool up use used user uses using very want was we were what when where which who why will with
+    would yes you your
+    """)
+)
+
+
+def choose(body: Json, said: str) -> Json | None:
+    tools: list[Json] = [tool for tool in body.get("tools", []) if tool.get("type") in (None, "custom")]
+    choice = body.get("tool_choice") or {"type": "auto"}
+    if not tools or choice["type"] == "none":
+        return None
+    if choice["type"] == "tool":
+        return next((tool for tool in tools if tool["name"] == choice["name"]), None)
+    best = max(tools, key=lambda tool: score(tool, said))  # of equals, max takes the first
+    if choice["type"] == "any" or score(best, said) >= ENOUGH:
+        return best
+    return None
+
+
+def score(tool: Json, said: str) -> int:
+    heard = words(said)
+    name = words(_CAMEL.sub(" ", tool["name"]).replace("_", " "))
+    return 2 * len(heard & name) + len(heard & (words(tool.get("description") or "") - name))
+
+
+def words(text: str) -> set[str]:
+    return {word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS}
+
+
+def arguments(tool: Json, memory: Memory) -> Json:
+    return fill(tool["input_schema"], memory)

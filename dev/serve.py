@@ -1,0 +1,245 @@
+"""`make run`: the whole service on this machine, from one process, with a line a step.
+
+Postgres is the embedded one unless DATABASE_URL names another; the model is the demo model unless ANTHROPIC_API_KEY is
+set. Everything that is started here ends with it: on Ctrl-C, on SIGTERM, and when the `make` above it is killed. What a
+`kill -9` leaves behind (a running Postgres) the next run takes over.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from core.errors import LatchkeyError
+from core.settings import Settings, SettingsError, read_settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+ROOT = Path(__file__).parent.parent
+# A fixed device, so that the line to paste goes on with the same conversation after a restart.
+DEVICE = "3f2b8c1e-5a4d-4c7b-9e1f-2a6d8b0c4e57"
+_PR_SET_PDEATHSIG = 1
+
+
+class CannotRun(Exception):
+    """One sentence: what is wrong, and what to do."""
+
+
+def main() -> None:
+    arguments = _arguments()
+    _end_with_make()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with contextlib.ExitStack() as running:
+            serve(arguments.port, arguments.home, running)
+    except KeyboardInterrupt:
+        pass
+    except (CannotRun, SettingsError) as problem:
+        sys.exit(f"latchkey  {problem}")
+    _say("stopped")
+
+
+def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
+    with _step("settings") as tell:
+        port = _port(port_given)
+        environ = dict(os.environ)
+        read_settings(environ)
+        tell("read from the environment")
+    listening = running.enter_context(_listen(port))
+    with _step("postgres") as tell:
+        tell(_database(environ, home, running))
+    with _step("schema") as tell:
+        tell(_migrate(environ["DATABASE_URL"]))
+    with _step("model") as tell:
+        tell(_model(environ, running))
+    with _step("server") as tell:
+        server = _server(read_settings(environ), running)
+        tell(f"http://127.0.0.1:{port}")
+    _serve_until_stopped(server, listening, port)
+
+
+# ---- what the steps start
+
+
+def _database(environ: dict[str, str], home: Path, running: contextlib.ExitStack) -> str:
+    # Many requests at once share this process; on Lambda each process has one request and one connection.
+    environ.setdefault("DATABASE_POOL_SIZE", "8")
+    if environ.get("DATABASE_URL"):
+        return "yours, from DATABASE_URL"
+    from dev.postgres import EmbeddedPostgres, PostgresFailed
+
+    postgres = EmbeddedPostgres(home / "postgres")
+    try:
+        postgres.start()
+        running.callback(postgres.stop)
+        postgres.ensure_database("latchkey")
+    except PostgresFailed as failure:
+        raise CannotRun(str(failure)) from failure
+    environ["DATABASE_URL"] = postgres.url("latchkey")
+    return f"embedded, data in {_short(postgres.data)}"
+
+
+def _migrate(url: str) -> str:
+    from alembic.command import upgrade
+    from alembic.config import Config
+    from sqlalchemy import create_engine
+
+    from core.settings import read_settings as read
+    from core.store.database import reason, translated
+    from core.store.tables import SCHEMA_REVISION
+
+    settings = read({"DATABASE_URL": url})
+    assert settings.database_url is not None
+    engine = create_engine(
+        settings.database_url.reveal(), connect_args={"connect_timeout": 5}, hide_parameters=True
+    )
+    config = Config(str(ROOT / "alembic.ini"))
+    try:
+        with translated(), engine.connect() as connection:
+            config.attributes["connection"] = connection
+            upgrade(config, "head")
+    except LatchkeyError as error:
+        raise CannotRun(f"The database cannot be used: {reason(error)}") from error
+    finally:
+        engine.dispose()
+    return f"at revision {SCHEMA_REVISION}"
+
+
+def _model(environ: dict[str, str], running: contextlib.ExitStack) -> str:
+    if environ.get("ANTHROPIC_API_KEY"):
+        return f"Claude, at {read_settings(environ).anthropic_base_url}"
+    from dev.demo_model import DemoModel
+
+    model = running.enter_context(DemoModel())
+    environ["ANTHROPIC_API_KEY"] = "demo"
+    environ["ANTHROPIC_BASE_URL"] = model.url
+    # A proxy that this machine uses for the internet must not be asked for an address on this machine.
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+    return "the demo model; set ANTHROPIC_API_KEY for Claude"
+
+
+def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Server":
+    import uvicorn
+
+    from core.house import build_house
+    from functions.app import build_app
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    for noisy in ("httpx2", "httpcore2", "anthropic", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    house = build_house(settings)
+    running.callback(house.close)
+    # Loads the model's client now, in the background, rather than during the first reply.
+    house.turns.model.warm()
+    app = build_app(house, one_at_a_time=False)
+    return uvicorn.Server(
+        uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=5, backlog=1024)
+    )
+
+
+def _serve_until_stopped(server: "uvicorn.Server", listening: socket.socket, port: int) -> None:
+    """uvicorn ends a signalled process by raising the signal again; here it just stops serving, and we clean up."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]  # a context manager without arguments
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    _invite(port)
+    server.run(sockets=[listening])
+
+
+# ---- the port
+
+
+def _port(given: str) -> int:
+    if not (given.isascii() and given.isdecimal() and 1 <= int(given[:6]) <= 65_535):
+        raise CannotRun(f"PORT is {given!r}; accepted: a whole number from 1 to 65535.")
+    return int(given)
+
+
+@contextlib.contextmanager
+def _listen(port: int) -> Iterator[socket.socket]:
+    """The port is taken before anything else is started. A server that is just stopping gets a moment to let go of it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        patience = time.monotonic() + 2
+        while True:
+            try:
+                listening.bind(("127.0.0.1", port))
+                listening.listen(1024)
+                break
+            except OSError as error:
+                if time.monotonic() > patience:
+                    raise CannotRun(
+                        f"Port {port} cannot be used ({error.strerror}); choose another: make run PORT={port + 1}"
+                    ) from error
+                time.sleep(0.1)
+        yield listening
+
+
+# ---- what is printed
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Iterator[Callable[[str], None]]:
+    begun = time.monotonic()
+    told: list[str] = []
+    yield told.append
+    _say(f"{name:<10}{''.join(told):<60}{time.monotonic() - begun:5.2f} s")
+
+
+def _invite(port: int) -> None:
+    print(
+        f"""
+Latchkey is at http://127.0.0.1:{port} - Ctrl-C stops it. Talk to it from another terminal:
+
+curl -s http://127.0.0.1:{port}/v1/turns -H 'X-Device-ID: {DEVICE}' -d '{{"message": "Hello, my name is Ada."}}'
+""",
+        flush=True,
+    )
+
+
+def _say(line: str) -> None:
+    print(f"latchkey  {line}", flush=True)
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+# ---- the process
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m dev.serve", description="Runs Latchkey on this machine.")
+    parser.add_argument("--port", default=os.environ.get("PORT") or "8000", help="default: $PORT, else 8000")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=ROOT / ".latchkey",
+        help="where the embedded Postgres keeps its data (default: .latchkey beside the code)",
+    )
+    return parser.parse_args()
+
+
+def _end_with_make() -> None:
+    """`kill -9` of make must not leave the server that it started behind. Linux only: elsewhere one stops it by hand."""
+    if "MAKELEVEL" in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

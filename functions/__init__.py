@@ -1,0 +1,1 @@
+"""What AWS invokes, and the HTTP that it speaks. Thin: the work is in core."""

@@ -1,0 +1,88 @@
+"""What goes out: JSON that can carry every text that JSON can, and the shapes that clients rely on."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.responses import Response
+
+from core.content import dump
+from core.store.messages import Page
+from core.store.sessions import StoredSession
+from core.turn import Turn
+
+
+class JsonAnswer(Response):
+    """Starlette's own cannot answer with a lone surrogate; this one escapes it."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return dump(content).encode()
+
+
+def turn_shape(turn: Turn) -> dict[str, Any]:
+    return {
+        "id": str(turn.id),
+        "session_id": str(turn.session_id),
+        "seq": turn.seq,
+        "status": turn.status,
+        "agent": turn.agent,
+        "reply": turn.reply,
+        "content": turn.content,
+        "tool_calls": [],
+        "approvals": [],
+        "usage": usage_shape(turn.usage),
+        "error": turn.error,
+        "created_at": moment(turn.created_at),
+        "ended_at": moment(turn.ended_at),
+    }
+
+
+def session_shape(session: StoredSession) -> dict[str, Any]:
+    return {
+        "id": str(session.id),
+        "active_agent": session.active_agent,
+        "locked_at": moment(session.locked_at),
+        "lock_expires_at": moment(session.lock_expires_at),
+        "session_ttl": session.session_ttl,
+        "busy": session.busy,
+        "state": session.state,
+        "metadata": session.metadata,
+        "usage": usage_shape(session.usage),
+        "created_at": moment(session.created_at),
+        "last_active_at": moment(session.last_active_at),
+    }
+
+
+def page_shape(page: Page, *, backwards: bool) -> dict[str, Any]:
+    items = [
+        {
+            "seq": message.seq,
+            "turn_id": str(message.turn_id),
+            "role": message.role,
+            "agent": message.agent,
+            "content": json.loads(message.content),
+            "created_at": moment(message.created_at),
+        }
+        for message in page.items
+    ]
+    edge = items[0 if backwards else -1]["seq"] if page.more else None
+    return {"items": items, "next": edge}
+
+
+def usage_shape(usage: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.get("input_tokens", 0),
+        "output_tokens": usage.get("output_tokens", 0),
+        "cache_read_tokens": usage.get("cache_read_input_tokens", 0),
+        "cache_write_tokens": usage.get("cache_creation_input_tokens", 0),
+        # No price is known to this release.
+        "cost_usd": None,
+    }
+
+
+def moment(at: datetime | None) -> str | None:
+    return (
+        None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )

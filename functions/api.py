@@ -1,0 +1,26 @@
+"""The HTTP function: API Gateway's event to the application and back. Wired at import, once a process."""
+
+import asyncio
+import gc
+
+from mangum import Mangum
+
+from core.house import build_house
+from core.settings import read_settings
+from functions.app import build_app
+
+# Mangum asks for the current event loop, and Python 3.12 warns where there is none.
+asyncio.set_event_loop(asyncio.new_event_loop())
+
+app = build_app(build_house(read_settings()), one_at_a_time=True)
+
+handler = Mangum(
+    app,
+    # Any other value runs startup and shutdown on every request.
+    lifespan="off",
+    # What is not named here is sent base64-encoded.
+    text_mime_types=["application/json", "application/problem+json"],
+)
+
+# What was built at import lives as long as the process; a collection that walks it takes up to a tenth of a second.
+gc.freeze()

@@ -1,0 +1,30 @@
+"""The application: the routes, and the one error handler around them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from core.house import House
+from functions.problems import Problems, handle
+from functions.routes import health, session, turns
+
+
+async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Work done where it stands: a Lambda process serves one request at a time, and a thread hop costs more than a route."""
+    return work(*arguments)
+
+
+def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
+    app = FastAPI(title="Latchkey", version="0.1.0", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.house = house
+    app.state.offload = inline if one_at_a_time else run_in_threadpool
+    app.add_middleware(Problems)
+    app.add_exception_handler(HTTPException, handle)
+    app.add_exception_handler(RequestValidationError, handle)
+    for resource in (turns, session, health):
+        app.include_router(resource.router)
+    return app

@@ -1,0 +1,133 @@
+"""What comes in: the device, the idempotency key, the body. Bad input ends here, before anything is written."""
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Header, Request
+
+from core.content import accept, dump
+from core.errors import (
+    BadJson,
+    BodyTooLarge,
+    DeviceIdMalformed,
+    DeviceIdMissing,
+    FieldProblem,
+    IdempotencyKeyMalformed,
+    InvalidRequest,
+    InvalidUtf8,
+)
+from core.house import House
+from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
+from core.store.turns import Arrival
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+_TURN_FIELDS = {"message"}
+
+
+async def _device(
+    x_device_id: Annotated[
+        str | None,
+        Header(description="A UUID that the app made once and keeps.", examples=[str(UUID(int=7))]),
+    ] = None,
+) -> DeviceId:
+    if x_device_id is None or not x_device_id.strip():
+        raise DeviceIdMissing
+    if not _UUID.fullmatch(x_device_id.strip()):
+        raise DeviceIdMalformed
+    device = UUID(x_device_id.strip())
+    if not device.int:
+        # What a phone gives to apps that may not know it: thousands of people would share one conversation.
+        raise DeviceIdMalformed(
+            "X-Device-ID is all zeros, which no device owns. Make a random UUID once and keep it."
+        )
+    return DeviceId(device)
+
+
+async def _idempotency_key(
+    idempotency_key: Annotated[
+        str | None, Header(description="The same key gives the same turn, however often it is sent.")
+    ] = None,
+) -> str | None:
+    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+        raise IdempotencyKeyMalformed
+    return idempotency_key
+
+
+async def _house(request: Request) -> House:
+    house: House = request.app.state.house
+    return house
+
+
+Device = Annotated[DeviceId, Depends(_device)]
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
+TheHouse = Annotated[House, Depends(_house)]
+
+
+async def read_arrival(request: Request, house: House, device: DeviceId, key: str | None) -> Arrival:
+    body = parse_json(await _read_body(request, house.settings.max_body_bytes))
+    if not isinstance(body, dict):
+        raise InvalidRequest(
+            'The body must be a JSON object such as {"message": "Hello"}; nothing was stored.'
+        )
+    problems = [
+        FieldProblem(field[:64], f"is not a field of this call; it takes: {', '.join(sorted(_TURN_FIELDS))}")
+        for field in body
+        if field not in _TURN_FIELDS
+    ]
+    if "message" not in body:
+        problems.append(FieldProblem("message", "is missing"))
+    if problems:
+        raise InvalidRequest(errors=tuple(problems))
+    content = dump(accept(body["message"], house.settings.max_message_bytes))
+    return Arrival(
+        device_id=device,
+        content=content,
+        body_digest=hashlib.sha256(content.encode()).hexdigest(),
+        idempotency_key=key,
+        turn_id=new_turn_id(),
+        session_id=new_session_id(),
+        user_id=new_user_id(),
+    )
+
+
+def parse_json(body: bytes) -> Any:
+    """Strictly: no NaN, no field twice, nothing that Python reads and JSON does not know."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidUtf8(f"The body is not valid UTF-8 at byte {error.start}; nothing was stored.") from None
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise BadJson(
+            f"Not JSON at line {error.lineno}, column {error.colno}: {error.msg}. Nothing was stored."
+        ) from None
+    except RecursionError:
+        raise BadJson("The JSON is nested too deeply; nothing was stored.") from None
+    except ValueError:
+        raise BadJson("The JSON holds a number that is too long to read; nothing was stored.") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise BadJson("The JSON has an object with the same field twice; nothing was stored.")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise BadJson(f"{name} is not JSON; nothing was stored.")
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    """At most so much is ever held, whatever Content-Length claims."""
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > max_bytes:
+            raise BodyTooLarge(f"The body has more than {max_bytes} bytes; nothing was stored.")
+    return bytes(received)

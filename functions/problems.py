@@ -1,0 +1,103 @@
+"""Every error as `application/problem+json`: one handler for all of them, and the last resort.
+
+The handler sits outside of FastAPI's own, so nothing gets past it: not an unknown path, not a defect of ours. The
+caller gets a code and a request ID; the traceback goes to the log, under that ID.
+"""
+
+import logging
+from typing import Any
+from uuid import uuid4
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import FieldProblem, InvalidRequest, LatchkeyError, MethodNotAllowed, NoSuchPath
+from functions.answers import JsonAnswer
+
+_log = logging.getLogger(__name__)
+
+
+class ProblemAnswer(JsonAnswer):
+    media_type = "application/problem+json"
+
+
+class Problems:
+    """ASGI middleware: gives each request its ID, and turns whatever is raised into a problem."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if started:
+                raise
+            await problem(Request(scope), error)(scope, receive, send_with_id)
+
+
+async def handle(request: Request, error: Exception) -> ProblemAnswer:
+    """For what FastAPI itself raises and would answer in a shape of its own."""
+    return problem(request, error)
+
+
+def problem(request: Request, error: Exception) -> ProblemAnswer:
+    known = _known(error)
+    request_id: str = request.scope["state"]["request_id"]
+    if known is None:
+        _log.error("request %s: unexpected %s", request_id, type(error).__name__, exc_info=error)
+        known = LatchkeyError("Something went wrong on our side. The log has it under this request ID.")
+    elif known.status >= 500:
+        _log.warning("request %s: %s: %s (%s)", request_id, known.code, known.detail, known.__cause__)
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if known.retry_after_s is not None:
+        headers["Retry-After"] = str(known.retry_after_s)
+    return ProblemAnswer(_body(known, request_id), known.status, headers)
+
+
+def _known(error: Exception) -> LatchkeyError | None:
+    if isinstance(error, LatchkeyError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return InvalidRequest(
+            errors=tuple(FieldProblem(str(item["loc"][-1]), item["msg"]) for item in error.errors())
+        )
+    if isinstance(error, HTTPException):
+        return {404: NoSuchPath, 405: MethodNotAllowed}.get(error.status_code, InvalidRequest)()
+    return None
+
+
+def _body(error: LatchkeyError, request_id: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "type": f"urn:latchkey:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "request_id": request_id,
+    }
+    if error.errors:
+        body["errors"] = [{"field": item.field, "problem": item.problem} for item in error.errors]
+    return body
+
+
+def _request_id(scope: Scope) -> str:
+    """The gateway's, so that its log and ours meet; our own where there is no gateway."""
+    event = scope.get("aws.event", {})
+    return event.get("requestContext", {}).get("requestId") or uuid4().hex

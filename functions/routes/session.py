@@ -1,0 +1,58 @@
+"""The device's current conversation: how it stands, and what was said in it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from core.errors import FieldProblem, InvalidRequest, SessionNotFound
+from core.ids import DeviceId
+from core.store import messages, sessions
+from core.store.database import Database
+from core.store.messages import Page
+from functions.answers import JsonAnswer, page_shape, session_shape
+from functions.incoming import Device, TheHouse
+from functions.shapes import PROBLEMS, MessagesShape, SessionShape
+
+router = APIRouter(prefix="/v1/session", tags=["session"])
+
+_HIGHEST = 2**63 - 1
+Seq = Annotated[
+    int | None, Query(ge=0, le=_HIGHEST, description="A message's seq: those before it, or after it.")
+]
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+@router.get("", summary="The device's conversation", response_model=SessionShape, responses=PROBLEMS)
+async def look(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
+    session = await request.app.state.offload(sessions.find, house.database, device)
+    if session is None:
+        raise SessionNotFound
+    return JsonAnswer(session_shape(session))
+
+
+@router.get(
+    "/messages", summary="What was said, oldest first", response_model=MessagesShape, responses=PROBLEMS
+)
+async def read(
+    request: Request,
+    house: TheHouse,
+    device: Device,
+    before: Seq = None,
+    after: Seq = None,
+    limit: Limit = 50,
+) -> JsonAnswer:
+    """From the beginning, or the page before or after a message. `next` goes where the cursor of this call went."""
+    if before is not None and after is not None:
+        raise InvalidRequest(errors=(FieldProblem("before", "goes without `after`"),))
+    page = await request.app.state.offload(_page, house.database, device, before, after, limit)
+    return JsonAnswer(page_shape(page, backwards=before is not None))
+
+
+def _page(database: Database, device: DeviceId, before: int | None, after: int | None, limit: int) -> Page:
+    if before is not None:
+        page = messages.page_before(database, device, before, limit)
+    else:
+        page = messages.page_after(database, device, after or 0, limit)
+    if not page.items and sessions.find(database, device) is None:
+        raise SessionNotFound
+    return page

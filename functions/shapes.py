@@ -1,0 +1,104 @@
+"""The shapes of requests and answers, as OpenAPI tells them. A test holds every answer against them."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TextBlock(_Shape):
+    type: Literal["text"]
+    text: str
+
+
+class TurnBody(_Shape):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"message": "My name is Ada."}]}
+    )
+
+    message: str | list[TextBlock]
+
+
+class UsageShape(_Shape):
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_usd: float | None
+
+
+class TurnError(_Shape):
+    code: str
+    detail: str
+
+
+class TurnShape(_Shape):
+    id: UUID
+    session_id: UUID
+    seq: int
+    status: Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
+    agent: str | None
+    reply: str | None
+    content: list[dict[str, Any]]
+    tool_calls: list[dict[str, Any]]
+    approvals: list[dict[str, Any]]
+    usage: UsageShape
+    error: TurnError | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class SessionShape(_Shape):
+    id: UUID
+    active_agent: str | None
+    locked_at: datetime | None
+    lock_expires_at: datetime | None
+    session_ttl: int
+    busy: bool
+    state: dict[str, Any]
+    metadata: dict[str, Any]
+    usage: UsageShape
+    created_at: datetime
+    last_active_at: datetime
+
+
+class MessageShape(_Shape):
+    seq: int
+    turn_id: UUID
+    role: Literal["user", "assistant"]
+    agent: str | None
+    content: list[dict[str, Any]]
+    created_at: datetime
+
+
+class MessagesShape(_Shape):
+    items: list[MessageShape]
+    next: int | None
+
+
+class FieldProblemShape(_Shape):
+    field: str
+    problem: str
+
+
+class ProblemShape(_Shape):
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldProblemShape] | None = None
+    request_id: str
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem, with a stable `code`",
+        "content": {"application/problem+json": {"schema": ProblemShape.model_json_schema()}},
+    }
+}

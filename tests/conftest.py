@@ -1,0 +1,89 @@
+"""Real Postgres for every test: one server a run, one migrated template, one clone a test."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from starlette.testclient import TestClient
+
+from core.house import House, build_house
+from core.settings import Settings, read_settings
+from dev.demo_model import DemoModel
+from dev.postgres import EmbeddedPostgres
+from functions.app import build_app
+from tests.databases import migrate, new_database
+
+_TEMPLATE = "latchkey_template"
+_TEMPLATE_LOCK = 4711
+
+
+@pytest.fixture(scope="session")
+def postgres(testrun_uid: str) -> Iterator[EmbeddedPostgres]:
+    """The run's server. Each worker holds it; the last one that lets go stops and erases it."""
+    home = Path(tempfile.gettempdir()) / f"latchkey-tests-{testrun_uid[:12]}"
+    server = EmbeddedPostgres(home, options={"fsync": "off", "full_page_writes": "off"}, keep=False)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """A migrated database to clone. The first worker makes it while the others wait."""
+    connection = psycopg2.connect(postgres.url())
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", (_TEMPLATE_LOCK,))
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,))
+        if cursor.fetchone() is None:
+            cursor.execute("CREATE DATABASE being_migrated")
+            migrate(postgres.url("being_migrated"))
+            cursor.execute(f"ALTER DATABASE being_migrated RENAME TO {_TEMPLATE}")
+    connection.close()
+    return _TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """A database of this test's own, at the newest revision."""
+    with new_database(postgres, template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    with new_database(postgres, "template0") as url:
+        yield url
+
+
+@pytest.fixture
+def model() -> Iterator[DemoModel]:
+    with DemoModel() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(database_url: str, model: DemoModel) -> Settings:
+    return read_settings(
+        {
+            "DATABASE_URL": database_url,
+            "DATABASE_POOL_SIZE": "8",
+            "ANTHROPIC_API_KEY": "demo",
+            "ANTHROPIC_BASE_URL": model.url,
+        }
+    )
+
+
+@pytest.fixture
+def house(settings: Settings) -> Iterator[House]:
+    built = build_house(settings)
+    yield built
+    built.close()
+
+
+@pytest.fixture
+def client(house: House) -> Iterator[TestClient]:
+    with TestClient(build_app(house, one_at_a_time=False), headers={"X-Device-ID": str(uuid4())}) as client:
+        yield client

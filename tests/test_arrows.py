@@ -1,0 +1,183 @@
+"""Which room may know which. An arrow that is not listed here fails, so that the house stays as it is drawn.
+
+The outages that this prevents: a handler that imports the SDK and starts a second slower; a query written into a route,
+without the epoch; the workbench in the deployed zip; a setting read where nobody looks for it.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# A room, and the rooms of ours that it may import. The longest matching name wins.
+ARROWS: dict[str, set[str]] = {
+    "core.errors": set(),
+    "core.ids": set(),
+    "core.deadline": set(),
+    "core.settings": {"core.errors"},
+    "core.content": {"core.errors"},
+    "core.lease": {"core.deadline", "core.errors", "core.ids"},
+    "core.agents": {"core.agents", "core.content", "core.errors", "core.ids"},
+    "core.model": {"core.model", "core.content", "core.deadline", "core.errors", "core.settings"},
+    "core.store": {"core.store", "core.content", "core.errors", "core.ids"},
+    "core.turn": {
+        "core.agents",
+        "core.content",
+        "core.deadline",
+        "core.errors",
+        "core.ids",
+        "core.lease",
+        "core.model",
+        "core.store",
+    },
+    "core.house": {"core.agents", "core.errors", "core.model", "core.settings", "core.store", "core.turn"},
+    "functions": {"core", "functions"},
+    "alembic": {"core.errors", "core.settings", "core.store"},
+    "dev": {"core", "functions", "dev"},
+    "tests": {"core", "functions", "dev", "tests"},
+}
+
+# Packages that only some rooms may touch.
+PACKAGES: dict[str, set[str]] = {
+    "sqlalchemy": {"core.store", "alembic", "dev", "tests"},
+    "psycopg2": {"dev", "tests"},
+    "anthropic": {"core.model", "tests"},
+    "httpx2": {"core.model", "dev", "tests"},
+    "fastapi": {"functions"},
+    "starlette": {"functions", "tests"},
+    "pydantic": {"functions", "tests"},
+    "mangum": {"functions.api", "tests"},
+    "uvicorn": {"dev"},
+    "alembic": {"alembic", "dev", "tests"},
+    "boto3": {"tests"},
+    "pytest": {"tests"},
+    "moto": {"tests"},
+}
+
+# Costs a second at import: only inside a function that needs it.
+NEVER_AT_IMPORT = {"anthropic", "boto3", "alembic", "httpx2"}
+READS_THE_ENVIRONMENT = {"core.settings", "dev", "tests"}
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    module: str
+    target: str
+    line: int
+    at_import: bool
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line} imports {self.target}"
+
+
+def _files() -> list[Path]:
+    return sorted(path for room in ("core", "functions", "dev", "tests", "alembic") for path in (ROOT / room).rglob("*.py"))
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path) -> Iterator[Import]:
+    module = _module(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    tree = ast.parse(path.read_text())
+    inside = {id(node) for scope in ast.walk(tree) if isinstance(scope, ast.FunctionDef) for node in ast.walk(scope)}
+    inside |= {id(node) for test in ast.walk(tree) if _is_type_checking(test) for node in ast.walk(test)}
+    for node in ast.walk(tree):
+        at_import = id(node) not in inside
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield Import(module, name.name, node.lineno, at_import)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            for name in node.names:
+                whole = f"{base}.{name.name}"
+                yield Import(module, whole if _is_ours(whole) else base, node.lineno, at_import)
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _is_ours(name: str) -> bool:
+    place = ROOT.joinpath(*name.split("."))
+    return place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+
+
+def _within(name: str, rooms: set[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def _room(module: str) -> str:
+    matching = [room for room in ARROWS if _within(module, {room})]
+    return max(matching, key=len, default="")
+
+
+def wrong_arrows(imported: Import) -> Iterator[str]:
+    room = _room(imported.module)
+    top = imported.target.partition(".")[0]
+    if top in {"core", "functions", "dev", "tests"}:
+        allowed = ARROWS.get(room, set())
+        if not _within(imported.target, allowed) and imported.target not in {"core", "functions"}:
+            yield f"{imported}: {room or 'this place'} may know {', '.join(sorted(allowed)) or 'nobody'}"
+    if top in PACKAGES and not _within(imported.module, PACKAGES[top]):
+        yield f"{imported}: {top} belongs to {', '.join(sorted(PACKAGES[top]))}"
+    if top in NEVER_AT_IMPORT and imported.at_import and not _within(imported.module, {"dev", "tests", "alembic"}):
+        yield f"{imported}: {top} is slow to import and belongs inside the function that needs it"
+
+
+ALL = [imported for path in _files() for imported in _imports(path)]
+
+
+def test_every_arrow_points_down() -> None:
+    assert len(ALL) > 200, "the reader of imports has gone blind"
+    wrong = [problem for imported in ALL for problem in wrong_arrows(imported)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_module_of_core_has_a_room() -> None:
+    homeless = [_module(path) for path in _files() if not _room(_module(path)) and _module(path) != "core"]
+    assert not homeless
+
+
+@pytest.mark.parametrize(
+    ("module", "target", "at_import"),
+    [
+        ("core.turn", "functions.app", True),
+        ("core.store.turns", "core.turn", True),
+        ("core.agents.manager", "core.model.prompt", True),
+        ("core.errors", "core.settings", True),
+        ("core.turn", "core.settings", True),
+        ("core.content", "tests.conftest", True),
+        ("functions.routes.turns", "dev.serve", False),
+        ("functions.routes.turns", "sqlalchemy", True),
+        ("core.turn", "fastapi", True),
+        ("core.model.claude", "anthropic", True),
+        ("core.turn", "anthropic", False),
+    ],
+)
+def test_a_wrong_arrow_is_seen(module: str, target: str, at_import: bool) -> None:
+    assert list(wrong_arrows(Import(module, target, 1, at_import)))
+
+
+def test_settings_alone_reads_the_environment() -> None:
+    readers = {
+        f"{_module(path)}:{node.lineno}"
+        for path in _files()
+        if not _within(_module(path), READS_THE_ENVIRONMENT)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"}
+    }
+    assert not readers
+
+
+def test_alembic_stays_a_folder() -> None:
+    """An alembic/__init__.py of ours would hide the package of that name, and migrations would die in the zip."""
+    assert not (ROOT / "alembic" / "__init__.py").exists()
