@@ -29,6 +29,8 @@ class House:
         return self._turns
 
     def close(self) -> None:
+        if self._turns is not None:
+            self._turns.model.close()
         if self._database is not None:
             self._database.close()
 

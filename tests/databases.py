@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 
 from core.settings import read_settings
 from dev.postgres import EmbeddedPostgres
@@ -37,11 +37,15 @@ def run(url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
 
 
 def migrate(url: str, revision: str = "head", *, down: bool = False) -> None:
-    address = read_settings({"DATABASE_URL": url}).database_url
-    assert address is not None
-    engine = create_engine(address.reveal())
+    engine = engine_of(url)
     config = Config(str(ROOT / "alembic.ini"))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         (command.downgrade if down else command.upgrade)(config, revision)
     engine.dispose()
+
+
+def engine_of(url: str) -> Engine:
+    address = read_settings({"DATABASE_URL": url}).database_url
+    assert address is not None
+    return create_engine(address.reveal())

@@ -75,7 +75,11 @@ class Import:
 
 
 def _files() -> list[Path]:
-    return sorted(path for room in ("core", "functions", "dev", "tests", "alembic") for path in (ROOT / room).rglob("*.py"))
+    return sorted(
+        path
+        for room in ("core", "functions", "dev", "tests", "alembic")
+        for path in (ROOT / room).rglob("*.py")
+    )
 
 
 def _module(path: Path) -> str:
@@ -87,7 +91,9 @@ def _imports(path: Path) -> Iterator[Import]:
     module = _module(path)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     tree = ast.parse(path.read_text())
-    inside = {id(node) for scope in ast.walk(tree) if isinstance(scope, ast.FunctionDef) for node in ast.walk(scope)}
+    inside = {
+        id(node) for scope in ast.walk(tree) if isinstance(scope, ast.FunctionDef) for node in ast.walk(scope)
+    }
     inside |= {id(node) for test in ast.walk(tree) if _is_type_checking(test) for node in ast.walk(test)}
     for node in ast.walk(tree):
         at_import = id(node) not in inside
@@ -129,7 +135,11 @@ def wrong_arrows(imported: Import) -> Iterator[str]:
             yield f"{imported}: {room or 'this place'} may know {', '.join(sorted(allowed)) or 'nobody'}"
     if top in PACKAGES and not _within(imported.module, PACKAGES[top]):
         yield f"{imported}: {top} belongs to {', '.join(sorted(PACKAGES[top]))}"
-    if top in NEVER_AT_IMPORT and imported.at_import and not _within(imported.module, {"dev", "tests", "alembic"}):
+    if (
+        top in NEVER_AT_IMPORT
+        and imported.at_import
+        and not _within(imported.module, {"dev", "tests", "alembic"})
+    ):
         yield f"{imported}: {top} is slow to import and belongs inside the function that needs it"
 
 

@@ -3,6 +3,8 @@
 * Importing `anthropic` takes about a second, so it is imported when first needed, on a thread, while the claim runs.
 * The SDK's own retries sleep as long as a server tells them to, and do not know our deadline: they are off, and the
   loop here tries again only while there is time.
+* Its timeout counts from one read to the next, so a server that sends a byte now and then is never late, and a name
+  lookup has no timeout at all: each try runs on a thread of its own, which is left behind at the deadline.
 * A stream that ends early looks like a short reply. Only one that said `message_stop`, with a stop reason, is a reply.
 """
 
@@ -10,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from core.deadline import Deadline
@@ -87,7 +90,7 @@ class Claude:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                return _ask(client, request, deadline)
+                return _by(deadline, lambda: _ask(client, request, deadline))
             except _PassingFailure as passing:
                 wait_s = pause_s if passing.retry_after_s is None else passing.retry_after_s
                 if wait_s > deadline.left_s() - _SHORTEST_TRY_S:
@@ -95,6 +98,12 @@ class Claude:
                 _log.warning("model: %s, trying again in %.1f s", passing.failure.code, wait_s)
                 self._sleep(wait_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def close(self) -> None:
+        with self._making:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
 
     def _ready_client(self) -> Any:
         if self._api_key is None:
@@ -109,6 +118,22 @@ class Claude:
                     api_key=self._api_key.reveal(), base_url=self._base_url, max_retries=0
                 )
             return self._client
+
+
+def _by(deadline: Deadline, work: Callable[[], ModelReply]) -> ModelReply:
+    outcome: Future[ModelReply] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="ask-model", daemon=True).start()
+    try:
+        return outcome.result(deadline.left_s())
+    except TimeoutError:
+        raise ModelTimeout from None
 
 
 def _ask(client: Any, request: dict[str, Any], deadline: Deadline) -> ModelReply:

@@ -24,6 +24,9 @@ class Model(Protocol):
     def reply(self, prompt: Prompt, deadline: Deadline) -> ModelReply:
         """The whole reply, or a ModelFailed by the deadline; never half a reply."""
 
+    def close(self) -> None:
+        """Lets go of what it holds open."""
+
 
 def tokens(usage: dict[str, Any]) -> dict[str, int]:
     """The API's usage as we count it: tokens by kind."""

@@ -13,7 +13,7 @@ says what simple rules make it say (`persona`). A test can steer it:
     model.faults.add(Fault.status(529), Fault.cut(after=3))     # one for each next valid POST /v1/messages
     model.requests[-1].body, .status, .refusal, .fault          # what came, and what was done
 
-The faults: `status`, `error_event`, `cut`, `end_early`, `delay`, `drip`, `hang`; see `faults`. A request is checked
+The faults: `status`, `error_event`, `cut`, `end_early`, `delay`, `drip`, `gate`, `hang`; see `faults`. A request is checked
 before a fault is taken, so an invalid one is always refused as such.
 
 Alone: `python -m dev.demo_model --port 8001`, then point a client at it with ANTHROPIC_BASE_URL.

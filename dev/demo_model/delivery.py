@@ -55,7 +55,8 @@ def send_stream(connection: Connection, message: Json, request_id: str, fault: F
         if fault.kind == "error_event":
             events.append(sse.encode(error_body(fault.type, fault.message, request_id)))
         if fault.kind == "cut":
-            broken = chunk(next_event)[: 5 + len(next_event) // 2]
+            # After the last event there is nothing to break but the ending, which is then missing.
+            broken = chunk(next_event)[: 5 + len(next_event) // 2] if next_event else b""
             connection.send(start + b"".join(map(chunk, events)) + broken)
             connection.close(reset=fault.reset)
             return False

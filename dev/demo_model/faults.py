@@ -8,6 +8,7 @@
                                        Without a stream, half a body that ends cleanly
     Fault.delay(2.0)                   nothing for two seconds, then the plain answer
     Fault.drip(0.001)                  the answer one byte at a time, with a pause after each
+    Fault.gate(event)                  the plain answer, once the test sets its threading.Event
     Fault.hang()                       no answer until the client goes or the server stops
 
 Every fault takes `delay_s` as well. A fault that shows any part of an answer uses up a scripted reply; `status` and
@@ -16,12 +17,13 @@ Every fault takes `delay_s` as well. A fault that shows any part of an answer us
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .refusal import error_type
 
-Kind = Literal["status", "error_event", "cut", "end_early", "delay", "drip", "hang"]
+Kind = Literal["status", "error_event", "cut", "end_early", "delay", "drip", "gate", "hang"]
 
 _MESSAGES = {
     402: "Your credit balance is too low to access the Anthropic API.",
@@ -42,6 +44,7 @@ class Fault:
     reset: bool = False
     pause_s: float = 0.0
     delay_s: float = 0.0
+    opens: threading.Event | None = None
 
     @classmethod
     def status(
@@ -78,6 +81,10 @@ class Fault:
     @classmethod
     def drip(cls, pause_s: float, *, delay_s: float = 0.0) -> Fault:
         return cls("drip", pause_s=pause_s, delay_s=delay_s)
+
+    @classmethod
+    def gate(cls, opens: threading.Event) -> Fault:
+        return cls("gate", opens=opens)
 
     @classmethod
     def hang(cls) -> Fault:

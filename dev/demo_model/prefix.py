@@ -21,8 +21,6 @@ from typing import Any
 
 Json = dict[str, Any]
 
-_UNCACHEABLE = frozenset({"thinking", "redacted_thinking"})
-
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -85,11 +83,13 @@ def count_tokens(block: Json, written: str) -> int:
 
 
 def automatic_place(body: Json) -> str | None:
-    """Where the top-level `cache_control` puts its breakpoint: the last block that can be cached."""
+    """Where the top-level `cache_control` puts its breakpoint: the last block that can be cached.
+
+    That is the last block of all: the only kind that cannot be cached is thinking, and no request ends with it.
+    """
     last = None
-    for place, _, block in blocks(body):
-        if block.get("type") not in _UNCACHEABLE:
-            last = place
+    for place, _, _ in blocks(body):
+        last = place
     return last
 
 

@@ -115,6 +115,8 @@ class Service:
         delay_s = self._settings.delay_s + (reply.delay_s if reply else 0) + (fault.delay_s if fault else 0)
         if not call.connection.pause(delay_s):
             return False
+        if fault and fault.opens and not call.connection.wait_for(fault.opens):
+            return False
         if request.streams:
             return send_stream(call.connection, message, call.request_id, fault)
         return send_json(call.connection, message, call.request_id, fault=fault)

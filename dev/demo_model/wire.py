@@ -81,6 +81,13 @@ class Connection:
         # More bytes mean that the client is already sending its next request: then only a stop ends the pause.
         return bool(more) and not self._stopping.wait(end - time.monotonic())
 
+    def wait_for(self, opens: Event) -> bool:
+        """Wait for a test's word; False if the server stops first."""
+        while not opens.wait(0.01):
+            if self._stopping.is_set():
+                return False
+        return True
+
     def wait_until_gone(self) -> None:
         while self._sock.recv(65_536):
             pass

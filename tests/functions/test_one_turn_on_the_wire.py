@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from core.house import build_house
 from core.settings import Settings, read_settings
-from dev.demo_model import DemoModel
+from dev.demo_model import DemoModel, Fault
 from functions.app import build_app
 from tests.databases import run
 from tests.wire import WireCounter
@@ -21,7 +21,9 @@ def _settings(url: str, model: DemoModel) -> Settings:
 def test_a_plain_turn_is_two_statements_in_two_round_trips(database_url: str, model: DemoModel) -> None:
     with WireCounter(database_url) as wire:
         house = build_house(_settings(wire.url, model))
-        with TestClient(build_app(house, one_at_a_time=True), headers={"X-Device-ID": str(uuid4())}) as client:
+        with TestClient(
+            build_app(house, one_at_a_time=True), headers={"X-Device-ID": str(uuid4())}
+        ) as client:
             assert client.post("/v1/turns", json={"message": "Hello"}).status_code == 200
             for _ in range(3):
                 wire.count.clear()
@@ -45,11 +47,11 @@ def test_the_first_turn_of_a_new_device_is_no_dearer(database_url: str, model: D
 
 
 def test_a_failed_turn_is_two_statements_too(database_url: str, model: DemoModel) -> None:
-    from dev.demo_model import Fault
-
     with WireCounter(database_url) as wire:
         house = build_house(_settings(wire.url, model))
-        with TestClient(build_app(house, one_at_a_time=True), headers={"X-Device-ID": str(uuid4())}) as client:
+        with TestClient(
+            build_app(house, one_at_a_time=True), headers={"X-Device-ID": str(uuid4())}
+        ) as client:
             client.post("/v1/turns", json={"message": "Hello"})
             wire.count.clear()
             model.faults.add(Fault.status(402))
@@ -60,8 +62,6 @@ def test_a_failed_turn_is_two_statements_too(database_url: str, model: DemoModel
 
 def test_no_connection_is_held_while_the_model_answers(database_url: str, model: DemoModel) -> None:
     """With a single connection, a second caller would otherwise wait for the model."""
-    from dev.demo_model import Fault
-
     gate = threading.Event()
     model.faults.add(Fault.gate(gate))
     house = build_house(_settings(database_url, model))
@@ -72,7 +72,7 @@ def test_no_connection_is_held_while_the_model_answers(database_url: str, model:
             kwargs={"json": {"message": "Hello"}, "headers": {"X-Device-ID": str(uuid4())}},
         )
         asking.start()
-        assert model.arrivals.wait_for(1)
+        assert model.requests.wait_for(1)
         states = run(database_url, "SELECT state FROM pg_stat_activity WHERE application_name = 'latchkey'")
         assert states == [("idle",)]
         assert client.get("/ready").status_code == 200

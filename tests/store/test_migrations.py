@@ -10,14 +10,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 
 from core.store.tables import SCHEMA_REVISION, metadata
-from tests.databases import ROOT, migrate, run
+from tests.databases import ROOT, engine_of, migrate, run
 
 
 def _differences(url: str) -> list[object]:
-    engine = create_engine(url)
+    engine = engine_of(url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         found: list[object] = compare_metadata(context, metadata)
@@ -32,13 +31,16 @@ def _catalogue(url: str) -> set[tuple[object, ...]]:
         url,
         "SELECT 'constraint', conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
     )
-    storage = run(url, "SELECT 'table', relname, reloptions::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")
+    storage = run(
+        url,
+        "SELECT 'table', relname, reloptions::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace",
+    )
     return {row for row in [*indexes, *checks, *storage] if "alembic" not in str(row[1])}
 
 
 def test_migrations_make_the_tables_as_they_are_defined(database_url: str, empty_database_url: str) -> None:
     assert _differences(database_url) == []
-    engine = create_engine(empty_database_url)
+    engine = engine_of(empty_database_url)
     metadata.create_all(engine)
     engine.dispose()
     assert _catalogue(database_url) == _catalogue(empty_database_url)
@@ -54,9 +56,9 @@ def test_upgrade_downgrade_upgrade(empty_database_url: str) -> None:
     migrate(url)
     first = _catalogue(url)
     migrate(url, "base", down=True)
-    assert run(url, "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace") == [
-        ("alembic_version",)
-    ]
+    assert run(
+        url, "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    ) == [("alembic_version",)]
     migrate(url)
     assert _catalogue(url) == first
     assert run(url, "SELECT version_num FROM alembic_version") == [(SCHEMA_REVISION,)]
@@ -67,7 +69,12 @@ def test_two_migrators_at_once_do_no_harm(empty_database_url: str) -> None:
 
     def upgrade(_: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            commands, cwd=ROOT, env={"DATABASE_URL": empty_database_url}, capture_output=True, text=True, check=False
+            commands,
+            cwd=ROOT,
+            env={"DATABASE_URL": empty_database_url},
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     with ThreadPoolExecutor(3) as pool:
@@ -108,15 +115,42 @@ def test_the_sql_of_the_migrations_can_be_printed() -> None:
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        ("SELECT * FROM conversation_states WHERE active_agent = 'billing'", "ix_conversation_states_active_agent"),
-        ("SELECT * FROM conversation_states WHERE locked_at < now() LIMIT 1", "ix_conversation_states_locked_at"),
-        ("SELECT * FROM conversation_states WHERE last_active_at < now() LIMIT 1", "ix_conversation_states_last_active_at"),
-        ("SELECT * FROM conversation_states WHERE user_id = gen_random_uuid()", "ix_conversation_states_user_id"),
-        ("SELECT * FROM connections WHERE user_id = gen_random_uuid()", "ix_connections_user_id"),
-        ("SELECT * FROM connections WHERE session_id = gen_random_uuid()", "ix_connections_session_id"),
-        ("SELECT * FROM turns WHERE session_id = gen_random_uuid() AND idempotency_key = 'k'", "uq_turns_session_id_idempotency_key"),
-        ("SELECT * FROM turns WHERE session_id = gen_random_uuid() AND status = 'running'", "uq_turns_session_id_running"),
-        ("SELECT * FROM turns WHERE session_id = gen_random_uuid() AND ended_at IS NULL ORDER BY seq LIMIT 1", "ix_turns_session_id_seq_open"),
+        (
+            "SELECT * FROM conversation_states WHERE active_agent = 'billing'",
+            "ix_conversation_states_active_agent",
+        ),
+        (
+            "SELECT * FROM conversation_states WHERE locked_at < now() LIMIT 1",
+            "ix_conversation_states_locked_at",
+        ),
+        (
+            "SELECT * FROM conversation_states WHERE last_active_at < now() LIMIT 1",
+            "ix_conversation_states_last_active_at",
+        ),
+        (
+            "SELECT * FROM conversation_states WHERE user_id = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6'",
+            "ix_conversation_states_user_id",
+        ),
+        (
+            "SELECT * FROM connections WHERE user_id = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6'",
+            "ix_connections_user_id",
+        ),
+        (
+            "SELECT * FROM connections WHERE session_id = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6'",
+            "ix_connections_session_id",
+        ),
+        (
+            "SELECT * FROM turns WHERE session_id = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6' AND idempotency_key = 'k'",
+            "uq_turns_session_id_idempotency_key",
+        ),
+        (
+            "SELECT * FROM turns WHERE session_id = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6' AND status = 'running'",
+            "uq_turns_session_id_running",
+        ),
+        (
+            "SELECT * FROM turns WHERE session_id = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6' AND ended_at IS NULL ORDER BY seq LIMIT 1",
+            "ix_turns_session_id_seq_open",
+        ),
     ],
 )
 def test_every_query_of_the_design_has_its_index(database_url: str, query: str, index: str) -> None:
@@ -126,6 +160,9 @@ def test_every_query_of_the_design_has_its_index(database_url: str, query: str, 
 
 def test_the_schema_needs_no_newer_postgres_than_14() -> None:
     """MERGE, NULLS NOT DISTINCT, uuidv7() and old/new in RETURNING came later."""
-    sql = "\n".join(path.read_text() for path in [*Path(ROOT, "core", "store").glob("*.py"), *Path(ROOT, "alembic").rglob("*.py")])
+    sql = "\n".join(
+        path.read_text()
+        for path in [*Path(ROOT, "core", "store").glob("*.py"), *Path(ROOT, "alembic").rglob("*.py")]
+    )
     for newer in ("MERGE INTO", "NULLS NOT DISTINCT", "uuidv7", "RETURNING old", "ANY_VALUE", "JSON_TABLE"):
         assert newer.lower() not in sql.lower()

@@ -1,0 +1,136 @@
+"""The adapter to Claude: a whole reply or a clear failure by the deadline, through every fault of the wire."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from core.deadline import Deadline
+from core.errors import ModelFailed
+from core.model.claude import Claude
+from core.model.prompt import Prompt, Said
+from core.settings import Secret
+from dev.demo_model import DemoModel, Fault, Reply
+
+PROMPT = Prompt("claude-test", "Be brief.", 100, False, (Said("user", [{"type": "text", "text": "Hi"}], ""),))
+
+
+@pytest.fixture
+def naps() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def claude(model: DemoModel, naps: list[float]) -> Iterator[Claude]:
+    adapter = Claude(Secret("demo"), model.url, sleep=naps.append)
+    yield adapter
+    adapter.close()
+
+
+def _fails(claude: Claude, code: str, left_s: float = 20.0) -> None:
+    with pytest.raises(ModelFailed) as caught:
+        claude.reply(PROMPT, Deadline.after(left_s))
+    assert caught.value.code == code
+
+
+def test_a_reply_comes_whole_with_its_stop_reason_and_usage(claude: Claude, model: DemoModel) -> None:
+    model.replies.add(Reply("Hello \0 there"))
+    reply = claude.reply(PROMPT, Deadline.after(20))
+    assert reply.content == [{"type": "text", "text": "Hello \0 there"}]
+    assert reply.stop_reason == "end_turn"
+    assert reply.usage["output_tokens"] > 0
+    assert model.requests[-1].body["stream"] is True
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.status(429, retry_after=2),
+        Fault.status(529),
+        Fault.status(503),
+        Fault.status(500),
+        Fault.error_event(after=3),
+        Fault.error_event(after=1, type="api_error"),
+        Fault.cut(after=0),
+        Fault.cut(after=3),
+        Fault.cut(after=4, reset=True),
+        Fault.end_early(after=0),
+        Fault.end_early(after=1),
+        Fault.end_early(after=3),
+        Fault.end_early(after=6),
+    ],
+    ids=str,
+)
+def test_what_may_pass_is_tried_again(
+    claude: Claude, model: DemoModel, naps: list[float], fault: Fault
+) -> None:
+    model.faults.add(fault)
+    model.replies.add(Reply("Once"), Reply("Once"))
+    assert claude.reply(PROMPT, Deadline.after(20)).content == [{"type": "text", "text": "Once"}]
+    assert len(model.requests) == 2
+    assert naps == [2.0 if fault.headers else 0.5]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault.status(400), "model_rejected_request"),
+        (Fault.status(401), "model_credentials_rejected"),
+        (Fault.status(402), "model_billing"),
+        (Fault.status(403), "model_credentials_rejected"),
+        (Fault.status(404), "model_rejected_request"),
+        (Fault.status(413), "model_rejected_request"),
+    ],
+    ids=str,
+)
+def test_what_will_not_pass_is_not_tried_again(
+    claude: Claude, model: DemoModel, naps: list[float], fault: Fault, code: str
+) -> None:
+    model.faults.add(fault)
+    _fails(claude, code)
+    assert len(model.requests) == 1
+    assert naps == []
+
+
+def test_a_server_that_asks_for_more_patience_than_there_is_ends_the_turn_at_once(
+    claude: Claude, model: DemoModel, naps: list[float]
+) -> None:
+    model.faults.add(Fault.status(429, retry_after=900))
+    _fails(claude, "model_overloaded")
+    assert naps == []
+
+
+def test_trying_again_stops_with_the_time(claude: Claude, model: DemoModel, naps: list[float]) -> None:
+    model.faults.add(*[Fault.status(529) for _ in range(50)])
+    _fails(claude, "model_overloaded", left_s=4.0)
+    assert naps[:3] == [0.5, 1.0, 2.0]
+    assert all(nap <= 3.0 for nap in naps)
+
+
+@pytest.mark.parametrize("fault", [Fault.hang(), Fault.drip(0.05)], ids=["hang", "drip"])
+def test_a_model_that_does_not_come_to_an_end_is_left_at_the_deadline(
+    claude: Claude, model: DemoModel, fault: Fault
+) -> None:
+    claude.reply(PROMPT, Deadline.after(20))
+    model.faults.add(fault)
+    begun = time.monotonic()
+    _fails(claude, "model_timeout", left_s=1.0)
+    assert time.monotonic() - begun < 2.0
+
+
+def test_a_server_that_is_not_there_is_unavailable(naps: list[float]) -> None:
+    adapter = Claude(Secret("demo"), "http://127.0.0.1:1", sleep=naps.append)
+    _fails(adapter, "model_unavailable", left_s=1.2)
+    adapter.close()
+
+
+def test_no_key_is_a_clear_failure_and_no_request(model: DemoModel) -> None:
+    _fails(Claude(None, model.url), "model_credentials_rejected")
+    assert len(model.requests) == 0
+
+
+def test_a_failure_says_nothing_of_the_key_or_the_message(claude: Claude, model: DemoModel) -> None:
+    model.faults.add(Fault.status(400, message="the secret demo key and Hi"))
+    with pytest.raises(ModelFailed) as caught:
+        claude.reply(PROMPT, Deadline.after(20))
+    assert "secret" not in caught.value.detail

@@ -1,0 +1,48 @@
+"""What is sent to the model is valid whatever is stored, and the standing part is the same byte for byte."""
+
+from dataclasses import replace
+
+from core.model.prompt import Prompt, Said
+
+PROMPT = Prompt(
+    model="claude-test",
+    system="Be brief.",
+    max_tokens=100,
+    thinking=False,
+    conversation=(Said("user", [{"type": "text", "text": "Hi"}], ""),),
+)
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
+TEXT = {"type": "text", "text": "Hello"}
+
+
+def test_thinking_is_sent_only_behind_the_prefix_that_it_was_made_behind() -> None:
+    said = Said("assistant", [THOUGHT, TEXT], PROMPT.prefix_digest())
+    same = replace(PROMPT, conversation=(said,))
+    assert same.render()["messages"][0]["content"] == [THOUGHT, TEXT]
+    for changed in (replace(same, system="Be long."), replace(same, model="claude-other")):
+        assert changed.render()["messages"][0]["content"] == [TEXT]
+
+
+def test_a_blank_text_of_the_model_is_kept_and_never_sent() -> None:
+    said = (
+        Said("assistant", [{"type": "text", "text": " "}, TEXT], ""),
+        Said("assistant", [{"type": "text", "text": ""}], ""),
+    )
+    assert replace(PROMPT, conversation=said).render()["messages"] == [
+        {"role": "assistant", "content": [TEXT]}
+    ]
+
+
+def test_the_longer_cache_mark_comes_first_and_nothing_of_it_is_in_the_messages() -> None:
+    request = PROMPT.render()
+    assert request["system"][0]["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
+    assert request["cache_control"] == {"type": "ephemeral"}
+    assert "cache_control" not in str(request["messages"])
+
+
+def test_the_standing_part_does_not_depend_on_the_conversation() -> None:
+    other = replace(PROMPT, conversation=())
+    assert (other.render()["system"], other.prefix_digest()) == (
+        PROMPT.render()["system"],
+        PROMPT.prefix_digest(),
+    )
