@@ -8,9 +8,9 @@ through a pooler.
 import sys
 from typing import Any
 
+from alembic import context
 from sqlalchemy import Connection, create_engine, text
 
-from alembic import context
 from core.errors import LatchkeyError
 from core.settings import SettingsError, read_settings
 from core.store.database import reason, translated

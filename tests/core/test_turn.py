@@ -417,10 +417,12 @@ def test_a_turn_that_another_took_over_answers_with_what_is_stored(
     model.faults.add(Fault.gate(gate))
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(answer, house, arrival(device, "Hello", "k"))
-        assert model.requests.wait_for(1)
-        run(database_url, "UPDATE conversation_states SET lease_expires_at = now() - interval '1 second'")
-        heir = answer(house, arrival(device, "Hello", "k"))
-        gate.set()
+        try:
+            assert model.requests.wait_for(1)
+            run(database_url, "UPDATE conversation_states SET lease_expires_at = now() - interval '1 second'")
+            heir = answer(house, arrival(device, "Hello", "k"))
+        finally:
+            gate.set()
         late = slow.result(20)
     assert dataclasses.asdict(late) == dataclasses.asdict(heir)
     assert len(history(database_url)) == 2
