@@ -61,7 +61,8 @@ def test_pages_go_both_ways_and_miss_nothing(client: TestClient) -> None:
     assert [item["seq"] for item in whole["items"]] == list(range(1, 9))
     assert whole["next"] is None
 
-    forwards, after = [], 0
+    forwards: list[Any] = []
+    after: int | None = 0
     while after is not None:
         page = client.get(f"/v1/session/messages?after={after}&limit=3").json()
         forwards += page["items"]
