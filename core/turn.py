@@ -40,9 +40,10 @@ from core.ids import DeviceId, SessionId, TurnId
 from core.lease import Lease
 from core.model.prompt import Prompt, Said
 from core.model.reply import Model, ModelReply, added, tokens
-from core.store import turns
+from core.store import claims, turns
+from core.store.claims import Arrival, Claim, Grant, Outcome
 from core.store.database import ConnectionDied, Database
-from core.store.turns import Arrival, Claim, Ended, Grant, Outcome, StoredTurn
+from core.store.turns import Ended, StoredTurn
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class Turns:
         raise DatabaseConflict
 
     def _claim_once(self, arrival: Arrival) -> Claim:
-        claim = turns.claim(
+        claim = claims.claim(
             self.database,
             arrival,
             lease_ttl_s=self.lease_ttl_s,
@@ -144,7 +145,7 @@ class Turns:
 
     def _read_again(self, claim: Claim, grant: Grant) -> Claim:
         """The claim waited for another's commit and read what was there before it. Now the conversation is ours."""
-        current = turns.reload(self.database, grant.session_id, grant.turn_id)
+        current = claims.reload(self.database, grant.session_id, grant.turn_id)
         if current.still_running:
             return replace(claim, grant=replace(grant, history=current.history, stale=False))
         turns.release(self.database, grant)

@@ -21,7 +21,7 @@ from core.errors import (
 )
 from core.house import House
 from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
-from core.store.turns import Arrival
+from core.store.claims import Arrival
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")

@@ -19,9 +19,10 @@ from core.deadline import Deadline
 from core.errors import IdempotencyKeyReused, SessionBusy
 from core.house import House
 from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
-from core.store import sessions, turns
+from core.store import claims, sessions, turns
+from core.store.claims import Arrival, Claim, Grant, Outcome
 from core.store.database import ConnectionDied, Database
-from core.store.turns import Arrival, Claim, Grant, Outcome, Reply
+from core.store.turns import Reply
 from core.turn import Turn
 from dev.demo_model import DemoModel, Fault
 from dev.demo_model import Reply as Scripted
@@ -44,7 +45,7 @@ def arrival(device: UUID, text: str = "Hello", key: str | None = None) -> Arriva
 
 def claim(house: House, arrived: Arrival, *, now: datetime | None = None) -> Claim:
     abandoned = {"code": "turn_abandoned", "detail": "-"}
-    return turns.claim(
+    return claims.claim(
         house.database, arrived, lease_ttl_s=30, session_ttl_s=86_400, abandoned=abandoned, now=now
     )
 
