@@ -94,15 +94,12 @@ def _migrate(url: str) -> str:
     from alembic.config import Config
     from sqlalchemy import create_engine
 
-    from core.settings import read_settings as read
     from core.store.database import reason, translated
     from core.store.tables import SCHEMA_REVISION
 
-    settings = read({"DATABASE_URL": url})
-    assert settings.database_url is not None
-    engine = create_engine(
-        settings.database_url.reveal(), connect_args={"connect_timeout": 5}, hide_parameters=True
-    )
+    address = read_settings({"DATABASE_URL": url}).database_url
+    assert address is not None
+    engine = create_engine(address.reveal(), connect_args={"connect_timeout": 5}, hide_parameters=True)
     config = Config(str(ROOT / "alembic.ini"))
     try:
         with translated(), engine.connect() as connection:
@@ -204,7 +201,8 @@ def _step(name: str) -> Iterator[Callable[[str], None]]:
 def _invite(port: int) -> None:
     print(
         f"""
-Latchkey is at http://127.0.0.1:{port} - Ctrl-C stops it. Talk to it from another terminal:
+Latchkey is at http://127.0.0.1:{port} - Ctrl-C stops it. Nobody has to sign in: keep the port to this machine.
+Talk to it from another terminal:
 
 curl -s http://127.0.0.1:{port}/v1/turns -H 'X-Device-ID: {DEVICE}' -d '{{"message": "Hello, my name is Ada."}}'
 """,

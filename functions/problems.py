@@ -10,10 +10,10 @@ from uuid import uuid4
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import FieldProblem, InvalidRequest, LatchkeyError, MethodNotAllowed, NoSuchPath
+from core.errors import BadJson, FieldProblem, InvalidRequest, LatchkeyError, MethodNotAllowed, NoSuchPath
 from functions.answers import JsonAnswer
 
 _log = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ def _known(error: Exception) -> LatchkeyError | None:
         return InvalidRequest(
             errors=tuple(FieldProblem(str(item["loc"][-1]), item["msg"]) for item in error.errors())
         )
+    if isinstance(error, ClientDisconnect):
+        return BadJson("The client went away before its body was here; nothing was stored.")
     if isinstance(error, HTTPException):
         return {404: NoSuchPath, 405: MethodNotAllowed}.get(error.status_code, InvalidRequest)()
     return None

@@ -43,6 +43,7 @@ class Run:
             text=True,
             start_new_session=True,
         )
+        self.data = ""
         atexit.register(self._end_whatever_happens)
         self.curl = self._read_until_invited(time.monotonic() + patience_s)
 
@@ -50,6 +51,8 @@ class Run:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             print(f"    {line}", end="", flush=True)
+            if data := re.search(r"data in (\S+)", line):
+                self.data = data[1]
             if line.startswith("curl "):
                 return line
             if time.monotonic() > until:
@@ -130,9 +133,10 @@ def main() -> None:
     check(
         took_s < SECOND_RUN_PATIENCE_S, f"the second run's first reply was there within 5 s ({took_s:.1f} s)"
     )
+    check(_left_behind(second.data), "its Postgres can be seen")
     second.end(signal.SIGTERM)
     check(not _listening(port), "SIGTERM ended the server")
-    check(not _left_behind(given.checkout), "nothing that it started is left")
+    check(not _left_behind(second.data), "nothing that it started is left")
     print(f"first contact: {len(_HELD)} passed, 0 failed")
 
 
@@ -155,19 +159,15 @@ def _listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _left_behind(checkout: Path) -> list[str]:
-    """Processes of this checkout: by their command line, or by the folder that they stand in."""
+def _left_behind(data: str) -> list[str]:
+    """Processes that name the data folder: a Postgres does so on its command line."""
     left = []
-    for entry in Path("/proc").iterdir():
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if (
-            entry.name.isdigit()
-            and str(checkout.resolve() / ".latchkey") in command
-            and int(entry.name) != os.getpid()
-        ):
+        if data in command:
             left.append(command)
     return left
 
