@@ -30,8 +30,16 @@ def says_something(block: Block) -> bool:
     return block.get("type") != "text" or bool(block["text"].strip())
 
 
-def without_surrogates(value: Any) -> Any:
-    """The value as it may be sent: the API refuses lone surrogates, so each goes as U+FFFD. What is stored keeps them."""
+def load_sendable(text: str) -> Any:
+    """What `dump` wrote, as it may be sent: the API refuses lone surrogates, so each goes as U+FFFD; the store keeps it.
+
+    Only a text that holds one is written with escapes, so the others need no second look: a long history is many.
+    """
+    value = json.loads(text)
+    return _without_surrogates(value) if "\\ud" in text else value
+
+
+def _without_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return (
             value
@@ -39,9 +47,9 @@ def without_surrogates(value: Any) -> Any:
             else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         )
     if isinstance(value, list):
-        return [without_surrogates(item) for item in value]
+        return [_without_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
     return value
 
 

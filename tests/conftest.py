@@ -1,5 +1,6 @@
 """Real Postgres for every test: one server a run, one migrated template, one clone a test."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ def postgres(testrun_uid: str) -> Iterator[EmbeddedPostgres]:
     server = EmbeddedPostgres(home, options={"fsync": "off", "full_page_writes": "off"}, keep=False)
     with server:
         yield server
+    if not server.data.exists():
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

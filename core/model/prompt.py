@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from core.content import Block, Blocks, dump, says_something, without_surrogates
+from core.content import Block, Blocks, dump, says_something
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Prompt:
             }
             for said in self.conversation
         )
-        return [without_surrogates(message) for message in rendered if message["content"]]
+        return [message for message in rendered if message["content"]]
 
 
 def _sendable(block: Block, same_prefix: bool) -> bool:

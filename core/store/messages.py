@@ -1,20 +1,19 @@
 """Messages: what was said, in order."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy import text
 
-from core.content import Blocks
+from core.content import Blocks, load_sendable
 from core.ids import DeviceId, TurnId
 from core.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as a turn needs it."""
+    """A message as a turn needs it: what may be sent to the model."""
 
     seq: int
     role: str
@@ -23,7 +22,7 @@ class Message:
 
     @classmethod
     def from_client(cls, seq: int, content: str) -> "Message":
-        return cls(seq, "user", json.loads(content), "")
+        return cls(seq, "user", load_sendable(content), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def read_history(text_: str | None) -> tuple[Message, ...]:
     if text_ is None:
         return ()
     return tuple(
-        Message(item["seq"], item["role"], item["content"], item["prefix"]) for item in json.loads(text_)
+        Message(item["seq"], item["role"], item["content"], item["prefix"]) for item in load_sendable(text_)
     )
 
 

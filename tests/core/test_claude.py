@@ -1,8 +1,11 @@
 """The adapter to Claude: a whole reply or a clear failure by the deadline, through every fault of the wire."""
 
+import json
 import time
 from collections.abc import Iterator
 
+import anthropic
+import httpx2
 import pytest
 
 from core.deadline import Deadline
@@ -134,3 +137,31 @@ def test_a_failure_says_nothing_of_the_key_or_the_message(claude: Claude, model:
     with pytest.raises(ModelFailed) as caught:
         claude.reply(PROMPT, Deadline.after(20))
     assert "secret" not in caught.value.detail
+
+
+def test_a_stream_that_stopped_without_a_reason_is_no_reply() -> None:
+    """The demo model cannot be made to send one: here the wire is replayed."""
+    start = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "x",
+        "content": [],
+        "stop_reason": None,
+        "usage": {},
+    }
+    events = [{"type": "message_start", "message": start}, {"type": "message_stop"}]
+    stream = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+    tries = []
+
+    def replay(request: httpx2.Request) -> httpx2.Response:
+        tries.append(request)
+        return httpx2.Response(200, text=stream, headers={"content-type": "text/event-stream"})
+
+    adapter = Claude(Secret("demo"), "http://127.0.0.1:1", sleep=lambda _: None)
+    adapter._client = anthropic.Anthropic(
+        api_key="demo", max_retries=0, http_client=httpx2.Client(transport=httpx2.MockTransport(replay))
+    )
+    _fails(adapter, "model_unavailable", left_s=2.0)
+    assert len(tries) > 1
+    adapter.close()

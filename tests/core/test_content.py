@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.content import accept, dump, text_of, without_surrogates
+from core.content import accept, dump, load_sendable, text_of
 from core.errors import InvalidRequest, MessageTooLarge
 
 HARD = ["plain", "", "\0", "\ud800", "a\udc00b", "😀", "שלום", '"\\/', "\u2028", "-0.0", "é" * 100]
@@ -30,10 +30,21 @@ def test_text_stays_readable_where_utf8_can_carry_it() -> None:
 
 @pytest.mark.parametrize(
     ("text", "sent"),
-    [("a\ud800b", "a\ufffdb"), ("\udc00", "\ufffd"), ("😀", "😀"), ("\ud800\ud800x", "\ufffd\ufffdx")],
+    [
+        ("a\ud800b", "a\ufffdb"),
+        ("\udc00", "\ufffd"),
+        ("😀", "😀"),
+        ("\ud800\ud800x", "\ufffd\ufffdx"),
+        ("😀\ud83d", "😀\ufffd"),
+    ],
 )
 def test_lone_surrogates_are_replaced_in_what_is_sent(text: str, sent: str) -> None:
-    assert without_surrogates({"k": [text, 1, None, {text: text}]}) == {"k": [sent, 1, None, {sent: sent}]}
+    stored = dump({"k": [text, 1, None, {text: text}]})
+    assert load_sendable(stored) == {"k": [sent, 1, None, {sent: sent}]}
+
+
+def test_what_only_looks_like_a_surrogate_is_left_alone() -> None:
+    assert load_sendable(dump("\\ud800 and 😀")) == "\\ud800 and 😀"
 
 
 @pytest.mark.parametrize("message", ["Hello", [{"type": "text", "text": "Hello"}]])

@@ -5,10 +5,11 @@ Each test here fails if the guard that it names is taken out of the statement or
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg2
@@ -16,7 +17,7 @@ import pytest
 
 from core.content import dump
 from core.deadline import Deadline
-from core.errors import IdempotencyKeyReused, SessionBusy
+from core.errors import DatabaseConflict, IdempotencyKeyReused, SessionBusy
 from core.house import House
 from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
 from core.store import claims, sessions, turns
@@ -79,25 +80,33 @@ def device() -> UUID:
     return uuid4()
 
 
+InLine = Callable[[Callable[[], Any], Callable[[], Any]], tuple[Any, Any]]
+
+
 @pytest.fixture
-def locked_row(database_url: str) -> Iterator[Callable[[str], Callable[[], None]]]:
-    """Runs a statement in an open transaction, so that others wait for its rows, and gives what commits it."""
-    with closing(psycopg2.connect(database_url)) as connection:
+def in_line(database_url: str) -> InLine:
+    """Runs two things that want the session's row, one right behind the other: the second has read before the first commits.
 
-        def hold(statement: str) -> Callable[[], None]:
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-            return connection.commit
+    The row is held until both stand in line for it, which the server shows; nothing is slept for.
+    """
 
-        yield hold
+    def two(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
+        with closing(psycopg2.connect(database_url)) as connection, ThreadPoolExecutor(2) as pool:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT FROM conversation_states FOR UPDATE")
+                ahead = pool.submit(first)
+                wait_for_locks(database_url, 1)
+                behind = pool.submit(second)
+                wait_for_locks(database_url, 2)
+            return ahead.result(20), behind.result(20)
+
+    return two
 
 
-def wait_for_a_lock(url: str) -> None:
-    """Until some statement waits for a row: seen in the server, not slept for."""
+def wait_for_locks(url: str, count: int) -> None:
     deadline = Deadline.after(10)
-    while not run(
-        url, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    ):
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    while len(run(url, waiting)) < count:
         assert deadline.left_s(), "nobody waited for the row"
 
 
@@ -128,6 +137,7 @@ def test_a_woken_zombie_cannot_finish(house: House, database_url: str, device: U
     assert finish(house, zombie, "from the zombie") is None
     assert turns.fail(house.database, zombie, agent="manager", error={"code": "x", "detail": "y"}) is None
     turns.release(house.database, zombie)
+    assert run(database_url, "SELECT lease_expires_at IS NULL FROM conversation_states") == [(False,)]
     assert finish(house, heir, "from the heir") is not None
     assert finish(house, zombie, "from the zombie") is None
     assert history(database_url) == [(1, "user", "first"), (2, "assistant", "from the heir")]
@@ -152,65 +162,63 @@ def test_a_lease_is_not_taken_before_its_time(house: House, device: UUID) -> Non
     )
 
 
-# ---- what a claim read before it waited
+def test_the_agent_that_holds_the_conversation_is_found_until_its_time_is_over(
+    house: House, database_url: str, device: UUID
+) -> None:
+    answer(house, arrival(device))
+    begun = datetime.now(UTC)
+    run(
+        database_url,
+        "UPDATE conversation_states SET active_agent = 'billing', locked_at = %s, session_ttl = 60",
+        begun,
+    )
+    held = granted(house, arrival(device), now=begun + timedelta(seconds=59))
+    assert held.active_agent == "billing"
+    turns.release(house.database, held)
+    assert granted(house, arrival(device), now=begun + timedelta(seconds=60)).active_agent is None
+
+
+# ---- what a claim read before it waited: a holder that is late, but not yet replaced, commits just before it
 
 
 def test_a_claim_that_waited_reads_again_what_was_committed_meanwhile(
-    house: House,
-    model: DemoModel,
-    database_url: str,
-    device: UUID,
-    locked_row: Callable[[str], Callable[[], None]],
+    house: House, model: DemoModel, database_url: str, device: UUID, in_line: InLine
 ) -> None:
-    answer(house, arrival(device, "first"))
-    commit = locked_row(
-        """
-        WITH s AS (UPDATE conversation_states SET message_seq = message_seq + 2, version = version + 2 RETURNING id)
-        INSERT INTO messages (session_id, seq, turn_id, role, content)
-        SELECT s.id, seq, gen_random_uuid(), role, content FROM s, (VALUES
-            (3, 'user', '[{"type":"text","text":"meanwhile"}]'), (4, 'assistant', '[{"type":"text","text":"aha"}]')
-        ) AS m (seq, role, content)
-        """
+    holder = granted(house, arrival(device, "first"), now=datetime.now(UTC) - LATER)
+    _, second = in_line(
+        lambda: finish(house, holder, "Aha."), lambda: answer(house, arrival(device, "second"))
     )
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(answer, house, arrival(device, "second"))
-        wait_for_a_lock(database_url)
-        commit()
-        assert waiting.result(20).status == "completed"
+    assert second.status == "completed"
     sent = [message["content"][0]["text"] for message in model.requests[-1].body["messages"]]
-    assert sent[2:] == ["meanwhile", "aha", "second"]
-    assert [seq for seq, _, _ in history(database_url)] == [1, 2, 3, 4, 5, 6]
+    assert sent == ["first", "Aha.", "second"]
+    assert [seq for seq, _, _ in history(database_url)] == [1, 2, 3, 4]
 
 
 def test_a_retry_that_waited_while_its_turn_was_finished_gets_that_turn(
-    house: House,
-    model: DemoModel,
-    database_url: str,
-    device: UUID,
-    locked_row: Callable[[str], Callable[[], None]],
+    house: House, model: DemoModel, database_url: str, device: UUID, in_line: InLine
 ) -> None:
-    dead = granted(house, arrival(device, "first", "k"))
-    run(database_url, "UPDATE conversation_states SET lease_expires_at = now() - interval '1 second'")
-    commit = locked_row(
-        """
-        WITH s AS (
-            UPDATE conversation_states
-            SET message_seq = message_seq + 1, version = version + 1, lease_expires_at = NULL RETURNING id
-        ), t AS (UPDATE turns SET status = 'completed', last_seq = 2, ended_at = now() FROM s WHERE session_id = s.id)
-        INSERT INTO messages (session_id, seq, turn_id, role, content)
-        SELECT s.id, 2, gen_random_uuid(), 'assistant', '[{"type":"text","text":"done"}]' FROM s
-        """
+    holder = granted(house, arrival(device, "first", "k"), now=datetime.now(UTC) - LATER)
+    _, retry = in_line(
+        lambda: finish(house, holder, "Done."), lambda: answer(house, arrival(device, "first", "k"))
     )
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(answer, house, arrival(device, "first", "k"))
-        wait_for_a_lock(database_url)
-        commit()
-        turn = waiting.result(20)
-    assert (turn.id, turn.reply) == (dead.turn_id, "done")
+    assert (retry.id, retry.status, retry.reply) == (holder.turn_id, "completed", "Done.")
     assert len(model.requests) == 0
     assert run(database_url, "SELECT lease_expires_at FROM conversation_states") == [(None,)], (
-        "and let go of it again"
+        "let go of again"
     )
+
+
+def test_a_retry_that_waited_while_its_turn_failed_gets_that_turn(
+    house: House, model: DemoModel, device: UUID, in_line: InLine
+) -> None:
+    holder = granted(house, arrival(device, "first", "k"), now=datetime.now(UTC) - LATER)
+    error = {"code": "model_billing", "detail": "-"}
+    _, retry = in_line(
+        lambda: turns.fail(house.database, holder, agent="manager", error=error),
+        lambda: answer(house, arrival(device, "first", "k")),
+    )
+    assert (retry.id, retry.status, retry.error) == (holder.turn_id, "failed", error)
+    assert len(model.requests) == 0
 
 
 def test_two_who_meet_a_new_device_at_once_end_in_one_conversation(
@@ -222,6 +230,24 @@ def test_two_who_meet_a_new_device_at_once_end_in_one_conversation(
     assert {c.outcome for c in claims} <= {Outcome.GRANTED, Outcome.BUSY, Outcome.AGAIN}
     counts = "SELECT (SELECT count(*) FROM connections), (SELECT count(*) FROM users), (SELECT count(*) FROM conversation_states)"
     assert run(database_url, counts) == [(1, 1, 1)]
+
+
+def test_a_claim_that_collided_is_tried_again(
+    house: House, device: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Arrival] = []
+    real = claims.claim
+
+    def colliding(database: Database, arrived: Arrival, **given: Any) -> Claim:
+        tries.append(arrived)
+        if len(tries) < 3:
+            raise DatabaseConflict
+        return real(database, arrived, **given)
+
+    monkeypatch.setattr(claims, "claim", colliding)
+    assert answer(house, arrival(device)).status == "completed"
+    assert len(tries) == 3
+    assert len(set(tries)) == 1, "the same message each time"
 
 
 # ---- a retry is free
@@ -340,11 +366,8 @@ def test_a_connection_that_died_while_the_function_was_frozen_costs_nothing(
     house: House, database_url: str, device: UUID
 ) -> None:
     answer(house, arrival(device))
-    killed = run(
-        database_url,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'latchkey'",
-    )
-    assert killed
+    ours = "application_name = 'latchkey' AND datname = current_database()"
+    assert run(database_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}")
     assert answer(house, arrival(device)).status == "completed"
 
 
