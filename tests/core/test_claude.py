@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import anthropic
 import httpx2
@@ -141,7 +142,7 @@ def test_a_failure_says_nothing_of_the_key_or_the_message(claude: Claude, model:
 
 def test_a_stream_that_stopped_without_a_reason_is_no_reply() -> None:
     """The demo model cannot be made to send one: here the wire is replayed."""
-    start = {
+    start: dict[str, Any] = {
         "id": "m",
         "type": "message",
         "role": "assistant",
@@ -150,7 +151,7 @@ def test_a_stream_that_stopped_without_a_reason_is_no_reply() -> None:
         "stop_reason": None,
         "usage": {},
     }
-    events = [{"type": "message_start", "message": start}, {"type": "message_stop"}]
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": start}, {"type": "message_stop"}]
     stream = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
     tries = []
 
