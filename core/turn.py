@@ -20,6 +20,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import ceil
 from typing import Any
 
 from core.agents.agent import Agent
@@ -155,7 +156,10 @@ class Turns:
         if claim.outcome is Outcome.REUSED:
             raise IdempotencyKeyReused
         if claim.outcome is Outcome.BUSY:
-            raise SessionBusy
+            raise SessionBusy(
+                "Another message of this conversation is being answered. Nothing was stored: send this one again in a "
+                f"moment. Should its function have died, the conversation is free in {ceil(claim.busy_for_s)} s."
+            )
         return self.find(arrival.device_id, claim.turn_id)
 
     # ---- ask

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import BadJson, FieldProblem, InvalidRequest, LatchkeyError, MethodNotAllowed, NoSuchPath
+from core.store.database import reason
 from functions.answers import JsonAnswer
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def problem(request: Request, error: Exception) -> ProblemAnswer:
         _log.error("request %s: unexpected %s", request_id, type(error).__name__, exc_info=error)
         known = LatchkeyError("Something went wrong on our side. The log has it under this request ID.")
     elif known.status >= 500:
-        _log.warning("request %s: %s: %s (%s)", request_id, known.code, known.detail, known.__cause__)
+        _log.warning("request %s: %s: %s", request_id, known.code, reason(known))
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if known.retry_after_s is not None:
         headers["Retry-After"] = str(known.retry_after_s)

@@ -1,5 +1,6 @@
 """The HTTP interface of a conversation: its shapes, its pages, its ownership."""
 
+import re
 import threading
 from typing import Any
 from uuid import UUID, uuid4
@@ -31,6 +32,20 @@ def test_every_answer_has_the_shape_that_openapi_tells(client: TestClient, model
     SessionShape.model_validate(session)
     assert set(session) == set(SessionShape.model_fields)
     MessagesShape.model_validate(client.get("/v1/session/messages").json())
+
+
+def test_openapi_tells_the_whole_call(client: TestClient) -> None:
+    told = client.get("/openapi.json").json()
+    send = told["paths"]["/v1/turns"]["post"]
+    assert {p["name"].lower() for p in send["parameters"]} == {"x-device-id", "idempotency-key"}
+    body = send["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["message"]
+    assert client.post("/v1/turns", json=body["examples"][0]).status_code == 200
+    for path, calls in told["paths"].items():
+        for call in calls.values():
+            assert call["summary"], path
+            assert "422" not in call["responses"], "a problem is the only error shape there is"
+            assert path == "/health" or "application/problem+json" in call["responses"]["default"]["content"]
 
 
 def test_a_turn_can_be_looked_at_again(client: TestClient) -> None:
@@ -114,6 +129,7 @@ def test_while_a_message_is_answered_others_wait_outside_and_a_retry_is_told_so(
         busy = client.post("/v1/turns", json={"message": "quick"})
         assert (busy.status_code, busy.json()["code"]) == (409, "session_busy")
         assert busy.headers["retry-after"] == "1"
+        assert re.search(r"free in (30|2\d) s", busy.json()["detail"])
         assert client.get("/v1/session").json()["busy"] is True
 
         retry = client.post("/v1/turns", json={"message": "slow"}, headers={"Idempotency-Key": "k"})
