@@ -100,10 +100,14 @@ met AS (
 guest AS (
     INSERT INTO users (id, created_at) SELECT user_id, at FROM met, clock
 ),
-prior AS MATERIALIZED (
+prior AS MATERIALIZED (  -- two look-ups: for an OR, a table without statistics is read through
     SELECT t.id, t.seq, t.status, t.body_digest, t.created_at, t.first_seq
     FROM turns t JOIN known k ON k.session_id = t.session_id
-    WHERE t.idempotency_key = :idempotency_key OR t.id = :turn_id
+    WHERE t.idempotency_key = :idempotency_key
+    UNION
+    SELECT t.id, t.seq, t.status, t.body_digest, t.created_at, t.first_seq
+    FROM turns t JOIN known k ON k.session_id = t.session_id
+    WHERE t.id = :turn_id
 ),
 step AS MATERIALIZED (
     SELECT CASE WHEN EXISTS (SELECT FROM prior) THEN 0 ELSE 1 END AS n
