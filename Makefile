@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check migrate demo-model format lock clean
+.PHONY: help run test check bench migrate demo-model format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ check: $(INSTALLED) ## ruff, mypy (strict), and the arrows between the rooms
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest -W error -q tests/test_arrows.py
+
+bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand, as ratios
+	@$(PY) -m bench.turn
 
 migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
 	@$(PY) -m alembic upgrade head

@@ -5,12 +5,28 @@ surrogate). Any of these changes would break prompt caching and signed thinking.
 """
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from core.errors import FieldProblem, InvalidRequest, MessageTooLarge
 
 Block = dict[str, Any]
 Blocks = list[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as a turn needs it: what may be sent to the model."""
+
+    seq: int
+    role: str
+    content: Blocks
+    # Of what stood before it, if a model said it; its thinking is valid behind that alone.
+    prefix_digest: str = ""
+
+    @classmethod
+    def from_client(cls, seq: int, content: str) -> "Message":
+        return cls(seq, "user", load_sendable(content))
 
 
 def dump(value: object) -> str:

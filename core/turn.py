@@ -39,7 +39,7 @@ from core.errors import (
 )
 from core.ids import DeviceId, SessionId, TurnId
 from core.lease import Lease
-from core.model.prompt import Prompt, Said
+from core.model.prompt import Prompt
 from core.model.reply import Model, ModelReply, added, tokens
 from core.store import claims, turns
 from core.store.claims import Arrival, Claim, Grant, Outcome
@@ -182,7 +182,7 @@ class Turns:
             system=agent.prompt,
             max_tokens=agent.max_tokens,
             thinking=agent.thinking,
-            conversation=tuple(Said(m.role, m.content, m.prefix_digest) for m in grant.history),
+            conversation=grant.history,
         )
 
     # ---- finish

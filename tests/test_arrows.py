@@ -38,13 +38,14 @@ ARROWS: dict[str, set[str]] = {
     "functions": {"core", "functions"},
     "alembic": {"core.errors", "core.settings", "core.store"},
     "dev": {"core", "functions", "dev"},
-    "tests": {"core", "functions", "dev", "tests"},
+    "bench": {"bench", "core", "dev", "functions"},
+    "tests": {"bench", "core", "dev", "functions", "tests"},
 }
 
 # Packages that only some rooms may touch.
 PACKAGES: dict[str, set[str]] = {
-    "sqlalchemy": {"core.store", "alembic", "dev", "tests"},
-    "psycopg2": {"dev", "tests"},
+    "sqlalchemy": {"core.store", "alembic", "bench", "dev", "tests"},
+    "psycopg2": {"bench", "dev", "tests"},
     "anthropic": {"core.model", "tests"},
     "httpx2": {"core.model", "dev", "tests"},
     "fastapi": {"functions"},
@@ -52,7 +53,7 @@ PACKAGES: dict[str, set[str]] = {
     "pydantic": {"functions", "tests"},
     "mangum": {"functions.api", "tests"},
     "uvicorn": {"dev"},
-    "alembic": {"alembic", "dev", "tests"},
+    "alembic": {"alembic", "bench", "dev", "tests"},
     "boto3": {"tests"},
     "pytest": {"tests"},
     "moto": {"tests"},
@@ -77,7 +78,7 @@ class Import:
 def _files() -> list[Path]:
     return sorted(
         path
-        for room in ("core", "functions", "dev", "tests", "alembic")
+        for room in ("core", "functions", "dev", "bench", "tests", "alembic")
         for path in (ROOT / room).rglob("*.py")
     )
 
@@ -129,7 +130,7 @@ def _room(module: str) -> str:
 def wrong_arrows(imported: Import) -> Iterator[str]:
     room = _room(imported.module)
     top = imported.target.partition(".")[0]
-    if top in {"core", "functions", "dev", "tests"}:
+    if top in {"bench", "core", "dev", "functions", "tests"}:
         allowed = ARROWS.get(room, set())
         if not _within(imported.target, allowed) and imported.target not in {"core", "functions"}:
             yield f"{imported}: {room or 'this place'} may know {', '.join(sorted(allowed)) or 'nobody'}"
@@ -138,7 +139,7 @@ def wrong_arrows(imported: Import) -> Iterator[str]:
     if (
         top in NEVER_AT_IMPORT
         and imported.at_import
-        and not _within(imported.module, {"dev", "tests", "alembic"})
+        and not _within(imported.module, {"alembic", "bench", "dev", "tests"})
     ):
         yield f"{imported}: {top} is slow to import and belongs inside the function that needs it"
 

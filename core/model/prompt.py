@@ -4,16 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from core.content import Block, Blocks, dump, says_something
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One message of the conversation, and the digest of what stood before it if a model said it."""
-
-    role: str
-    content: Blocks
-    prefix_digest: str
+from core.content import Block, Message, dump, says_something
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +13,7 @@ class Prompt:
     system: str
     max_tokens: int
     thinking: bool
-    conversation: tuple[Said, ...]
+    conversation: tuple[Message, ...]
 
     def prefix_digest(self) -> str:
         """Of all that stands before the conversation. A thinking block made behind another prefix is refused by the API."""

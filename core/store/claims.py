@@ -20,11 +20,11 @@ from typing import Any, Final
 
 from sqlalchemy import RowMapping, text
 
-from core.content import dump
+from core.content import Message, dump
 from core.errors import TurnNotFound
 from core.ids import DeviceId, SessionId, TurnId, UserId
 from core.store.database import Database
-from core.store.messages import Message, read_history
+from core.store.messages import read_history
 
 
 class Outcome(StrEnum):

@@ -6,23 +6,9 @@ from typing import Final
 
 from sqlalchemy import text
 
-from core.content import Blocks, load_sendable
+from core.content import Message, load_sendable
 from core.ids import DeviceId, TurnId
 from core.store.database import Database
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message as a turn needs it: what may be sent to the model."""
-
-    seq: int
-    role: str
-    content: Blocks
-    prefix_digest: str
-
-    @classmethod
-    def from_client(cls, seq: int, content: str) -> "Message":
-        return cls(seq, "user", load_sendable(content), "")
 
 
 @dataclass(frozen=True, slots=True)

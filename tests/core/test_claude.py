@@ -9,14 +9,17 @@ import anthropic
 import httpx2
 import pytest
 
+from core.content import Message
 from core.deadline import Deadline
 from core.errors import ModelFailed
 from core.model.claude import Claude
-from core.model.prompt import Prompt, Said
+from core.model.prompt import Prompt
 from core.settings import Secret
 from dev.demo_model import DemoModel, Fault, Reply
 
-PROMPT = Prompt("claude-test", "Be brief.", 100, False, (Said("user", [{"type": "text", "text": "Hi"}], ""),))
+PROMPT = Prompt(
+    "claude-test", "Be brief.", 100, False, (Message(1, "user", [{"type": "text", "text": "Hi"}]),)
+)
 
 
 @pytest.fixture

@@ -2,21 +2,22 @@
 
 from dataclasses import replace
 
-from core.model.prompt import Prompt, Said
+from core.content import Message
+from core.model.prompt import Prompt
 
 PROMPT = Prompt(
     model="claude-test",
     system="Be brief.",
     max_tokens=100,
     thinking=False,
-    conversation=(Said("user", [{"type": "text", "text": "Hi"}], ""),),
+    conversation=(Message(1, "user", [{"type": "text", "text": "Hi"}]),),
 )
 THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
 TEXT = {"type": "text", "text": "Hello"}
 
 
 def test_thinking_is_sent_only_behind_the_prefix_that_it_was_made_behind() -> None:
-    said = Said("assistant", [THOUGHT, TEXT], PROMPT.prefix_digest())
+    said = Message(2, "assistant", [THOUGHT, TEXT], PROMPT.prefix_digest())
     same = replace(PROMPT, conversation=(said,))
     assert same.render()["messages"][0]["content"] == [THOUGHT, TEXT]
     for changed in (replace(same, system="Be long."), replace(same, model="claude-other")):
@@ -25,8 +26,8 @@ def test_thinking_is_sent_only_behind_the_prefix_that_it_was_made_behind() -> No
 
 def test_a_blank_text_of_the_model_is_kept_and_never_sent() -> None:
     said = (
-        Said("assistant", [{"type": "text", "text": " "}, TEXT], ""),
-        Said("assistant", [{"type": "text", "text": ""}], ""),
+        Message(2, "assistant", [{"type": "text", "text": " "}, TEXT], ""),
+        Message(2, "assistant", [{"type": "text", "text": ""}], ""),
     )
     assert replace(PROMPT, conversation=said).render()["messages"] == [
         {"role": "assistant", "content": [TEXT]}
