@@ -23,6 +23,12 @@ class Message:
     content: Blocks
     # Of what stood before it, if a model said it; its thinking is valid behind that alone.
     prefix_digest: str = ""
+    # Why the model stopped there, if it was a model.
+    stop_reason: str = ""
+
+    @property
+    def tool_calls(self) -> Blocks:
+        return [block for block in self.content if block.get("type") == "tool_use"]
 
     @classmethod
     def from_client(cls, seq: int, content: str) -> "Message":

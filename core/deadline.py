@@ -12,6 +12,10 @@ class Deadline:
     def after(cls, seconds: float) -> "Deadline":
         return cls(time.monotonic() + seconds)
 
+    @classmethod
+    def never(cls) -> "Deadline":
+        return cls(float("inf"))
+
     def left_s(self) -> float:
         return max(0.0, self.at - time.monotonic())
 

@@ -123,6 +123,12 @@ class SessionBusy(LatchkeyError):
     code, status, title, retry_after_s = "session_busy", 409, "Conversation busy", 1
 
 
+class ApprovalNotFound(LatchkeyError):
+    """Nothing waits under this ID for a decision: it was decided, its time is over, or it is not yours."""
+
+    code, status, title = "approval_not_found", 404, "Approval not found"
+
+
 class IdempotencyKeyReused(LatchkeyError):
     """This Idempotency-Key came before with another message. A new message needs a new key."""
 
@@ -217,3 +223,15 @@ class ModelStoppedUnexpectedly(ModelFailed):
     """The model stopped in a way that this agent cannot go on from."""
 
     code = "model_stopped_unexpectedly"
+
+
+class TurnCrashed(ModelFailed):
+    """Answering this message ended its function again and again, so it is not tried once more. Say it another way."""
+
+    code = "turn_crashed"
+
+
+class TurnTooLong(ModelFailed):
+    """The model went on and on without coming to an answer. Send the message again, or ask for less at once."""
+
+    code = "turn_too_long"

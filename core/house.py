@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
-from core.agents.roster import ROSTER
+from core.agents.roster import ROSTER, Roster
+from core.conversation import Memory
 from core.errors import DatabaseNotConfigured
 from core.model.claude import Claude
+from core.reception import Reception
+from core.recovery import sweep
 from core.settings import LEASE_MARGIN_S, Settings
 from core.store.database import Database
-from core.turn import Turns
+from core.turn import Limits, Turns
+from core.wakeups import WorkerThreads
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,20 @@ class House:
             raise DatabaseNotConfigured
         return self._turns
 
+    def start_workers(self, *, threads: int = 2, sweep_every_s: float = 5.0) -> WorkerThreads:
+        """Threads of this process that go on with what requests leave behind. A function on Lambda is frozen between two
+        requests, and has none.
+        """
+        turns, settings = self.turns, self.settings
+
+        def look_around() -> object:
+            return sweep(self.database, workers, key_ttl_s=settings.key_ttl_s)
+
+        workers = WorkerThreads(turns.work, look_around, threads=threads, sweep_every_s=sweep_every_s)
+        turns.wakeups = workers
+        workers.start()
+        return workers
+
     def close(self) -> None:
         if self._turns is not None:
             self._turns.model.close()
@@ -35,7 +53,7 @@ class House:
             self._database.close()
 
 
-def build_house(settings: Settings) -> House:
+def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     if settings.database_url is None:
         return House(settings, None, None)
     database = Database(
@@ -43,13 +61,25 @@ def build_house(settings: Settings) -> House:
         pool_size=settings.database_pool_size,
         connect_timeout_s=settings.database_connect_timeout_s,
     )
-    turns = Turns(
+    reception = Reception(
         database=database,
-        model=Claude(settings.anthropic_api_key, settings.anthropic_base_url),
-        roster=ROSTER,
-        default_model=settings.anthropic_model,
+        memory=Memory(),
         lease_ttl_s=settings.lease_ttl_s,
         lease_margin_s=LEASE_MARGIN_S,
         session_ttl_s=settings.default_session_ttl_s,
+        approval_ttl_s=settings.approval_ttl_s,
+    )
+    turns = Turns(
+        reception=reception,
+        model=Claude(settings.anthropic_api_key, settings.anthropic_base_url),
+        roster=roster,
+        default_model=settings.anthropic_model,
+        limits=Limits(
+            turn_budget_s=settings.turn_budget_s,
+            worker_budget_s=settings.worker_budget_s,
+            model_timeout_s=settings.model_timeout_s,
+            longest_turn=settings.longest_turn,
+            most_crashes=settings.most_crashes,
+        ),
     )
     return House(settings, database, turns)

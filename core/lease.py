@@ -14,22 +14,43 @@ Why it cannot. A lease is two columns on the session's row: `lease_epoch` and `l
   nothing: the message, the turn's status and the release stand or fall together in that one statement.
 * **Timed by the database.** Expiry is set and compared by Postgres's clock alone. Functions whose clocks differ by
   minutes agree about who holds what.
-* **Trusted for less than it lasts.** For its own decisions, such as how long the model may take, the holder counts on
-  its monotonic clock from the moment *before* the claim was sent, and stops a margin early. A slow claim thus shortens
-  the trust and can never lengthen it. Trust only saves work; safety rests on the epoch.
+* **Trusted for less than it lasts.** For its own decisions, such as whether to start a tool, the holder counts on its
+  monotonic clock from the moment *before* the claim or the renewal was sent, and stops a margin early. A slow statement
+  thus shortens the trust and can never lengthen it. Trust only saves work; safety rests on the epoch.
+* **Renewed while it is used.** Every step that is committed renews the lease, and while a model or a tool is busy a
+  heartbeat does. So the time to live need not cover a turn, only the silence between two beats: a killed function frees
+  its conversation within one, however long its turn would have been.
 
 Releasing sets `lease_expires_at` to NULL and leaves the epoch, which only grows and lives in a row that a turn never
 deletes. Nothing is locked between two statements, so a killed holder leaves nothing behind but an expiry.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.deadline import Deadline
-from core.ids import SessionId
+
+# Between two heartbeats: also the longest that a stop takes to be heard.
+_LONGEST_BEAT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    session_id: SessionId
-    epoch: int
+    ttl_s: float
+    margin_s: float
     trusted_until: Deadline
+
+    @classmethod
+    def from_now(cls, ttl_s: float, margin_s: float) -> "Lease":
+        """To be made before the statement that asks for it is sent."""
+        return cls(ttl_s, margin_s, Deadline.after(ttl_s - margin_s))
+
+    def again(self) -> "Lease":
+        return replace(self, trusted_until=Deadline.after(self.ttl_s - self.margin_s))
+
+    @property
+    def is_trusted(self) -> bool:
+        return self.trusted_until.left_s() > 0
+
+    @property
+    def beat_s(self) -> float:
+        return min(self.ttl_s / 4, _LONGEST_BEAT_S)

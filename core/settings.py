@@ -120,7 +120,15 @@ class Settings:
     session_ttl_s: int = _setting("SESSION_TTL", _whole(1, 31_536_000), 1_800)
 
     lease_ttl_s: int = _setting("LEASE_TTL_S", _whole(5, 900), 30)
+    # How long a request works on a turn itself, and how long a worker does.
     turn_budget_s: int = _setting("TURN_BUDGET_S", _whole(1, 890), 25)
+    worker_budget_s: int = _setting("WORKER_BUDGET_S", _whole(10, 890), 300)
+    model_timeout_s: int = _setting("MODEL_TIMEOUT_S", _whole(1, 800), 120)
+    # How many messages a turn may add, and after how many dead functions it is given up.
+    longest_turn: int = _setting("LONGEST_TURN", _whole(2, 10_000), 100)
+    most_crashes: int = _setting("MOST_CRASHES", _whole(1, 100), 3)
+    approval_ttl_s: int = _setting("APPROVAL_TTL_S", _whole(1, 31_536_000), 3_600)
+    key_ttl_s: int = _setting("KEY_TTL_S", _whole(60, 31_536_000), 86_400)
     max_body_bytes: int = _setting("MAX_BODY_BYTES", _whole(1_024, 10_000_000), 1_048_576)
     max_message_bytes: int = _setting("MAX_MESSAGE_BYTES", _whole(1, 10_000_000), 131_072)
 
@@ -133,8 +141,11 @@ class Settings:
     upstash_redis_rest_token: Secret | None = _setting("UPSTASH_REDIS_REST_TOKEN", _token, secret=True)
 
 
-# What must be left of a lease when the model's time is over, so that the reply can still be stored under it.
+# How much earlier than it runs out a holder stops trusting its lease.
 LEASE_MARGIN_S = 3
+
+# What a worker needs beside one answer of the model: tools, commits, and time to hand over.
+_WORKER_RESERVE_S = 30
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -175,10 +186,10 @@ def _clashes(settings: Settings) -> list[str]:
         problems.append(
             "UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN: one is given; accepted: both or neither"
         )
-    if settings.turn_budget_s > settings.lease_ttl_s - LEASE_MARGIN_S:
+    if settings.worker_budget_s < settings.model_timeout_s + _WORKER_RESERVE_S:
         problems.append(
-            f"TURN_BUDGET_S is {settings.turn_budget_s} and LEASE_TTL_S is {settings.lease_ttl_s}; accepted: a lease "
-            f"that outlives the turn by at least {LEASE_MARGIN_S} seconds"
+            f"WORKER_BUDGET_S is {settings.worker_budget_s} and MODEL_TIMEOUT_S is {settings.model_timeout_s}; accepted: "
+            f"a worker that outlives one answer of the model by at least {_WORKER_RESERVE_S} seconds"
         )
     if settings.max_message_bytes > settings.max_body_bytes:
         problems.append(

@@ -2,59 +2,73 @@
 
 A function that has never seen the device, and may be frozen or killed at any moment, answers one message:
 
-    claim     one statement: who is it, is the message new, may we; its history
+    accept    one statement: who is it, is the message new, is the conversation free; its history
     choose    the agent that holds the conversation, else the manager
     resume    the last stored message says what is next
-    ask       the model, holding nothing: no transaction, no connection
+    ask       the model, holding nothing: no transaction, no connection, only a lease that a heartbeat renews
+    settle    the tool calls that it asked for, each on record before it runs
+    commit    each step, under the epoch, before anybody is shown it
     finish    one statement: reply, usage, status and release, all or nothing
     reply     what was stored, never what was not
 
-What can go wrong at each step, and why it does not matter: before the claim nothing is written. After it the message is
-stored, so whoever comes next finds it and goes on: a retry with the same key takes the same turn up again once the lease
-of the dead function is over. The model's reply exists for others only once `finish` has committed it, under an epoch
-that nobody else had meanwhile.
+What can go wrong at each step, and why it does not matter: before the message is accepted nothing is written. After it
+the message is stored, so whoever comes next finds it and goes on from the last step that was committed: a worker that
+was woken, a sweep, or a retry with the same key. They all come in by the same door as a new turn does. What a function
+did after its lease was taken by another is not written, because its epoch has passed.
 """
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field
 from datetime import datetime
-from math import ceil
 from typing import Any
+from uuid import UUID
 
+from core import toolwork
 from core.agents.agent import Agent
 from core.agents.roster import Roster
-from core.content import Blocks, dump, says_something, text_of
+from core.attendance import attend
+from core.content import Blocks, says_something, text_of
+from core.conversation import PAUSES, Next
 from core.deadline import Deadline
 from core.errors import (
-    DatabaseConflict,
-    IdempotencyKeyReused,
+    DatabaseUnavailable,
     ModelFailed,
+    ModelOverloaded,
     ModelRefused,
     ModelSaidNothing,
     ModelStoppedUnexpectedly,
-    SessionBusy,
-    TurnNotFound,
+    ModelTimeout,
+    ModelUnavailable,
+    TurnCrashed,
+    TurnTooLong,
 )
+from core.holding import Holding, HoldLost, Said
 from core.ids import DeviceId, SessionId, TurnId
-from core.lease import Lease
 from core.model.prompt import Prompt
-from core.model.reply import Model, ModelReply, added, tokens
-from core.store import claims, turns
-from core.store.claims import Arrival, Claim, Grant, Outcome
-from core.store.database import ConnectionDied, Database
-from core.store.turns import Ended, StoredTurn
+from core.model.reply import Model, ModelReply, tokens
+from core.reception import CANCELLED, Reception
+from core.store.claims import Arrival
+from core.store.steps import Closing, Ended
+from core.store.turns import StoredTurn
+from core.wakeups import Wakeups
 
 _log = logging.getLogger(__name__)
 
-_CLAIM_TRIES = 4
 # A reply that ended in one of these ways can be stored and shown as it is.
-_WHOLE = ("end_turn", "stop_sequence", "max_tokens", "model_context_window_exceeded")
-_ABANDONED = {
-    "code": "turn_abandoned",
-    "detail": "The function that was answering this message stopped, and the next message came before a retry did.",
+_WHOLE = ("end_turn", "stop_sequence", "max_tokens", "model_context_window_exceeded", "tool_use", *PAUSES)
+_STOPPED = {
+    "cancel": CANCELLED,
+    "interrupt": {"code": "turn_interrupted", "detail": "A later message interrupted this turn."},
+    "rollback": {"code": "turn_rolled_back", "detail": "A later message took this turn back."},
 }
+# How long a client may wait for an answer: the gateway gives up at 30 seconds.
+LONGEST_WAIT_S = 25.0
+# Failures that more time may mend.
+_FOR_WANT_OF_TIME = (ModelTimeout, ModelOverloaded, ModelUnavailable)
+_FIRST_LOOK_S = 0.05
+_LONGEST_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,8 @@ class Turn:
     status: str
     agent: str | None
     content: Blocks
+    tool_calls: list[dict[str, Any]]
+    approvals: list[dict[str, Any]]
     usage: dict[str, Any]
     error: dict[str, str] | None
     created_at: datetime
@@ -82,90 +98,178 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
-    """Answers messages. Built once a process; it remembers nothing between two of them."""
+class Stint:
+    """How long a function can stay with a turn, and whether another goes on with what it cannot end."""
 
-    database: Database
+    until: Deadline
+    # What must be left of it to begin with asking the model.
+    room_to_ask_s: float
+    # Somebody with more time can go on.
+    can_hand_over: bool
+    # What fails for want of time has failed.
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    turn_budget_s: float
+    worker_budget_s: float
+    model_timeout_s: float
+    # How many messages a turn may add, and how many holders may die over it.
+    longest_turn: int
+    most_crashes: int
+
+
+class StopAsked(Exception):
+    """While the model was being asked, the person changed their mind."""
+
+
+@dataclass(slots=True)
+class Turns:
+    """Answers messages. Built once a process; what it remembers between two of them is a help and no more."""
+
+    reception: Reception
     model: Model
     roster: Roster
     default_model: str
-    lease_ttl_s: int
-    lease_margin_s: int
-    session_ttl_s: int
+    limits: Limits
+    # Who goes on with what this function cannot end. None: nobody, so it must.
+    wakeups: Wakeups | None = field(default=None)
 
-    def answer(self, arrival: Arrival, deadline: Deadline) -> Turn:
+    # ---- what a client asks for
+
+    def answer(self, arrival: Arrival, wait_s: float) -> Turn:
+        """Takes the message, and gives its turn as it stands after so long at the most."""
         self.model.warm()
-        claim, lease = self._claim(arrival)
-        if claim.grant is None or lease is None:
-            return self._seen_before(arrival, claim)
-        grant = claim.grant
-        agent = self.roster.owner(grant.active_agent)
+        deadline = Deadline.after(wait_s)
+        until = Deadline.after(self.limits.turn_budget_s)
+        accepted = self.reception.accept(arrival, until)
+        holding = accepted.holding
+        if holding is not None and self._stays(wait_s):
+            turn = self._go_through(holding, self._inline(until), arrival.device_id)
+            if turn is not None:
+                return turn
+        elif holding is not None:
+            self._go_through(holding, Stint(Deadline.after(0), 0.0, True, False), arrival.device_id)
+        else:
+            self._wake(accepted.session_id)
+        return self._watch(arrival.device_id, accepted.turn_id, deadline, stays=self._stays(wait_s))
+
+    def look(self, device_id: DeviceId, turn_id: TurnId, wait_s: float) -> Turn:
+        """The turn as it stands, as soon as it is over or after so long at the most."""
+        return self._watch(device_id, turn_id, Deadline.after(wait_s), stays=self.wakeups is None)
+
+    def cancel(self, device_id: DeviceId, turn_id: TurnId) -> Turn:
+        """Ends the turn where nobody works on it; else it ends at its holder's next safe point."""
+        until = Deadline.after(self.limits.turn_budget_s)
+        stored = self.reception.cancel(device_id, turn_id, until)
+        if stored.ended_at is None and stored.is_free:
+            self._go_on(stored.session_id, self._inline(until), only=stored.id)
+        self._wake(stored.session_id)
+        return _shown(self.reception.find(device_id, turn_id))
+
+    def decide(self, device_id: DeviceId, approval_id: UUID, *, yes: bool) -> None:
+        until = Deadline.after(self.limits.turn_budget_s)
+        self._wake(self.reception.decide(device_id, approval_id, yes=yes, deadline=until).session_id)
+
+    def work(self, session_id: SessionId) -> None:
+        """What a worker does: goes on with a conversation until nothing is left to do in it, or its own time is over."""
+        until = Deadline.after(self.limits.worker_budget_s)
+        self._go_on(session_id, Stint(until, self.limits.model_timeout_s, self.wakeups is not None, True))
+
+    # ---- who works on it
+
+    def _stays(self, wait_s: float) -> bool:
+        """Whether this function works on the turn itself. One that must answer soon leaves it to those with more time."""
+        return self.wakeups is None or wait_s >= min(self.limits.turn_budget_s, LONGEST_WAIT_S)
+
+    def _inline(self, until: Deadline) -> Stint:
+        others = self.wakeups is not None
+        return Stint(until, 1.0 if others else 0.0, others, not others)
+
+    def _go_on(self, session_id: SessionId, stint: Stint, *, only: TurnId | None = None) -> None:
+        """Turn after turn, oldest first."""
+        while stint.until.left_s() > stint.room_to_ask_s:
+            holding = self.reception.take(session_id, stint.until)
+            if holding is None:
+                return
+            self._go_through(holding, stint)
+            if holding.hold.turn_id == only:
+                return
+        self._wake(session_id)
+
+    def _watch(self, device_id: DeviceId, turn_id: TurnId, deadline: Deadline, *, stays: bool) -> Turn:
+        pause_s = _FIRST_LOOK_S
+        while True:
+            stored = self.reception.find(device_id, turn_id)
+            left_s = deadline.left_s()
+            if stored.ended_at is not None or stored.status == "waiting" or not left_s:
+                return _shown(stored)
+            if stored.is_free and stays and left_s > 1:
+                self._go_on(stored.session_id, self._inline(deadline), only=stored.id)
+            time.sleep(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
+
+    def _wake(self, session_id: SessionId) -> None:
+        if self.wakeups is not None:
+            self.wakeups.wake(session_id)
+
+    # ---- the turn, from wherever it stands
+
+    def _go_through(self, holding: Holding, stint: Stint, device_id: DeviceId | None = None) -> Turn | None:
+        """The turn, if it ended here. None: it waits, was handed over, or is another's now."""
+        agent = self.roster.owner(holding.grant.active_agent)
         try:
-            reply = self._ask(agent, grant, deadline.earlier(lease.trusted_until))
-        except ModelFailed as failure:
-            return self._fail(arrival, grant, agent, failure)
-        return self._finish(arrival, grant, agent, reply)
+            turn = self._steps(holding, agent, stint)
+        except HoldLost:
+            _log.warning("turn %s: epoch %d writes nothing more", holding.hold.turn_id, holding.hold.epoch)
+            return None
+        except DatabaseUnavailable:
+            raise
+        except BaseException:
+            holding.give_up()
+            raise
+        if holding.is_current:
+            self.reception.memory.put(holding.remembered(), holding.conversation, device_id)
+        return turn
 
-    def find(self, device_id: DeviceId, turn_id: TurnId) -> Turn:
-        stored = turns.find(self.database, device_id, turn_id)
-        if stored is None:
-            raise TurnNotFound
-        return _shown(stored)
-
-    # ---- claim
-
-    def _claim(self, arrival: Arrival) -> tuple[Claim, Lease | None]:
-        """The claim, tried again where trying again is free: the connection died, or another did the same at once."""
-        for attempt in range(1, _CLAIM_TRIES + 1):
-            # Trust is counted from before the claim is sent: a slow claim shortens it.
-            trusted_until = Deadline.after(self.lease_ttl_s - self.lease_margin_s)
+    def _steps(self, holding: Holding, agent: Agent, stint: Stint) -> Turn | None:
+        """The last stored message is the program counter: a new turn and a crashed one go through here alike."""
+        while True:
+            turn: Turn | None
             try:
-                claim = self._claim_once(arrival)
-            except (ConnectionDied, DatabaseConflict):
-                if attempt == _CLAIM_TRIES:
-                    raise
+                over, turn = self._step(holding, agent, stint)
+            except StopAsked:
                 continue
-            if claim.outcome is Outcome.AGAIN:
-                continue
-            if claim.grant is None:
-                return claim, None
-            return claim, Lease(claim.grant.session_id, claim.grant.epoch, trusted_until)
-        raise DatabaseConflict
+            except ModelFailed as failure:
+                over, turn = self._failed(holding, agent, stint, failure)
+            if over:
+                return turn
 
-    def _claim_once(self, arrival: Arrival) -> Claim:
-        claim = claims.claim(
-            self.database,
-            arrival,
-            lease_ttl_s=self.lease_ttl_s,
-            session_ttl_s=self.session_ttl_s,
-            abandoned=_ABANDONED,
-        )
-        if claim.grant is None or not claim.grant.stale:
-            return claim
-        return self._read_again(claim, claim.grant)
+    def _step(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
+        if holding.stop is not None:
+            return self._stop(holding, agent, holding.stop)
+        if holding.grant.crashes >= self.limits.most_crashes:
+            raise TurnCrashed
+        if holding.hold.message_seq - holding.grant.first_seq >= self.limits.longest_turn:
+            raise TurnTooLong
+        follows = holding.conversation.next()
+        if follows is Next.SETTLE:
+            return self._settle(holding, agent, stint)
+        if holding.input is not None and holding.conversation.last.stop_reason not in PAUSES:
+            holding.absorb()
+            return False, None
+        if follows is Next.OVER:
+            return self._close(holding, agent, Closing("completed", agent.key))
+        if stint.can_hand_over and stint.until.left_s() <= stint.room_to_ask_s:
+            return self._hand_over(holding), None
+        return self._ask(holding, agent, stint)
 
-    def _read_again(self, claim: Claim, grant: Grant) -> Claim:
-        """The claim waited for another's commit and read what was there before it. Now the conversation is ours."""
-        current = claims.reload(self.database, grant.session_id, grant.turn_id)
-        if current.still_running:
-            return replace(claim, grant=replace(grant, history=current.history, stale=False))
-        turns.release(self.database, grant)
-        return replace(claim, outcome=Outcome.SEEN, grant=None)
-
-    def _seen_before(self, arrival: Arrival, claim: Claim) -> Turn:
-        if claim.outcome is Outcome.REUSED:
-            raise IdempotencyKeyReused
-        if claim.outcome is Outcome.BUSY:
-            raise SessionBusy(
-                "Another message of this conversation is being answered. Nothing was stored: send this one again in a "
-                f"moment. Should its function have died, the conversation is free in {ceil(claim.busy_for_s)} s."
-            )
-        return self.find(arrival.device_id, claim.turn_id)
-
-    # ---- ask
-
-    def _ask(self, agent: Agent, grant: Grant, deadline: Deadline) -> ModelReply:
-        reply = self.model.reply(self._prompt(agent, grant), deadline)
+    def _ask(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
+        prompt = self._prompt(agent, holding)
+        reply = self._reply(holding, prompt, stint)
+        holding.spend(reply.usage)
+        said = Said(reply, agent.key, prompt.prefix_digest())
         if reply.stop_reason == "refusal":
             raise ModelRefused
         if reply.stop_reason not in _WHOLE:
@@ -173,80 +277,120 @@ class Turns:
                 f"The model stopped with {reply.stop_reason!r}, which {agent.key} cannot take up."
             )
         if not any(map(says_something, reply.content)):
-            raise ModelSaidNothing
-        return reply
+            if not holding.conversation.said_in(holding.grant.first_seq):
+                raise ModelSaidNothing
+            return self._close(holding, agent, Closing("completed", agent.key))
+        if _goes_on(reply):
+            holding.append_reply(said, toolwork.asked_for(agent, reply))
+            return False, None
+        ended = holding.finish(said)
+        if ended is None:
+            # Something arrived in the last moment: the reply is a step, and the turn goes on from there.
+            holding.append_reply(said, ())
+            return False, None
+        return True, self._ended(holding, agent, "completed", ended)
 
-    def _prompt(self, agent: Agent, grant: Grant) -> Prompt:
+    def _reply(self, holding: Holding, prompt: Prompt, stint: Stint) -> ModelReply:
+        limit = Deadline.after(self.limits.model_timeout_s).earlier(stint.until)
+        asked = {"model": self.model.ask(prompt, limit)}
+
+        def beat() -> None:
+            holding.beat()
+            if holding.stop is not None:
+                raise StopAsked
+
+        for _, reply in attend(asked, limit, beat, holding.lease.beat_s):
+            return reply.result()
+        raise ModelTimeout
+
+    def _prompt(self, agent: Agent, holding: Holding) -> Prompt:
         return Prompt(
             model=self.default_model,
             system=agent.prompt,
             max_tokens=agent.max_tokens,
             thinking=agent.thinking,
-            conversation=grant.history,
+            conversation=holding.conversation,
+            tools=tuple(tool.declaration() for tool in agent.tools),
         )
 
-    # ---- finish
+    def _settle(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
+        if stint.can_hand_over and stint.until.left_s() < toolwork.longest_s(holding, agent):
+            return self._hand_over(holding, not_run=list(holding.fresh)), None
+        if toolwork.settle(holding, agent, stint.until):
+            return False, None
+        return holding.hand_over(waits=True), None
 
-    def _finish(self, arrival: Arrival, grant: Grant, agent: Agent, reply: ModelReply) -> Turn:
-        usage = tokens(reply.usage)
-        stored = turns.Reply(
-            agent=agent.key,
-            content=dump(reply.content),
-            prefix_digest=self._prompt(agent, grant).prefix_digest(),
-            stop_reason=reply.stop_reason,
-            usage=dump(reply.usage),
-        )
-        session_usage = added(grant.session_usage, usage)
-        ended = _sent_again_if_cut(
-            lambda: turns.finish(self.database, grant, stored, turn_usage=usage, session_usage=session_usage)
-        )
-        if ended is None:
-            return self._as_it_stands(arrival, grant)
-        return _turn(grant, agent, "completed", ended, content=reply.content, usage=usage)
+    # ---- how it ends other than by a reply
 
-    def _fail(self, arrival: Arrival, grant: Grant, agent: Agent, failure: ModelFailed) -> Turn:
+    def _stop(self, holding: Holding, agent: Agent, stop: str) -> tuple[bool, Turn | None]:
+        error = _STOPPED[stop]
+        if stop == "rollback":
+            return self._close(
+                holding, agent, Closing("cancelled", error=error, left_out_from=holding.grant.first_seq)
+            )
+        return self._break_off(holding, agent, "cancelled", error)
+
+    def _failed(
+        self, holding: Holding, agent: Agent, stint: Stint, failure: ModelFailed
+    ) -> tuple[bool, Turn | None]:
+        if isinstance(failure, _FOR_WANT_OF_TIME) and not stint.is_last:
+            return self._hand_over(holding), None
         error = {"code": failure.code, "detail": failure.detail}
-        ended = _sent_again_if_cut(lambda: turns.fail(self.database, grant, agent=agent.key, error=error))
+        return self._break_off(holding, agent, "failed", error)
+
+    def _break_off(
+        self, holding: Holding, agent: Agent, status: str, error: dict[str, str]
+    ) -> tuple[bool, Turn | None]:
+        """What was done stays, and the history is one that the next message can follow."""
+        conversation = holding.conversation
+        if conversation.next() is Next.SETTLE:
+            toolwork.drop(holding)
+        paused = conversation.last.stop_reason in PAUSES
+        if holding.input is not None and not paused:
+            holding.absorb()
+        return self._close(
+            holding, agent, Closing(status, agent.key, error, conversation.last.seq if paused else None)
+        )
+
+    def _close(self, holding: Holding, agent: Agent, closing: Closing) -> tuple[bool, Turn | None]:
+        ended = holding.close(closing)
         if ended is None:
-            return self._as_it_stands(arrival, grant)
-        return _turn(grant, agent, "failed", ended, error=error)
+            return False, None
+        return True, self._ended(holding, agent, closing.status, ended, closing.error)
 
-    def _as_it_stands(self, arrival: Arrival, grant: Grant) -> Turn:
-        """Our write matched nothing: another holder has the turn, or our own first try was committed unseen."""
-        _log.warning("turn %s: epoch %d wrote nothing more", grant.turn_id, grant.epoch)
-        return self.find(arrival.device_id, grant.turn_id)
+    def _hand_over(self, holding: Holding, *, not_run: list[str] | None = None) -> bool:
+        if not holding.hand_over(not_run=not_run or ()):
+            return False
+        self._wake(holding.hold.session_id)
+        return True
+
+    def _ended(
+        self, holding: Holding, agent: Agent, status: str, ended: Ended, error: dict[str, str] | None = None
+    ) -> Turn | None:
+        if ended.more:
+            self._wake(holding.hold.session_id)
+        grant = holding.grant
+        if not holding.saw_all:
+            # Others worked on it before: what its calls came to is in their rows.
+            return None
+        return Turn(
+            id=holding.hold.turn_id,
+            session_id=holding.hold.session_id,
+            seq=grant.turn_seq,
+            status=status,
+            agent=agent.key,
+            content=holding.conversation.said_in(grant.first_seq),
+            tool_calls=holding.log,
+            approvals=[],
+            usage=holding.turn_usage,
+            error=error,
+            created_at=grant.turn_created_at,
+            ended_at=ended.ended_at,
+        )
 
 
-def _sent_again_if_cut(write: Callable[[], Ended | None]) -> Ended | None:
-    """A write whose connection died may or may not have been committed. Each of ours can be sent twice and counts once."""
-    try:
-        return write()
-    except ConnectionDied:
-        return write()
-
-
-def _turn(
-    grant: Grant,
-    agent: Agent,
-    status: str,
-    ended: Ended,
-    *,
-    content: Blocks | None = None,
-    usage: dict[str, Any] | None = None,
-    error: dict[str, str] | None = None,
-) -> Turn:
-    return Turn(
-        id=grant.turn_id,
-        session_id=grant.session_id,
-        seq=grant.turn_seq,
-        status=status,
-        agent=agent.key,
-        content=content or [],
-        usage=usage or tokens({}),
-        error=error,
-        created_at=grant.turn_created_at,
-        ended_at=ended.ended_at,
-    )
+def _goes_on(reply: ModelReply) -> bool:
+    return reply.stop_reason in PAUSES or any(block.get("type") == "tool_use" for block in reply.content)
 
 
 def _shown(stored: StoredTurn) -> Turn:
@@ -257,6 +401,8 @@ def _shown(stored: StoredTurn) -> Turn:
         status=stored.status,
         agent=stored.agent,
         content=json.loads(stored.content) if stored.content else [],
+        tool_calls=stored.calls,
+        approvals=stored.approvals,
         usage=tokens(stored.usage or {}),
         error=stored.error,
         created_at=stored.created_at,

@@ -1,6 +1,5 @@
 """What comes in: the device, the idempotency key, the body. Bad input ends here, before anything is written."""
 
-import hashlib
 import json
 import re
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Header, Request
 
 from core.content import accept, dump
+from core.digest import digest
 from core.errors import (
     BadJson,
     BodyTooLarge,
@@ -21,11 +21,13 @@ from core.errors import (
 )
 from core.house import House
 from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
+from core.policies import OnBusy
 from core.store.claims import Arrival
+from core.turn import LONGEST_WAIT_S
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
-_TURN_FIELDS = {"message"}
+_TURN_FIELDS = {"message", "on_busy", "wait_s"}
 
 
 async def _device(
@@ -67,7 +69,10 @@ IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 TheHouse = Annotated[House, Depends(_house)]
 
 
-async def read_arrival(request: Request, house: House, device: DeviceId, key: str | None) -> Arrival:
+async def read_arrival(
+    request: Request, house: House, device: DeviceId, key: str | None
+) -> tuple[Arrival, float]:
+    """The message, and how many seconds its client waits for the answer."""
     body = parse_json(await _read_body(request, house.settings.max_body_bytes))
     if not isinstance(body, dict):
         raise InvalidRequest(
@@ -83,15 +88,38 @@ async def read_arrival(request: Request, house: House, device: DeviceId, key: st
     if problems:
         raise InvalidRequest(errors=tuple(problems))
     content = dump(accept(body["message"], house.settings.max_message_bytes))
-    return Arrival(
+    on_busy = _on_busy(body.get("on_busy", OnBusy.QUEUE))
+    arrival = Arrival(
         device_id=device,
         content=content,
-        body_digest=hashlib.sha256(content.encode()).hexdigest(),
+        # How long the client waits is not part of what it says: a retry may wait longer.
+        body_digest=digest(f"{on_busy} {content}"),
         idempotency_key=key,
         turn_id=new_turn_id(),
         session_id=new_session_id(),
         user_id=new_user_id(),
+        on_busy=on_busy,
     )
+    return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
+
+
+def _on_busy(given: object) -> str:
+    if given not in list(OnBusy):
+        raise InvalidRequest(errors=(FieldProblem("on_busy", f"must be one of: {', '.join(OnBusy)}"),))
+    return str(given)
+
+
+def _wait_s(request: Request, given: object) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= LONGEST_WAIT_S:
+        raise InvalidRequest(
+            errors=(FieldProblem("wait_s", f"must be a number of seconds from 0 to {LONGEST_WAIT_S:g}"),)
+        )
+    return 0.0 if prefers_async(request) else float(given)
+
+
+def prefers_async(request: Request) -> bool:
+    preferences = ",".join(request.headers.getlist("prefer")).lower().split(",")
+    return any(preference.partition(";")[0].strip() == "respond-async" for preference in preferences)
 
 
 def parse_json(body: bytes) -> Any:

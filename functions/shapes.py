@@ -1,10 +1,12 @@
 """The shapes of requests and answers, as OpenAPI tells them. A test holds every answer against them."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.policies import OnBusy
 
 
 class _Shape(BaseModel):
@@ -22,6 +24,8 @@ class TurnBody(_Shape):
     )
 
     message: str | list[TextBlock]
+    on_busy: OnBusy = OnBusy.QUEUE
+    wait_s: Annotated[float, Field(ge=0, le=25)] = 25
 
 
 class UsageShape(_Shape):

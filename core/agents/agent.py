@@ -2,11 +2,17 @@
 
 from dataclasses import dataclass
 
+from core.agents.tool import Tool
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     key: str
     prompt: str
+    tools: tuple[Tool, ...] = ()
     max_tokens: int = 4_096
     # Whether the model may think before it answers; it decides itself for how long.
     thinking: bool = False
+
+    def tool(self, name: str) -> Tool | None:
+        return next((tool for tool in self.tools if tool.name == name), None)

@@ -4,7 +4,7 @@
 * The SDK's own retries sleep as long as a server tells them to, and do not know our deadline: they are off, and the
   loop here tries again only while there is time.
 * Its timeout counts from one read to the next, so a server that sends a byte now and then is never late, and a name
-  lookup has no timeout at all: each try runs on a thread of its own, which is left behind at the deadline.
+  lookup has no timeout at all: asking runs on a thread of its own, which whoever waits for it can leave behind.
 * A stream that ends early looks like a short reply. Only one that said `message_stop`, with a stop reason, is a reply.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from core.attendance import on_a_thread
 from core.deadline import Deadline
 from core.errors import (
     ModelBilling,
@@ -84,13 +85,16 @@ class Claude:
         if self._client is None and self._api_key is not None:
             threading.Thread(target=self._ready_client, name="warm-model", daemon=True).start()
 
-    def reply(self, prompt: Prompt, deadline: Deadline) -> ModelReply:
-        client = self._ready_client()
+    def ask(self, prompt: Prompt, deadline: Deadline) -> Future[ModelReply]:
         request = prompt.render()
+        return on_a_thread(lambda: self._reply(request, deadline), "ask-model")
+
+    def _reply(self, request: dict[str, Any], deadline: Deadline) -> ModelReply:
+        client = self._ready_client()
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                return _by(deadline, lambda: _ask(client, request, deadline))
+                return _ask(client, request, deadline)
             except _PassingFailure as passing:
                 wait_s = pause_s if passing.retry_after_s is None else passing.retry_after_s
                 if wait_s > deadline.left_s() - _SHORTEST_TRY_S:
@@ -118,22 +122,6 @@ class Claude:
                     api_key=self._api_key.reveal(), base_url=self._base_url, max_retries=0
                 )
             return self._client
-
-
-def _by(deadline: Deadline, work: Callable[[], ModelReply]) -> ModelReply:
-    outcome: Future[ModelReply] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(work())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="ask-model", daemon=True).start()
-    try:
-        return outcome.result(deadline.left_s())
-    except TimeoutError:
-        raise ModelTimeout from None
 
 
 def _ask(client: Any, request: dict[str, Any], deadline: Deadline) -> ModelReply:

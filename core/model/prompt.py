@@ -1,10 +1,16 @@
 """What the model is asked: an agent's standing part, and the conversation."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from core.content import Block, Message, dump, says_something
+from core.content import dump
+from core.conversation import Conversation
+from core.digest import digest
+
+# The API refuses tool calls in a conversation that declares no tool. An agent that has none may take over one that had.
+_NO_TOOLS = (
+    {"name": "no_longer_available", "description": "Not to be called.", "input_schema": {"type": "object"}},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +19,12 @@ class Prompt:
     system: str
     max_tokens: int
     thinking: bool
-    conversation: tuple[Message, ...]
+    conversation: Conversation
+    tools: tuple[dict[str, Any], ...] = ()
 
     def prefix_digest(self) -> str:
         """Of all that stands before the conversation. A thinking block made behind another prefix is refused by the API."""
-        return hashlib.sha256(dump([self.model, self.system]).encode()).hexdigest()
+        return digest(dump([self.model, self._tools(), self.system]))
 
     def render(self) -> dict[str, Any]:
         """The request as the API takes it. Cache markers are added here and never stored."""
@@ -29,25 +36,15 @@ class Prompt:
                 {"type": "text", "text": self.system, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
             ],
             "cache_control": {"type": "ephemeral"},
-            "messages": self._messages(),
+            "messages": self.conversation.ready(self.prefix_digest()),
         }
+        if tools := self._tools():
+            request["tools"] = list(tools)
+        if tools and not self.tools:
+            request["tool_choice"] = {"type": "none"}
         if self.thinking:
             request["thinking"] = {"type": "adaptive"}
         return request
 
-    def _messages(self) -> list[dict[str, Any]]:
-        digest = self.prefix_digest()
-        rendered = (
-            {
-                "role": said.role,
-                "content": [b for b in said.content if _sendable(b, said.prefix_digest == digest)],
-            }
-            for said in self.conversation
-        )
-        return [message for message in rendered if message["content"]]
-
-
-def _sendable(block: Block, same_prefix: bool) -> bool:
-    if block.get("type") in ("thinking", "redacted_thinking"):
-        return same_prefix
-    return says_something(block)
+    def _tools(self) -> tuple[dict[str, Any], ...]:
+        return self.tools or (_NO_TOOLS if self.conversation.has_tools else ())

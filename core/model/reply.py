@@ -1,5 +1,6 @@
 """What the model answers, and the seam that every model stands behind."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,8 +22,10 @@ class Model(Protocol):
     def warm(self) -> None:
         """Begins to load what the first reply needs, without waiting for it."""
 
-    def reply(self, prompt: Prompt, deadline: Deadline) -> ModelReply:
-        """The whole reply, or a ModelFailed by the deadline; never half a reply."""
+    def ask(self, prompt: Prompt, deadline: Deadline) -> "Future[ModelReply]":
+        """The whole reply or a ModelFailed, never half a reply. It may still be under way at the deadline: who waits for
+        it leaves it behind then.
+        """
 
     def close(self) -> None:
         """Lets go of what it holds open."""

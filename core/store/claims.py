@@ -5,34 +5,34 @@ What can go wrong, and why it cannot:
 * *Two claims at once.* Both end in an UPDATE of the session's row, which passes only while the lease is free. Postgres
   lets one through; the other waits for the row, looks at it again, and sees a lease that is taken.
 * *A claim that waited has read the past.* A statement reads its other tables as they were before it waited for the row.
-  So a claim returns the version that it read and the version that it got: when they are not neighbours, somebody
-  committed in between, and `reload` reads again under the lease.
-* *The reply to the claim is lost.* Sent again, it finds the turn that it made by the turn's own ID, and takes back its
-  own lease.
-* *Two senders use one key.* The unique index refuses the second insert, and with it that whole claim: the caller claims
-  again and then finds the first one's turn.
+  So the UPDATE passes only at the version that was read along with them: if anybody committed in between, nothing is
+  written, and the caller claims again.
+* *The reply to a claim is lost.* The lease is granted to an attempt, by its ID. Sent again, the same attempt takes back
+  what it was granted; nobody else knows that ID.
+* *A message comes while the conversation is busy.* The claim writes nothing and tells what stands there; `admissions`
+  then puts the message where its policy wants it, at that same version.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
+from uuid import UUID
 
 from sqlalchemy import RowMapping, text
 
-from core.content import Message, dump
-from core.errors import TurnNotFound
+from core.content import Message
 from core.ids import DeviceId, SessionId, TurnId, UserId
 from core.store.database import Database
-from core.store.messages import read_history
+from core.store.holds import FLOOR, HISTORY, Grant, Remembered, hold_of, read_calls, read_history, remembered
 
 
 class Outcome(StrEnum):
     GRANTED = "granted"
-    SEEN = "seen"  # this key's turn is there, ended or running elsewhere
+    SEEN = "seen"  # this key's turn is there, ended or not
     REUSED = "reused"  # this key came with another body
-    BUSY = "busy"  # another turn holds the conversation
-    AGAIN = "again"  # somebody else met the same new device at the same moment: claim again
+    BUSY = "busy"  # other turns come first
+    AGAIN = "again"  # somebody else was at it at the same moment: claim again
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,76 +46,82 @@ class Arrival:
     turn_id: TurnId
     session_id: SessionId
     user_id: UserId
+    on_busy: str = "queue"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    id: TurnId
+    status: str
+    stop: str | None
+    begun: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands in the way of a new message, as of a version of the session's row."""
+
+    session_id: SessionId
+    version: int
+    busy_for_s: float
+    turns: tuple[OpenTurn, ...]
+
+    @property
+    def is_held(self) -> bool:
+        return self.busy_for_s > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     outcome: Outcome
     turn_id: TurnId
-    busy_for_s: float
-    grant: "Grant | None"
+    standing: Standing | None = None
+    grant: Grant | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The conversation is ours: its turn, its numbers, and its history up to and with the message to be answered."""
-
-    session_id: SessionId
-    epoch: int
-    turn_id: TurnId
-    turn_seq: int
-    turn_created_at: datetime
-    first_seq: int
-    message_seq: int
-    active_agent: str | None
-    session_usage: dict[str, Any]
-    history: tuple[Message, ...]
-    stale: bool
-
-
-_HISTORY: Final = """
-    SELECT '[' || string_agg(
-        '{"seq":' || m.seq || ',"role":"' || m.role || '","prefix":"' || COALESCE(m.prefix_digest, '')
-        || '","content":' || m.content || '}', ',' ORDER BY m.seq) || ']'
-    FROM messages m
-"""
-
-# Meets the device, finds or makes the turn with its message, and takes the lease, all or nothing. Of several at once
-# for one conversation one is granted; nothing is written for the others.
+# Meets the device, finds the key's turn or makes a new one with its message, and takes the lease, all or nothing, while
+# the conversation is free and as it was read. Of several at once one is granted; nothing is written for the others.
 _CLAIM: Final = text(f"""
 WITH clock AS MATERIALIZED (
     SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
 ),
 known AS MATERIALIZED (
-    SELECT c.user_id, s.id AS session_id, s.version, s.lease_expires_at
+    SELECT c.session_id, s.version, s.lease_expires_at, s.lease_holder, {FLOOR} AS floor
     FROM connections c JOIN conversation_states s ON s.id = c.session_id
     WHERE c.device_id = :device_id
 ),
 met AS (
     INSERT INTO connections (device_id, user_id, session_id, created_at)
-    SELECT :device_id, :user_id, :session_id, at FROM clock WHERE NOT EXISTS (SELECT FROM known)
+    SELECT :device_id, :user_id, :session_id, at FROM clock
+    WHERE NOT EXISTS (SELECT FROM known)
     ON CONFLICT (device_id) DO NOTHING
-    RETURNING user_id, session_id
+    RETURNING session_id, user_id
 ),
 guest AS (
     INSERT INTO users (id, created_at) SELECT user_id, at FROM met, clock
 ),
 prior AS MATERIALIZED (  -- two look-ups: for an OR, a table without statistics is read through
-    SELECT t.id, t.seq, t.status, t.body_digest, t.created_at, t.first_seq
+    SELECT t.id, t.seq, t.status, t.body_digest, t.created_at, t.first_seq, t.joined_to
     FROM turns t JOIN known k ON k.session_id = t.session_id
     WHERE t.idempotency_key = :idempotency_key
     UNION
-    SELECT t.id, t.seq, t.status, t.body_digest, t.created_at, t.first_seq
+    SELECT t.id, t.seq, t.status, t.body_digest, t.created_at, t.first_seq, t.joined_to
     FROM turns t JOIN known k ON k.session_id = t.session_id
     WHERE t.id = :turn_id
+),
+ahead AS MATERIALIZED (
+    SELECT t.id, t.seq, t.status, t.stop, t.first_seq
+    FROM turns t JOIN known k ON k.session_id = t.session_id
+    WHERE t.ended_at IS NULL
 ),
 step AS MATERIALIZED (
     SELECT CASE WHEN EXISTS (SELECT FROM prior) THEN 0 ELSE 1 END AS n
 ),
 opened AS (
     INSERT INTO conversation_states
-        (id, user_id, session_ttl, lease_epoch, lease_expires_at, message_seq, turn_seq, version, created_at, last_active_at)
-    SELECT session_id, user_id, :session_ttl_s, 1, at + make_interval(secs => :lease_ttl_s), 1, 1, 1, at, at
+        (id, user_id, session_ttl, lease_epoch, lease_expires_at, lease_holder, message_seq, turn_seq, version,
+         created_at, last_active_at)
+    SELECT session_id, user_id, :session_ttl_s, 1, at + make_interval(secs => :lease_ttl_s), :turn_id, 1, 1, 1, at, at
     FROM met, clock
     RETURNING *
 ),
@@ -123,46 +129,44 @@ taken AS (
     UPDATE conversation_states s
     SET lease_epoch = s.lease_epoch + 1,
         lease_expires_at = at + make_interval(secs => :lease_ttl_s),
+        lease_holder = :turn_id,
         message_seq = s.message_seq + n,
         turn_seq = s.turn_seq + n,
         version = s.version + 1,
         last_active_at = at
     FROM known k, step, clock
-    WHERE s.id = k.session_id
-      AND (s.lease_expires_at IS NULL OR s.lease_expires_at <= at OR EXISTS (SELECT FROM prior WHERE id = :turn_id))
-      AND NOT EXISTS (SELECT FROM prior WHERE status <> 'running' OR body_digest <> :body_digest)
+    WHERE s.id = k.session_id AND s.version = k.version
+      AND (n = 1 AND NOT EXISTS (SELECT FROM ahead) AND (s.lease_expires_at IS NULL OR s.lease_expires_at <= at)
+        OR s.lease_holder = :turn_id AND EXISTS (SELECT FROM prior WHERE id = :turn_id AND status = 'running'))
     RETURNING s.*
 ),
 granted AS (
     SELECT * FROM opened UNION ALL SELECT * FROM taken
 ),
-abandoned AS (
-    UPDATE turns t SET status = 'failed', ended_at = at, error = CAST(:abandoned AS jsonb)
-    FROM granted g, step, clock
-    WHERE t.session_id = g.id AND t.status = 'running' AND n = 1
-    RETURNING t.id
-),
 turn AS (
     INSERT INTO turns (session_id, id, seq, idempotency_key, body_digest, status, first_seq, last_seq, created_at)
     SELECT g.id, :turn_id, g.turn_seq, :idempotency_key, :body_digest, 'running', g.message_seq, g.message_seq, at
-    FROM granted g, step, clock, (SELECT count(*) AS n FROM abandoned) AS closed_first
-    WHERE step.n = 1 AND closed_first.n >= 0
+    FROM granted g, step, clock WHERE n = 1
 ),
 message AS (
     INSERT INTO messages (session_id, seq, turn_id, role, content, created_at)
     SELECT g.id, g.message_seq, :turn_id, 'user', :content, at FROM granted g, step, clock WHERE n = 1
 )
 SELECT
-    g.id IS NOT NULL AS granted, w.session_id, w.version AS version_read, g.version AS version_got,
-    EXTRACT(EPOCH FROM w.lease_expires_at - at) AS busy_for_s,
-    g.lease_epoch, g.message_seq, g.turn_seq, g.usage,
+    g.id IS NOT NULL AS granted, w.session_id, w.version,
+    COALESCE(EXTRACT(EPOCH FROM w.lease_expires_at - at), 0) AS busy_for_s,
+    g.lease_epoch, g.message_seq, g.turn_seq, g.usage, g.rewrites,
+    -- What came between a grant and its second sending was not read: so no signal counts as seen.
+    CASE WHEN p.id IS NULL THEN g.signal_seq ELSE -1 END AS signal_seq,
     CASE WHEN g.locked_at + make_interval(secs => g.session_ttl) > at THEN g.active_agent END AS active_agent,
-    p.id AS prior_id, p.seq AS prior_seq, p.body_digest AS prior_digest, p.created_at AS prior_created_at,
-    p.first_seq AS prior_first_seq, p.status AS prior_status,
+    p.id AS prior_id, p.joined_to AS prior_joined_to, p.body_digest AS prior_digest,
+    COALESCE(p.seq, g.turn_seq) AS own_seq, COALESCE(p.first_seq, g.message_seq) AS first_seq,
     COALESCE(p.created_at, at) AS turn_created_at,
-    ({_HISTORY} WHERE m.session_id = w.session_id) AS history
+    (SELECT json_agg(json_build_object('id', a.id, 'status', a.status, 'stop', a.stop, 'begun', a.first_seq IS NOT NULL)
+        ORDER BY a.seq) FROM ahead a) AS ahead,
+    ({HISTORY} AND m.session_id = w.session_id AND m.seq > w.floor) AS history
 FROM (
-    SELECT session_id, version, lease_expires_at FROM known UNION ALL SELECT session_id, 0, NULL FROM met
+    SELECT session_id, version, lease_expires_at, floor FROM known UNION ALL SELECT session_id, 0, NULL, 0 FROM met
 ) AS w
 CROSS JOIN clock LEFT JOIN granted g ON true LEFT JOIN prior p ON true
 """)
@@ -172,9 +176,9 @@ def claim(
     database: Database,
     arrival: Arrival,
     *,
-    lease_ttl_s: int,
+    lease_ttl_s: float,
     session_ttl_s: int,
-    abandoned: dict[str, str],
+    known: Remembered | None = None,
     now: datetime | None = None,
 ) -> Claim:
     row = database.row(
@@ -189,65 +193,148 @@ def claim(
             "idempotency_key": arrival.idempotency_key,
             "lease_ttl_s": lease_ttl_s,
             "session_ttl_s": session_ttl_s,
-            "abandoned": dump(abandoned),
             "now": now,
+            **remembered(known),
         },
     )
     if row is None:
-        return Claim(Outcome.AGAIN, arrival.turn_id, 0.0, None)
-    return Claim(
-        _outcome(row, arrival),
-        TurnId(row["prior_id"] or arrival.turn_id),
-        float(row["busy_for_s"] or 0.0),
-        _grant(row, arrival) if row["granted"] else None,
+        return Claim(Outcome.AGAIN, arrival.turn_id)
+    if row["granted"]:
+        return Claim(Outcome.GRANTED, arrival.turn_id, grant=_granted(row, arrival))
+    standing = _standing(row)
+    turn_id = TurnId(row["prior_joined_to"] or row["prior_id"] or arrival.turn_id)
+    return Claim(_outcome(row, arrival, standing), turn_id, standing)
+
+
+def _outcome(row: RowMapping, arrival: Arrival, standing: Standing) -> Outcome:
+    if row["prior_id"] is None:
+        return Outcome.BUSY if standing.turns or standing.is_held else Outcome.AGAIN
+    return Outcome.SEEN if row["prior_digest"] == arrival.body_digest else Outcome.REUSED
+
+
+def _standing(row: RowMapping) -> Standing:
+    return Standing(
+        SessionId(row["session_id"]),
+        row["version"],
+        float(row["busy_for_s"]),
+        tuple(
+            OpenTurn(TurnId(UUID(t["id"])), t["status"], t["stop"], t["begun"]) for t in row["ahead"] or ()
+        ),
     )
 
 
-def _outcome(row: RowMapping, arrival: Arrival) -> Outcome:
-    if row["granted"]:
-        return Outcome.GRANTED
-    if row["prior_id"] is None:
-        return Outcome.BUSY
-    if row["prior_digest"] != arrival.body_digest:
-        return Outcome.REUSED
-    return Outcome.SEEN
-
-
-def _grant(row: RowMapping, arrival: Arrival) -> Grant:
-    is_new = row["prior_id"] is None
+def _granted(row: RowMapping, arrival: Arrival) -> Grant:
     history = read_history(row["history"])
-    if is_new:
+    if row["prior_id"] is None:
         history += (Message.from_client(row["message_seq"], arrival.content),)
     return Grant(
-        session_id=SessionId(row["session_id"]),
-        epoch=row["lease_epoch"],
-        turn_id=arrival.turn_id if is_new else TurnId(row["prior_id"]),
-        turn_seq=row["turn_seq"] if is_new else row["prior_seq"],
+        hold=hold_of(row, arrival.turn_id),
+        turn_seq=row["own_seq"],
         turn_created_at=row["turn_created_at"],
-        first_seq=row["message_seq"] if is_new else row["prior_first_seq"],
-        message_seq=row["message_seq"],
-        active_agent=row["active_agent"],
+        first_seq=row["first_seq"],
+        turn_usage={},
         session_usage=row["usage"],
+        active_agent=row["active_agent"],
+        rewrites=row["rewrites"],
         history=history,
-        stale=row["version_got"] != row["version_read"] + 1,
     )
 
 
-# Reads again, under the lease, what the claim may have read too early; nobody else can change it meanwhile.
-_RELOAD: Final = text(f"""
-SELECT t.status, ({_HISTORY} WHERE m.session_id = t.session_id) AS history
-FROM turns t WHERE t.session_id = :session_id AND t.id = :turn_id
+# Takes the lease for the conversation's oldest open turn, begins it or goes on with it, all or nothing, while the
+# conversation is free and as it was read. Of several at once one is granted; nothing is written for the others.
+_TAKE: Final = text(f"""
+WITH clock AS MATERIALIZED (
+    SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
+),
+head AS MATERIALIZED (
+    SELECT * FROM turns WHERE session_id = :session_id AND ended_at IS NULL ORDER BY seq LIMIT 1
+),
+known AS MATERIALIZED (
+    SELECT s.id, s.version, s.lease_holder, {FLOOR} AS floor FROM conversation_states s WHERE s.id = :session_id
+),
+step AS MATERIALIZED (
+    SELECT CASE WHEN first_seq IS NULL THEN 1 ELSE 0 END AS n FROM head
+),
+taken AS (
+    UPDATE conversation_states s
+    SET lease_epoch = s.lease_epoch + 1,
+        lease_expires_at = at + make_interval(secs => :lease_ttl_s),
+        lease_holder = :holder,
+        message_seq = s.message_seq + n,
+        version = s.version + 1
+    FROM known k, head, step, clock
+    WHERE s.id = k.id AND s.version = k.version AND head.status <> 'waiting'
+      AND (s.lease_expires_at IS NULL OR s.lease_expires_at <= at OR s.lease_holder = :holder)
+    RETURNING s.*
+),
+begun AS (
+    UPDATE turns t
+    SET status = 'running',
+        crashes = head.crashes
+            + CASE WHEN head.status = 'running' AND k.lease_holder IS DISTINCT FROM :holder THEN 1 ELSE 0 END,
+        first_seq = COALESCE(head.first_seq, s.message_seq),
+        last_seq = COALESCE(head.last_seq, s.message_seq),
+        input = CASE WHEN head.first_seq IS NULL THEN NULL ELSE head.input END
+    FROM taken s, head, known k
+    WHERE t.session_id = s.id AND t.id = head.id
+    RETURNING t.first_seq, t.crashes, t.input
+),
+message AS (
+    INSERT INTO messages (session_id, seq, turn_id, role, content, created_at)
+    SELECT s.id, s.message_seq, head.id, 'user', head.input, at FROM taken s, head, step, clock WHERE n = 1
+)
+SELECT
+    s.id AS session_id, s.lease_epoch, s.message_seq, s.signal_seq, s.usage, s.rewrites,
+    CASE WHEN s.locked_at + make_interval(secs => s.session_ttl) > at THEN s.active_agent END AS active_agent,
+    head.id AS turn_id, head.seq AS own_seq, head.created_at AS turn_created_at, head.usage AS turn_usage, head.stop,
+    CASE WHEN n = 1 THEN head.input END AS said, begun.first_seq, begun.crashes, begun.input,
+    (SELECT json_agg(json_build_object('id', c.id, 'name', c.name, 'effect', c.effect, 'status', c.status,
+        'result', c.result))::text FROM tool_calls c
+        WHERE c.session_id = s.id AND c.turn_id = head.id AND c.message_seq = s.message_seq) AS calls,
+    ({HISTORY} AND m.session_id = s.id AND m.seq > k.floor) AS history
+FROM taken s, head, step, begun, known k, clock
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    still_running: bool
-    history: tuple[Message, ...]
+def take(
+    database: Database,
+    session_id: SessionId,
+    holder: UUID,
+    *,
+    lease_ttl_s: float,
+    known: Remembered | None = None,
+    now: datetime | None = None,
+) -> Grant | None:
+    """None: there is nothing to go on with, or somebody else does."""
+    row = database.row(
+        _TAKE,
+        {
+            "session_id": session_id,
+            "holder": holder,
+            "lease_ttl_s": lease_ttl_s,
+            "now": now,
+            **remembered(known),
+        },
+    )
+    return None if row is None else _taken(row)
 
 
-def reload(database: Database, session_id: SessionId, turn_id: TurnId) -> Reloaded:
-    row = database.row(_RELOAD, {"session_id": session_id, "turn_id": turn_id})
-    if row is None:
-        raise TurnNotFound
-    return Reloaded(row["status"] == "running", read_history(row["history"]))
+def _taken(row: RowMapping) -> Grant:
+    history = read_history(row["history"])
+    if row["said"] is not None:
+        history += (Message.from_client(row["message_seq"], row["said"]),)
+    return Grant(
+        hold=hold_of(row, TurnId(row["turn_id"])),
+        turn_seq=row["own_seq"],
+        turn_created_at=row["turn_created_at"],
+        first_seq=row["first_seq"],
+        turn_usage=row["turn_usage"] or {},
+        session_usage=row["usage"],
+        active_agent=row["active_agent"],
+        rewrites=row["rewrites"],
+        history=history,
+        stop=row["stop"],
+        input=row["input"],
+        crashes=row["crashes"],
+        calls=read_calls(row["calls"]),
+    )

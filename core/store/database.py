@@ -1,13 +1,24 @@
-"""The one door to Postgres: autocommit, one statement a round trip, driver errors translated in one place."""
+"""The one door to Postgres: autocommit, one statement a round trip, driver errors translated in one place.
 
+libpq waits for a reply without end: for a server that was cut off, or a pooler that has no server to give, until the
+gateway gives up. So the driver waits through a function of ours, which knows how long there is. A statement that was
+given up may still be carried out; each of ours may be sent again.
+"""
+
+import select
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, Final
 
-from sqlalchemy import Engine, RowMapping, TextClause, create_engine
+import psycopg2
+from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, set_wait_callback
+from sqlalchemy import Connection, Engine, RowMapping, TextClause, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from core.deadline import Deadline
 from core.errors import DatabaseConflict, DatabaseNotMigrated, DatabaseUnavailable, LatchkeyError
 
 # SQLSTATE, whole or its class, to what it means here. Anything else is a defect and stays what it was.
@@ -28,8 +39,33 @@ class ConnectionDied(DatabaseUnavailable):
     """The connection to the database broke; whether the last statement was committed is not known."""
 
 
+class _Patience(threading.local):
+    """Until when this thread waits for the server: to connect, then for a reply."""
+
+    until = Deadline.never()
+
+
+_patience = _Patience()
+
+
+def _wait(connection: Any) -> None:
+    """Called by psycopg2 whenever it would block, in every connection of the process."""
+    while (state := connection.poll()) != POLL_OK:
+        left_s = _patience.until.left_s()
+        socket = select.poll()
+        socket.register(connection.fileno(), {POLL_READ: select.POLLIN, POLL_WRITE: select.POLLOUT}[state])
+        if not left_s or not socket.poll(None if left_s == float("inf") else max(1, left_s * 1000)):
+            raise psycopg2.OperationalError("no answer in time")
+
+
 class Database:
-    def __init__(self, url: str, *, pool_size: int, connect_timeout_s: int) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int, connect_timeout_s: int, statement_timeout_s: float = 10.0
+    ) -> None:
+        set_wait_callback(_wait)
+        self._connect_timeout_s = connect_timeout_s
+        self._statement_timeout_s = statement_timeout_s
+        self._deadline = Deadline.never()
         self._engine: Engine = create_engine(
             url,
             # psycopg2 otherwise spends a round trip on BEGIN and one on COMMIT.
@@ -51,14 +87,30 @@ class Database:
             },
         )
 
+    def by(self, deadline: Deadline) -> "Database":
+        """The same door, for callers that have only so long."""
+        hurried = copy(self)
+        hurried._deadline = deadline
+        return hurried
+
     def row(self, statement: TextClause, parameters: Mapping[str, Any]) -> RowMapping | None:
         """Runs one statement in a transaction of its own, and gives its first row."""
-        with translated(), self._engine.connect() as connection:
+        with translated(), self._connection() as connection:
             return connection.execute(statement, parameters).mappings().first()
 
     def rows(self, statement: TextClause, parameters: Mapping[str, Any]) -> list[RowMapping]:
-        with translated(), self._engine.connect() as connection:
+        with translated(), self._connection() as connection:
             return list(connection.execute(statement, parameters).mappings())
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        _patience.until = Deadline.after(self._connect_timeout_s).earlier(self._deadline)
+        try:
+            with self._engine.connect() as connection:
+                _patience.until = Deadline.after(self._statement_timeout_s).earlier(self._deadline)
+                yield connection
+        finally:
+            _patience.until = Deadline.never()
 
     def close(self) -> None:
         self._engine.dispose()

@@ -6,7 +6,6 @@ from typing import Final
 
 from sqlalchemy import text
 
-from core.content import Message, load_sendable
 from core.ids import DeviceId, TurnId
 from core.store.database import Database
 
@@ -21,15 +20,6 @@ class StoredMessage:
     agent: str | None
     content: str
     created_at: datetime
-
-
-def read_history(text_: str | None) -> tuple[Message, ...]:
-    """The history as the claim aggregates it: one JSON array, so that it is parsed in one go."""
-    if text_ is None:
-        return ()
-    return tuple(
-        Message(item["seq"], item["role"], item["content"], item["prefix"]) for item in load_sendable(text_)
-    )
 
 
 # A page of the device's conversation, oldest first, read from one snapshot.

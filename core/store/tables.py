@@ -7,6 +7,7 @@ columns that change at a turn's end stay out of its indexes.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -20,12 +21,13 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 # The newest revision under alembic/versions. /ready compares the database with it; a test compares it with the files.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -62,10 +64,16 @@ conversation_states = Table(
     # The lease: NULL is free. The epoch only grows.
     Column("lease_epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("lease_expires_at", _TIME),
+    # Whose attempt it was granted to: an attempt that never heard of its grant takes it back.
+    Column("lease_holder", Uuid),
     # The last number given out of each sequence, and a count of all changes: what was read is current if it is the same.
     Column("message_seq", BigInteger, nullable=False, server_default=text("0")),
     Column("turn_seq", BigInteger, nullable=False, server_default=text("0")),
     Column("version", BigInteger, nullable=False, server_default=text("0")),
+    # What was sent to the holder from outside: stops and steering messages. No turn ends before it has seen the last one.
+    Column("signal_seq", BigInteger, nullable=False, server_default=text("0")),
+    # How often what was said before was changed: what a process remembers of it holds under the same count alone.
+    Column("rewrites", BigInteger, nullable=False, server_default=text("0")),
     Column("state", JSONB, nullable=False, server_default=_NO_FIELDS),
     Column("metadata", JSONB, nullable=False, server_default=_NO_FIELDS),
     Column("usage", JSONB, nullable=False, server_default=_NO_FIELDS),
@@ -107,17 +115,27 @@ turns = Table(
     Column("body_digest", String(64), nullable=False),
     Column("status", String(16), nullable=False),
     Column("agent", String(50)),
-    # The turn's messages: from the client's to the last one stored.
-    Column("first_seq", BigInteger, nullable=False),
-    Column("last_seq", BigInteger, nullable=False),
+    # The turn's messages: from the client's to the last one stored. None before it has begun.
+    Column("first_seq", BigInteger),
+    Column("last_seq", BigInteger),
+    # The turn that answers this message along with its own, if it joined one.
+    Column("joined_to", Uuid),
+    # What was accepted for this turn and is not yet among its messages.
+    Column("input", Text),
+    # Why it is to stop at its next safe point.
+    Column("stop", String(16)),
+    # How many holders died over it.
+    Column("crashes", Integer, nullable=False, server_default=text("0")),
     Column("usage", JSONB),
     Column("error", JSONB),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("ended_at", _TIME),
     PrimaryKeyConstraint("session_id", "id"),
     CheckConstraint(
-        "status IN ('queued', 'running', 'waiting', 'completed', 'failed', 'cancelled')", name="status"
+        "status IN ('queued', 'running', 'waiting', 'completed', 'failed', 'cancelled', 'joined')",
+        name="status",
     ),
+    CheckConstraint("stop IN ('cancel', 'interrupt', 'rollback')", name="stop"),
     # One turn a key: what makes a retry free.
     Index(
         "uq_turns_session_id_idempotency_key",
@@ -130,8 +148,11 @@ turns = Table(
     Index(
         "uq_turns_session_id_running", "session_id", unique=True, postgresql_where=text("status = 'running'")
     ),
-    # The next queued turn of a conversation; the sweep of what is queued or waiting too long.
+    # The turn of a conversation that is next.
     Index("ix_turns_session_id_seq_open", "session_id", "seq", postgresql_where=text("ended_at IS NULL")),
+    # The sweep of turns that nobody goes on with, oldest first; and of keys that nobody will send again.
+    Index("ix_turns_created_at_open", "created_at", postgresql_where=text("ended_at IS NULL")),
+    Index("ix_turns_created_at_keyed", "created_at", postgresql_where=text("idempotency_key IS NOT NULL")),
 )
 
 messages = Table(
@@ -148,8 +169,59 @@ messages = Table(
     Column("prefix_digest", String(64)),
     Column("stop_reason", String(50)),
     Column("usage", JSONB),
+    # Part of the audit and no longer of what the model is told: a turn that was rolled back.
+    Column("left_out", Boolean, nullable=False, server_default=false()),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     PrimaryKeyConstraint("session_id", "seq"),
     ForeignKeyConstraint(["session_id"], ["conversation_states.id"], ondelete="CASCADE"),
     CheckConstraint("role IN ('user', 'assistant')", name="role"),
+)
+
+tool_calls = Table(
+    "tool_calls",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="CASCADE"), nullable=False),
+    # The model's own ID of the call.
+    Column("id", String(100), nullable=False),
+    Column("turn_id", Uuid, nullable=False),
+    # The message that asked for it.
+    Column("message_seq", BigInteger, nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("effect", String(16), nullable=False),
+    # asked (a person must say yes), ready, started, and then how it ended.
+    Column("status", String(16), nullable=False),
+    Column("input_digest", String(64), nullable=False),
+    # What it returned, until that is part of a message.
+    Column("result", Text),
+    Column("created_at", _TIME, nullable=False, server_default=_NOW),
+    Column("ended_at", _TIME),
+    PrimaryKeyConstraint("session_id", "id"),
+    CheckConstraint("effect IN ('read', 'idempotent', 'once')", name="effect"),
+    CheckConstraint(
+        "status IN ('asked', 'ready', 'started', 'done', 'failed', 'unknown', 'denied', 'dropped')",
+        name="status",
+    ),
+    # What a turn did.
+    Index(None, "session_id", "turn_id"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="CASCADE"), nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("turn_id", Uuid, nullable=False),
+    Column("tool_call_id", String(100), nullable=False),
+    # Of the exact arguments that the person is shown.
+    Column("input_digest", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=_NOW),
+    Column("expires_at", _TIME, nullable=False),
+    Column("decided_at", _TIME),
+    PrimaryKeyConstraint("session_id", "id"),
+    CheckConstraint("status IN ('pending', 'approved', 'denied', 'expired', 'withdrawn')", name="status"),
+    # What a turn waits for.
+    Index(None, "session_id", "turn_id"),
+    # The sweep of those that nobody decided.
+    Index("ix_approvals_expires_at", "expires_at", postgresql_where=text("status = 'pending'")),
 )

@@ -1,15 +1,14 @@
-"""Turns: send a message, look at what became of it."""
+"""Turns: send a message, look at what became of it, stop it."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
-from core.deadline import Deadline
 from core.ids import TurnId
 from core.turn import Turn
 from functions.answers import JsonAnswer, turn_shape
-from functions.incoming import Device, IdempotencyKey, TheHouse, read_arrival
+from functions.incoming import Device, IdempotencyKey, TheHouse, prefers_async, read_arrival
 from functions.shapes import PROBLEMS, TurnBody, TurnShape
 
 router = APIRouter(prefix="/v1/turns", tags=["turns"])
@@ -20,22 +19,36 @@ _BODY: dict[str, Any] = {
         "content": {"application/json": {"schema": TurnBody.model_json_schema()}},
     }
 }
+Wait = Annotated[float, Query(ge=0, le=25, description="Seconds to wait for the turn to end.")]
 
 
 @router.post("", summary="Send a message", response_model=TurnShape, responses=PROBLEMS, openapi_extra=_BODY)
 async def send(request: Request, house: TheHouse, device: Device, key: IdempotencyKey) -> JsonAnswer:
-    deadline = Deadline.after(house.settings.turn_budget_s)
-    arrival = await read_arrival(request, house, device, key)
-    return _answer(await request.app.state.offload(house.turns.answer, arrival, deadline))
+    """`200`: the turn is over. `202`: it goes on; `Location` says where to look, `Retry-After` when.
+
+    The header `Prefer: respond-async` is the same as `wait_s` 0.
+    """
+    arrival, wait_s = await read_arrival(request, house, device, key)
+    turn = await request.app.state.offload(house.turns.answer, arrival, wait_s)
+    return _answer(turn, {"Preference-Applied": "respond-async"} if prefers_async(request) else {})
 
 
 @router.get("/{turn_id}", summary="Look at a turn", response_model=TurnShape, responses=PROBLEMS)
-async def look(turn_id: UUID, request: Request, house: TheHouse, device: Device) -> JsonAnswer:
-    return _answer(await request.app.state.offload(house.turns.find, device, TurnId(turn_id)), looking=True)
+async def look(
+    turn_id: UUID, request: Request, house: TheHouse, device: Device, wait_s: Wait = 0
+) -> JsonAnswer:
+    turn = await request.app.state.offload(house.turns.look, device, TurnId(turn_id), wait_s)
+    return JsonAnswer(turn_shape(turn))
 
 
-def _answer(turn: Turn, *, looking: bool = False) -> JsonAnswer:
-    """200 for a turn that is over, or that was only looked at; 202 for one that somebody else is still answering."""
-    if turn.is_over or looking:
-        return JsonAnswer(turn_shape(turn))
-    return JsonAnswer(turn_shape(turn), 202, {"Location": f"/v1/turns/{turn.id}", "Retry-After": "1"})
+@router.post("/{turn_id}/cancel", summary="Stop a turn", response_model=TurnShape, responses=PROBLEMS)
+async def cancel(turn_id: UUID, request: Request, house: TheHouse, device: Device) -> JsonAnswer:
+    """`200`: the turn is over, cancelled now or ended before. `202`: it stops at its next safe point."""
+    return _answer(await request.app.state.offload(house.turns.cancel, device, TurnId(turn_id)))
+
+
+def _answer(turn: Turn, headers: dict[str, str] | None = None) -> JsonAnswer:
+    if turn.is_over:
+        return JsonAnswer(turn_shape(turn), 200, headers)
+    going_on = {"Location": f"/v1/turns/{turn.id}", "Retry-After": "1"}
+    return JsonAnswer(turn_shape(turn), 202, {**going_on, **(headers or {})})

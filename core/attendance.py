@@ -1,0 +1,43 @@
+"""Waiting for outside calls without letting go: each runs on a thread, and the waiter's heart goes on beating."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import TypeVar
+
+from core.deadline import Deadline
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+def on_a_thread(work: Callable[[], T], name: str) -> "Future[T]":
+    """A thread that can be left behind: it keeps neither the waiter nor the process."""
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return outcome
+
+
+def attend(
+    calls: "Mapping[K, Future[T]]", until: Deadline, beat: Callable[[], None], beat_s: float
+) -> "Iterator[tuple[K, Future[T]]]":
+    """Each call as it ends; those that have not by the deadline do not come. `beat` is called all the while, and what it
+    raises ends the waiting.
+    """
+    names = {future: key for key, future in calls.items()}
+    open_ = set(names)
+    next_beat = Deadline.after(beat_s)
+    while open_ and until.left_s():
+        done, open_ = wait(open_, min(next_beat.left_s(), until.left_s()), FIRST_COMPLETED)
+        for future in done:
+            yield names[future], future
+        if open_ and not next_beat.left_s():
+            beat()
+            next_beat = Deadline.after(beat_s)

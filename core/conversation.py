@@ -1,0 +1,114 @@
+"""The conversation as the model is told of it, and what its last message says is next.
+
+It grows at its end only. What was made ready to be sent stays ready, so a process that goes on with a long conversation
+prepares the new messages and not all of them again.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from enum import Enum, auto
+from threading import Lock
+
+from core.content import Block, Blocks, Message, says_something
+from core.ids import DeviceId, SessionId
+from core.store.holds import Remembered
+
+
+class Next(Enum):
+    """The last stored message is the program counter."""
+
+    ASK = auto()  # the model: somebody said something, tools have answered, or it paused
+    SETTLE = auto()  # the tool calls that it asked for
+    OVER = auto()  # it has answered
+
+
+# The model stopped in the middle, and goes on when it is sent the same again.
+PAUSES = ("pause_turn", "compaction")
+
+
+class Conversation:
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self._messages: list[Message] = []
+        self.has_tools = False
+        # By prefix digest: what may be sent behind that prefix.
+        self._ready: dict[str, tuple[int, list[Block]]] = {}
+        self.add(*messages)
+
+    def add(self, *messages: Message) -> None:
+        self._messages.extend(messages)
+        self.has_tools = self.has_tools or any(map(_has_tools, messages))
+
+    @property
+    def last(self) -> Message:
+        return self._messages[-1]
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def next(self) -> Next:
+        if self.last.role == "user" or self.last.stop_reason in PAUSES:
+            return Next.ASK
+        return Next.SETTLE if self.last.tool_calls else Next.OVER
+
+    def said_in(self, first_seq: int) -> Blocks:
+        """The last of what the model said since that message."""
+        for message in reversed(self._messages):
+            if message.seq < first_seq:
+                break
+            if message.role == "assistant":
+                return message.content
+        return []
+
+    def ready(self, prefix_digest: str) -> list[Block]:
+        """The messages as they may be sent behind a prefix: thinking that was made behind another is left out."""
+        done, ready = self._ready.get(prefix_digest, (0, []))
+        for message in self._messages[done:]:
+            content = [
+                block for block in message.content if _sendable(block, message.prefix_digest == prefix_digest)
+            ]
+            if content:
+                ready.append({"role": message.role, "content": content})
+        self._ready[prefix_digest] = (len(self._messages), ready)
+        return list(ready)
+
+
+def _has_tools(message: Message) -> bool:
+    return any(block.get("type") in ("tool_use", "tool_result") for block in message.content)
+
+
+def _sendable(block: Block, same_prefix: bool) -> bool:
+    if block.get("type") in ("thinking", "redacted_thinking"):
+        return same_prefix
+    return says_something(block)
+
+
+class Memory:
+    """The conversations that this process went on with lately. A help to the claim and no more: the claim proves them
+    current, or reads them again.
+
+    One that is taken out belongs to the taker, who puts it back when all of it is committed.
+    """
+
+    def __init__(self, room: int = 64) -> None:
+        self._room = room
+        self._kept: OrderedDict[SessionId, tuple[Remembered, Conversation]] = OrderedDict()
+        self._sessions: OrderedDict[DeviceId, SessionId] = OrderedDict()
+        self._lock = Lock()
+
+    def of_device(self, device_id: DeviceId) -> tuple[Remembered, Conversation] | None:
+        with self._lock:
+            session_id = self._sessions.get(device_id)
+            return None if session_id is None else self._kept.pop(session_id, None)
+
+    def of_session(self, session_id: SessionId) -> tuple[Remembered, Conversation] | None:
+        with self._lock:
+            return self._kept.pop(session_id, None)
+
+    def put(self, known: Remembered, conversation: Conversation, device_id: DeviceId | None = None) -> None:
+        with self._lock:
+            self._kept[known.session_id] = (known, conversation)
+            if device_id is not None:
+                self._sessions[device_id] = known.session_id
+            for kept in (self._kept, self._sessions):
+                while len(kept) > self._room:
+                    kept.popitem(last=False)

@@ -1,0 +1,287 @@
+"""Holding: one function's hold on one turn. What it knows of it, and the commits that move it on.
+
+Every commit goes out under the hold's epoch. A commit that matches nothing is looked into: our own first try may have
+been committed unseen, or something may have arrived that has to be seen first; otherwise the hold is lost, and whoever
+lost it stops at once and writes nothing more.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from core.content import Blocks, Message, dump
+from core.conversation import Conversation
+from core.errors import DatabaseUnavailable
+from core.lease import Lease
+from core.model.reply import ModelReply, added, tokens
+from core.store import steps
+from core.store.database import Database
+from core.store.holds import Grant, Hold, OpenCall, Remembered
+from core.store.steps import Asked, Closing, Ended, Reply, Seen, Stepped
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_LONGEST_PAUSE_S = 0.5
+
+
+class HoldLost(Exception):
+    """Another function holds the conversation, or the turn is over: nothing more is to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A reply, and behind which prefix it was made."""
+
+    reply: ModelReply
+    agent: str
+    prefix_digest: str
+
+
+class Holding:
+    def __init__(
+        self,
+        database: Database,
+        grant: Grant,
+        lease: Lease,
+        conversation: Conversation,
+        *,
+        approval_ttl_s: int,
+    ) -> None:
+        self._database = database
+        self._approval_ttl_s = approval_ttl_s
+        self.grant = grant
+        self.hold: Hold = grant.hold
+        self.lease = lease
+        self.conversation = conversation
+        self.turn_usage: dict[str, Any] = tokens(grant.turn_usage)
+        self.session_usage: dict[str, Any] = grant.session_usage
+        self.agent: str | None = None
+        self.stop = grant.stop
+        self.input = grant.input
+        self.calls: dict[str, OpenCall] = {call.id: call for call in grant.calls}
+        # The calls that nobody but this holder can have begun.
+        self.fresh: set[str] = set()
+        # What its calls came to, as the client is told; complete if this holder saw the whole turn.
+        self.log: list[dict[str, Any]] = []
+        self.saw_all = grant.hold.message_seq == grant.first_seq
+        # Nothing of what it knows was taken back.
+        self.is_current = True
+
+    # ---- while an outside call runs
+
+    def beat(self) -> None:
+        """Renews the lease and hears what has arrived. A database that is away costs nothing while the lease is trusted."""
+        renewed = self.lease.again()
+        try:
+            signal_seq = steps.renew(self._in_time(), self.hold, lease_ttl_s=self.lease.ttl_s)
+        except DatabaseUnavailable:
+            if not self.lease.is_trusted:
+                raise HoldLost from None
+            return
+        if signal_seq is None:
+            raise HoldLost
+        self.lease = renewed
+        if signal_seq > self.hold.signal_seq:
+            self._look()
+
+    # ---- steps
+
+    def spend(self, usage: dict[str, Any]) -> None:
+        """Counts a reply that was paid for, whether or not it can be used; written with the next commit."""
+        self.turn_usage = added(self.turn_usage, usage)
+        self.session_usage = added(self.session_usage, usage)
+
+    def append_reply(self, said: Said, calls: Sequence[Asked]) -> None:
+        reply = self._reply(said)
+        stepped = self._insist(
+            lambda: steps.append_reply(
+                self._in_time(),
+                self.hold,
+                reply,
+                calls,
+                lease_ttl_s=self.lease.ttl_s,
+                approval_ttl_s=self._approval_ttl_s,
+            )
+        )
+        self._moved_on(stepped, self._message("assistant", said.reply.content, said))
+        self.calls = {
+            call.id: OpenCall(
+                call.id, call.name, call.effect, "asked" if call.approval_id else "started", None
+            )
+            for call in calls
+        }
+        self.fresh = {call.id for call in calls if call.approval_id is None}
+        self.saw_all = self.saw_all and len(self.fresh) == len(calls)
+
+    def append_results(self, blocks: Blocks, settled: dict[str, str]) -> None:
+        content, usage = dump(blocks), dump(self.session_usage)
+        stepped = self._insist(
+            lambda: steps.append_results(
+                self._in_time(),
+                self.hold,
+                content,
+                settled,
+                session_usage=usage,
+                lease_ttl_s=self.lease.ttl_s,
+            )
+        )
+        self._moved_on(stepped, self._message("user", blocks))
+        for call in self.calls.values():
+            shown = {"id": call.id, "name": call.name, "effect": call.effect, "status": settled[call.id]}
+            self.log.append(shown)
+        self.calls, self.fresh = {}, set()
+
+    def absorb(self) -> None:
+        """What was steered into the turn becomes a message of it. If more has arrived meanwhile, that is seen first."""
+        content = self.input
+        assert content is not None
+        stepped = self._insist(
+            lambda: steps.absorb(self._in_time(), self.hold, content, lease_ttl_s=self.lease.ttl_s)
+        )
+        message = Message.from_client(self.hold.message_seq + 1, content)
+        if stepped is not None:
+            self.input = None
+        else:
+            seen = self._look()
+            if seen.message_seq == self.hold.message_seq:
+                return
+            if seen.message_seq != message.seq:
+                raise HoldLost
+        self._add(message)
+
+    def start(self, ids: Sequence[str]) -> None:
+        if not self._insist(
+            lambda: steps.start_calls(self._in_time(), self.hold, ids, lease_ttl_s=self.lease.ttl_s)
+        ):
+            raise HoldLost
+        self.fresh |= set(ids)
+
+    def keep(self, call_id: str, status: str, block: dict[str, Any]) -> None:
+        """A result that cannot be part of a message yet, because other calls of the same message are still open."""
+        result = dump(block)
+        kept = self._insist(
+            lambda: steps.keep_result(
+                self._in_time(),
+                self.hold,
+                call_id,
+                status=status,
+                result=result,
+                lease_ttl_s=self.lease.ttl_s,
+            )
+        )
+        if not kept:
+            raise HoldLost
+        self.calls[call_id] = replace(self.calls[call_id], status=status, result=result)
+
+    # ---- ends
+
+    def finish(self, said: Said) -> Ended | None:
+        """None: something has arrived that has to be seen first."""
+        reply = self._reply(said)
+        ended = self._ended(lambda: steps.finish(self._in_time(), self.hold, reply))
+        if ended is not None:
+            self._add(self._message("assistant", said.reply.content, said))
+        return ended
+
+    def close(self, closing: Closing) -> Ended | None:
+        """None: something has arrived that has to be seen first."""
+        turn_usage, session_usage = dump(self.turn_usage), dump(self.session_usage)
+        ended = self._ended(
+            lambda: steps.close(
+                self._in_time(), self.hold, closing, turn_usage=turn_usage, session_usage=session_usage
+            )
+        )
+        self.is_current = closing.left_out_from is None
+        return ended
+
+    def hand_over(self, *, waits: bool = False, not_run: Sequence[str] = ()) -> bool:
+        """False: something has arrived that has to be seen first."""
+        if self._insist(lambda: steps.hand_over(self._in_time(), self.hold, waits=waits, not_run=not_run)):
+            return True
+        seen = steps.look(self._in_time(), self.hold)
+        if seen is not None and seen.epoch == self.hold.epoch and not seen.is_held:
+            return True
+        self._see(seen)
+        return False
+
+    def give_up(self) -> None:
+        """Lets go as a crash would, but at once."""
+        try:
+            steps.give_up(self._in_time(), self.hold)
+        except DatabaseUnavailable:
+            _log.warning("turn %s: could not let go; its lease will run out", self.hold.turn_id)
+
+    def remembered(self) -> Remembered:
+        return Remembered(self.hold.session_id, self.grant.rewrites, self.hold.message_seq)
+
+    # ---- how a commit is made sure of
+
+    def _insist(self, write: Callable[[], T]) -> T:
+        """A write whose connection died may or may not have been committed. Each of ours can be sent twice and counts once,
+        so it is sent until it is answered, for as long as the lease is trusted.
+        """
+        pause_s = 0.0
+        while True:
+            renewed = self.lease.again()
+            try:
+                done = write()
+            except DatabaseUnavailable:
+                if not self.lease.is_trusted:
+                    raise
+                time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - spreads out those who try again
+                pause_s = min(2 * pause_s + 0.05, _LONGEST_PAUSE_S)
+                continue
+            self.lease = renewed
+            return done
+
+    def _moved_on(self, stepped: Stepped | None, message: Message) -> None:
+        if stepped is None and self._look().message_seq != self.hold.message_seq + 1:
+            raise HoldLost
+        if stepped is not None and stepped.signal_seq > self.hold.signal_seq:
+            self._look()
+        self._add(message)
+
+    def _add(self, message: Message) -> None:
+        self.hold = replace(self.hold, message_seq=self.hold.message_seq + 1)
+        self.conversation.add(message)
+
+    def _ended(self, write: Callable[[], Ended | None]) -> Ended | None:
+        ended = self._insist(write)
+        if ended is None and self._look().message_seq != self.hold.message_seq:
+            raise HoldLost
+        return ended
+
+    def _look(self) -> Seen:
+        return self._see(self._insist(lambda: steps.look(self._in_time(), self.hold)))
+
+    def _see(self, seen: Seen | None) -> Seen:
+        if seen is None or seen.epoch != self.hold.epoch or not seen.is_held:
+            raise HoldLost
+        self.hold = replace(self.hold, signal_seq=seen.signal_seq)
+        self.stop, self.input = seen.stop, seen.input
+        return seen
+
+    def _in_time(self) -> Database:
+        return self._database.by(self.lease.trusted_until)
+
+    def _message(self, role: str, content: Blocks, said: Said | None = None) -> Message:
+        seq = self.hold.message_seq + 1
+        if said is None:
+            return Message(seq, role, content)
+        return Message(seq, role, content, said.prefix_digest, said.reply.stop_reason)
+
+    def _reply(self, said: Said) -> Reply:
+        return Reply(
+            agent=said.agent,
+            content=dump(said.reply.content),
+            prefix_digest=said.prefix_digest,
+            stop_reason=said.reply.stop_reason,
+            usage=dump(said.reply.usage),
+            turn_usage=dump(self.turn_usage),
+            session_usage=dump(self.session_usage),
+        )

@@ -1,0 +1,34 @@
+"""Recovery: finds what nobody goes on with any more, and sees to it that somebody does.
+
+What can go wrong, and why it does not matter: many sweeps at once find the same. Each finding is only a wake-up, or a
+write at the version that was read, so the second to come finds nothing to do.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from core.store import approvals, turns
+from core.store.database import Database
+from core.wakeups import Wakeups
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    woken: int
+    expired: int
+    forgotten: int
+
+
+def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 100) -> Swept:
+    """Wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, forgets old keys."""
+    overdue = approvals.overdue(database, limit)
+    expired = sum(approvals.decide(database, approval, "expired") for approval in overdue)
+    stranded = turns.stranded(database, limit)
+    for session_id in stranded:
+        wakeups.wake(session_id)
+    swept = Swept(len(stranded), expired, turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit))
+    if swept != Swept(0, 0, 0):
+        _log.info("sweep: woke %d, expired %d, forgot %d", swept.woken, swept.expired, swept.forgotten)
+    return swept

@@ -1,0 +1,200 @@
+"""Settling the tool calls of a model's message: run what may run, answer for what may not, and say it all in one message.
+
+What can go wrong, and why it does not matter: a call is on record as started before it runs, so a function that finds a
+started call of another holder knows that it may have run. `read` and `idempotent` calls are run again; a `once` call is
+not, and the model is told that its outcome is unknown.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import uuid4, uuid5
+
+from core.agents.agent import Agent
+from core.agents.tool import Effect, Tool, ToolContext, ToolFailed
+from core.attendance import attend, on_a_thread
+from core.content import Block, Blocks, Message, dump, load_sendable
+from core.deadline import Deadline
+from core.digest import digest
+from core.holding import Holding
+from core.model.reply import ModelReply
+from core.store.holds import OpenCall
+from core.store.steps import Asked
+
+_log = logging.getLogger(__name__)
+
+_UNKNOWN = (
+    "The outcome of this call is unknown: the function that ran it stopped in the middle. It may or may not have taken "
+    "effect, and it was not and must not be run again. Say so to the person."
+)
+_LATE = "The call did not end within its {limit:g} seconds."
+_DENIED = "A person was asked and did not allow this call. It was not run."
+_CUT = "Your message was cut off before this call was complete, so it was not run."
+_STOPPED = "The person stopped this turn. The call was not run, or its result did not come."
+_NO_SUCH_TOOL = "There is no tool of this name here. The call was not run."
+_FAILED = "The tool failed unexpectedly. Whether the call took effect is not certain."
+_NOTHING = "(The tool returned nothing.)"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    status: str
+    block: Block
+
+
+def asked_for(agent: Agent, reply: ModelReply) -> list[Asked]:
+    """The calls of a reply that can be run. The others are answered with an error when they are settled."""
+    if reply.stop_reason != "tool_use":
+        return []
+    found = [(block, agent.tool(block["name"])) for block in reply.content if block.get("type") == "tool_use"]
+    return [
+        Asked(
+            id=block["id"],
+            name=tool.name,
+            effect=tool.effect,
+            input_digest=digest(dump(block["input"])),
+            approval_id=str(uuid4()) if tool.needs_approval(block["input"]) else None,
+        )
+        for block, tool in found
+        if tool is not None
+    ]
+
+
+def longest_s(holding: Holding, agent: Agent) -> float:
+    """What the calls still to be run may take."""
+    tools = [agent.tool(call.name) for call in holding.calls.values() if call.status in ("ready", "started")]
+    return max((tool.time_limit_s for tool in tools if tool is not None), default=0.0)
+
+
+def settle(holding: Holding, agent: Agent, until: Deadline) -> bool:
+    """True: the results are committed. False: some calls wait for a person; what the others returned is kept."""
+    message = holding.conversation.last
+    settled = {block["id"]: _without_running(holding, agent, message, block) for block in message.tool_calls}
+    ready = [id_ for id_, call in holding.calls.items() if call.status == "ready"]
+    if ready:
+        holding.start(ready)
+    waits = any(call.status == "asked" for call in holding.calls.values())
+    runnable = [
+        block
+        for block in message.tool_calls
+        if settled[block["id"]] is None and not _is_asked(holding, block)
+    ]
+    ran = _run(holding, agent, runnable, until, keep=waits)
+    if waits:
+        return False
+    outcomes = {id_: outcome or ran[id_] for id_, outcome in settled.items()}
+    holding.append_results(
+        [o.block for o in outcomes.values()], {id_: o.status for id_, o in outcomes.items()}
+    )
+    return True
+
+
+def drop(holding: Holding) -> None:
+    """Answers every call that is still open, without running any: the turn ends here, and what was said stays whole."""
+    outcomes = {
+        block["id"]: _kept(holding.calls.get(block["id"])) or _left(holding.calls.get(block["id"]), block)
+        for block in holding.conversation.last.tool_calls
+    }
+    holding.append_results(
+        [o.block for o in outcomes.values()], {id_: o.status for id_, o in outcomes.items()}
+    )
+
+
+def _without_running(holding: Holding, agent: Agent, message: Message, block: Block) -> Outcome | None:
+    """The outcome of a call that is not to be run now; None for one that is, or that waits for a person."""
+    call = holding.calls.get(block["id"])
+    if call is None:
+        why = _NO_SUCH_TOOL if message.stop_reason == "tool_use" else _CUT
+        return _error("dropped", block, why)
+    if (kept := _kept(call)) is not None:
+        return kept
+    if call.status == "denied":
+        return _error("denied", block, _DENIED)
+    if call.status == "asked":
+        return None
+    if agent.tool(call.name) is None:
+        return _error("dropped", block, _NO_SUCH_TOOL)
+    if call.status == "started" and call.effect == Effect.ONCE and call.id not in holding.fresh:
+        _log.warning("turn %s: the outcome of %s is unknown", holding.hold.turn_id, call.name)
+        return _error("unknown", block, _UNKNOWN)
+    return None
+
+
+def _is_asked(holding: Holding, block: Block) -> bool:
+    call = holding.calls.get(block["id"])
+    return call is not None and call.status == "asked"
+
+
+def _kept(call: OpenCall | None) -> Outcome | None:
+    if call is None or call.result is None:
+        return None
+    return Outcome(call.status, load_sendable(call.result))
+
+
+def _left(call: OpenCall | None, block: Block) -> Outcome:
+    if call is not None and call.status == "started" and call.effect == Effect.ONCE:
+        return _error("unknown", block, _UNKNOWN)
+    return _error("dropped", block, _STOPPED)
+
+
+def _run(
+    holding: Holding, agent: Agent, blocks: Blocks, until: Deadline, *, keep: bool
+) -> dict[str, Outcome]:
+    """Runs them all at once. What a `once` call returned is kept as soon as it is here, if others still run."""
+    if not blocks:
+        return {}
+    if not holding.lease.is_trusted:
+        holding.beat()
+    tools = {block["id"]: tool for block in blocks if (tool := agent.tool(block["name"])) is not None}
+    deadline = Deadline.after(max(tool.time_limit_s for tool in tools.values())).earlier(until)
+    running = {
+        block["id"]: on_a_thread(_call(holding, tools[block["id"]], block, deadline), f"tool-{block['name']}")
+        for block in blocks
+    }
+    outcomes: dict[str, Outcome] = {}
+    for id_, done in attend(running, deadline, holding.beat, holding.lease.beat_s):
+        outcomes[id_] = done.result()
+        if keep or (len(outcomes) < len(running) and tools[id_].effect is Effect.ONCE):
+            holding.keep(id_, outcomes[id_].status, outcomes[id_].block)
+    for block in blocks:
+        if block["id"] not in outcomes:
+            outcomes[block["id"]] = _late(tools[block["id"]], block)
+            if keep:
+                holding.keep(block["id"], outcomes[block["id"]].status, outcomes[block["id"]].block)
+    return outcomes
+
+
+def _call(holding: Holding, tool: Tool, block: Block, deadline: Deadline) -> Callable[[], Outcome]:
+    context = ToolContext(
+        session_id=holding.hold.session_id,
+        turn_id=holding.hold.turn_id,
+        idempotency_key=str(uuid5(holding.hold.session_id, block["id"])),
+        deadline=Deadline.after(tool.time_limit_s).earlier(deadline),
+    )
+
+    def run() -> Outcome:
+        try:
+            text = tool.run(context, block["input"])
+        except ToolFailed as failure:
+            return _error("failed", block, str(failure))
+        except Exception:
+            _log.exception("turn %s: the tool %s failed", context.turn_id, tool.name)
+            return _error("failed", block, _FAILED)
+        return Outcome("done", _result(block, text))
+
+    return run
+
+
+def _late(tool: Tool, block: Block) -> Outcome:
+    late = _LATE.format(limit=tool.time_limit_s)
+    if tool.effect is Effect.ONCE:
+        return _error("unknown", block, f"{late} {_UNKNOWN}")
+    return _error("failed", block, late)
+
+
+def _result(block: Block, text: str) -> Block:
+    return {"type": "tool_result", "tool_use_id": block["id"], "content": text if text.strip() else _NOTHING}
+
+
+def _error(status: str, block: Block, text: str) -> Outcome:
+    return Outcome(status, {**_result(block, text), "is_error": True})
