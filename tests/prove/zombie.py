@@ -1,0 +1,86 @@
+"""Zombie: the holder is stopped by SIGSTOP at each point of its way, another takes over and finishes, and the holder wakes.
+
+Whatever the woken one does then, nothing in the database changes.
+"""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from core.deadline import Deadline
+from tests.databases import run
+from tests.prove.agents import SAYS
+from tests.prove.errands import Errand, Function, Trap
+from tests.prove.stage import Scene, Stage
+
+_KINDS = ("plain", "read", "idempotent", "once")
+_TABLES = ("conversation_states", "turns", "messages", "tool_calls", "approvals")
+
+
+def wake_everywhere(stage: Stage, *, every: int, rounds: int) -> None:
+    """The lease's time is moved on in the database, so that the woken holder believes that it still has it."""
+    for kind in _KINDS:
+        with stage.scene("a zombie, stopped at every point") as scene, ThreadPoolExecutor(3) as pool:
+            device = uuid4()
+            points = scene.send(_say(kind, device)).points
+            numbers = [n for _ in range(rounds) for n in range(2, len(points) + 1, every)]
+            list(pool.map(partial(_stopped_and_woken, scene, kind, expire=True), numbers))
+            scene.row.tries += len(numbers)
+            scene.check()
+
+
+def sleep_past_the_lease(stage: Stage, *, tries: int) -> None:
+    """Nothing is moved: the holder really is stopped for longer than its lease."""
+    with stage.scene("a zombie, asleep past its real lease") as scene, ThreadPoolExecutor(8) as pool:
+        jobs = [(kind, number) for kind in _KINDS for number in (3, 4, 5)]
+        chosen = [jobs[n % len(jobs)] for n in range(tries)]
+        list(pool.map(lambda job: _stopped_and_woken(scene, *job, expire=False), chosen))
+        scene.row.tries += tries
+        scene.check()
+
+
+def _say(kind: str, device: UUID) -> Errand:
+    return Errand("say", device, f"{SAYS[kind]} ({device.hex[:8]})", key="k")
+
+
+def _stopped_and_woken(scene: Scene, kind: str, number: int, *, expire: bool) -> None:
+    device = uuid4()
+    errand = _say(kind, device)
+    zombie = Function(scene.place, errand, Trap(number, signal.SIGSTOP))
+    _wait_until_stopped(zombie.pid)
+    session_id = scene.session_of(device)
+    if expire:
+        scene.expire(session_id)
+    heir = scene.send(errand)
+    if heir.turn is None or heir.turn["status"] != "completed":
+        scene.row.found.lost.append(f"{kind}, stopped at {number}: the heir got {heir.turn or heir.problem}")
+    before = _rows(scene, session_id)
+    os.kill(zombie.pid, signal.SIGCONT)
+    woken = zombie.result()
+    scene.note(errand, woken)
+    if _rows(scene, session_id) != before:
+        scene.row.found.interleaved.append(f"{kind}, stopped at {number}: the woken holder wrote something")
+    if woken.turn is not None and heir.turn is not None and woken.turn["reply"] != heir.turn["reply"]:
+        scene.row.found.doubled.append(f"{kind}, stopped at {number}: the woken holder answered otherwise")
+
+
+def _wait_until_stopped(pid: int) -> None:
+    patience = Deadline.after(30)
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert patience.left_s(), f"process {pid} did not come to its point"
+        os.sched_yield()
+
+
+def _rows(scene: Scene, session_id: UUID | None) -> list[object]:
+    return [
+        run(
+            scene.url,
+            f"SELECT * FROM {table} t WHERE {'id' if table == 'conversation_states' else 'session_id'} = %s "
+            "ORDER BY t::text",
+            str(session_id),
+        )
+        for table in _TABLES
+    ]
