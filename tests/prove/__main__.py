@@ -11,19 +11,31 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.prove import kill, zombie
+from tests.prove import kill, mix, outage, storm, zombie
 from tests.prove.stage import Row, Stage, stage
 
 Case = Callable[[Stage], None]
 
 
 def cases(seed: int, short: bool) -> dict[str, Case]:
-    del seed
+    rng = random.Random(seed)
     return {
         "kill": partial(kill.kill_everywhere, every=5 if short else 1),
         "zombie": partial(zombie.wake_everywhere, every=3 if short else 1, rounds=1 if short else 3),
+        "storm": partial(storm.storm, tries=4 if short else 100, rng=rng),
+        "mix": partial(
+            mix.interleave, case="interleaving: senders, policies, kills", rounds=2 if short else 30, rng=rng
+        ),
+        "outage": partial(_durably, partial(outage.stop_postgres, tries=6 if short else 100)),
         "sleeper": partial(zombie.sleep_past_the_lease, tries=8 if short else 100),
     }
+
+
+def _durably(case: Case, built: Stage) -> None:
+    """On a server of its own, whose commits survive its crash."""
+    with stage(built.tell, durable=True) as durable:
+        case(durable)
+    built.rows += durable.rows
 
 
 def main() -> None:

@@ -133,7 +133,13 @@ def watch(points: Points) -> None:
     def watched_reply(self: Claude, *arguments: Any) -> Any:
         return by_points("model", reply, self, *arguments)
 
-    Database.row, Database.rows, Claude._reply = watched_row, watched_rows, watched_reply  # type: ignore[method-assign]
+    watched = (
+        (Database, "row", watched_row),
+        (Database, "rows", watched_rows),
+        (Claude, "_reply", watched_reply),
+    )
+    for owner, name, by_way_of in watched:
+        setattr(owner, name, by_way_of)
 
 
 def run(house: House, errand: Errand) -> Turn | None:

@@ -45,10 +45,9 @@ def _number_of(scene: Scene, kind: str, point: str) -> int:
 
 
 def _queued_behind_a_dead_one(scene: Scene, device: UUID) -> None:
-    _died_at("plain", "before model", scene, device)
-    run(scene.url, "UPDATE conversation_states SET lease_expires_at = now() + interval '60 seconds'")
+    scene.send(_say("plain", device), Trap(_number_of(scene, "plain", "before model")))
     scene.send(_second(scene, device))
-    run(scene.url, "UPDATE conversation_states SET lease_expires_at = now() - interval '60 seconds'")
+    scene.expire(scene.session_of(device))
 
 
 def _second(_: Scene, device: UUID, on_busy: str = "queue") -> Errand:

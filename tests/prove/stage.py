@@ -119,12 +119,11 @@ class Stage:
 
 
 @contextmanager
-def stage(tell: Callable[[str], None]) -> Iterator[Stage]:
+def stage(tell: Callable[[str], None], *, durable: bool = False) -> Iterator[Stage]:
+    options = {"max_connections": "300", "fsync": "on" if durable else "off"}
     with (
         tempfile.TemporaryDirectory(prefix="latchkey-prove-") as home,
-        EmbeddedPostgres(
-            Path(home) / "pg", options={"fsync": "off", "max_connections": "300"}, keep=False
-        ) as postgres,
+        EmbeddedPostgres(Path(home) / "pg", options=options, keep=False) as postgres,
     ):
         postgres.ensure_database(_TEMPLATE)
         migrate(postgres.url(_TEMPLATE))

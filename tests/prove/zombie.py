@@ -5,6 +5,7 @@ Whatever the woken one does then, nothing in the database changes.
 
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,7 @@ def _stopped_and_woken(scene: Scene, kind: str, number: int, *, expire: bool) ->
     device = uuid4()
     errand = _say(kind, device)
     zombie = Function(scene.place, errand, Trap(number, signal.SIGSTOP))
-    _wait_until_stopped(zombie.pid)
+    wait_until_stopped(zombie.pid)
     session_id = scene.session_of(device)
     if expire:
         scene.expire(session_id)
@@ -67,11 +68,22 @@ def _stopped_and_woken(scene: Scene, kind: str, number: int, *, expire: bool) ->
         scene.row.found.doubled.append(f"{kind}, stopped at {number}: the woken holder answered otherwise")
 
 
-def _wait_until_stopped(pid: int) -> None:
-    patience = Deadline.after(30)
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+def wait_until_stopped(pid: int) -> bool:
+    """False: it ended without coming to its point."""
+    patience = Deadline.after(60)
+    while (state := state_of(pid)) != "T":
+        if state in ("Z", "X"):
+            return False
         assert patience.left_s(), f"process {pid} did not come to its point"
-        os.sched_yield()
+        time.sleep(0.002)
+    return True
+
+
+def state_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def _rows(scene: Scene, session_id: UUID | None) -> list[object]:
