@@ -180,8 +180,15 @@ class Holding:
 
     # ---- ends
 
+    @property
+    def is_called(self) -> bool:
+        """Something has arrived, was seen, and is not yet acted on."""
+        return self.stop is not None or self.input is not None
+
     def finish(self, said: Said) -> Ended | None:
-        """None: something has arrived that has to be seen first."""
+        """None: something has arrived that comes first."""
+        if self.is_called:
+            return None
         reply = self._reply(said)
         ended = self._ended(lambda: steps.finish(self._in_time(), self.hold, reply))
         if ended is not None:
@@ -189,7 +196,9 @@ class Holding:
         return ended
 
     def close(self, closing: Closing) -> Ended | None:
-        """None: something has arrived that has to be seen first."""
+        """None: something has arrived that comes first."""
+        if closing.status == "completed" and self.is_called:
+            return None
         turn_usage, session_usage = dump(self.turn_usage), dump(self.session_usage)
         ended = self._ended(
             lambda: steps.close(

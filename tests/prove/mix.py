@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
-from multiprocessing.synchronize import Event as ProcessEvent
 from uuid import UUID, uuid4
 
 import psycopg2
@@ -71,21 +70,19 @@ def _sender(scene: Scene, place: Place, device: UUID, sender: int, seed: int, *,
 # ---- those who go on with what is left
 
 
-def _worker(place: Place, stop: ProcessEvent) -> None:
-    house = open_house(place, Points(None))
-    workers = house.start_workers(threads=2, sweep_every_s=0.2)
-    stop.wait()
-    workers.stop()
-    house.close()
+def _worker(place: Place) -> None:
+    """Works until it is killed."""
+    open_house(place, Points(None)).start_workers(threads=2, sweep_every_s=0.2)
+    threading.Event().wait()
 
 
 @contextmanager
 def _workers(place: Place, rng: random.Random, *, kills: bool) -> Iterator[None]:
     """Two worker processes; every now and then one is killed and another takes its place."""
-    stop, over = functions.Event(), threading.Event()
+    over = threading.Event()
 
     def start() -> ForkServerProcess:
-        process = functions.Process(target=_worker, args=(place, stop), daemon=True)
+        process = functions.Process(target=_worker, args=(place,), daemon=True)
         process.start()
         return process
 
@@ -107,10 +104,9 @@ def _workers(place: Place, rng: random.Random, *, kills: bool) -> Iterator[None]
         over.set()
         if kills:
             killer.join()
-        stop.set()
         for process in running:
-            process.join(20)
             process.kill()
+            process.join()
 
 
 def _until_quiet(scene: Scene) -> None:
