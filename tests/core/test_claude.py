@@ -10,15 +10,21 @@ import httpx2
 import pytest
 
 from core.content import Message
+from core.conversation import Conversation
 from core.deadline import Deadline
-from core.errors import ModelFailed
+from core.errors import ModelFailed, ModelTimeout
 from core.model.claude import Claude
 from core.model.prompt import Prompt
+from core.model.reply import ModelReply
 from core.settings import Secret
 from dev.demo_model import DemoModel, Fault, Reply
 
 PROMPT = Prompt(
-    "claude-test", "Be brief.", 100, False, (Message(1, "user", [{"type": "text", "text": "Hi"}]),)
+    "claude-test",
+    "Be brief.",
+    100,
+    False,
+    Conversation([Message(1, "user", [{"type": "text", "text": "Hi"}])]),
 )
 
 
@@ -34,15 +40,24 @@ def claude(model: DemoModel, naps: list[float]) -> Iterator[Claude]:
     adapter.close()
 
 
+def _asked(claude: Claude, left_s: float = 20.0) -> ModelReply:
+    """As the story waits: until the deadline, and then it leaves the model behind."""
+    deadline = Deadline.after(left_s)
+    try:
+        return claude.ask(PROMPT, deadline).result(deadline.left_s())
+    except TimeoutError:
+        raise ModelTimeout from None
+
+
 def _fails(claude: Claude, code: str, left_s: float = 20.0) -> None:
     with pytest.raises(ModelFailed) as caught:
-        claude.reply(PROMPT, Deadline.after(left_s))
+        _asked(claude, left_s)
     assert caught.value.code == code
 
 
 def test_a_reply_comes_whole_with_its_stop_reason_and_usage(claude: Claude, model: DemoModel) -> None:
     model.replies.add(Reply("Hello \0 there"))
-    reply = claude.reply(PROMPT, Deadline.after(20))
+    reply = _asked(claude)
     assert reply.content == [{"type": "text", "text": "Hello \0 there"}]
     assert reply.stop_reason == "end_turn"
     assert reply.usage["output_tokens"] > 0
@@ -73,7 +88,7 @@ def test_what_may_pass_is_tried_again(
 ) -> None:
     model.faults.add(fault)
     model.replies.add(Reply("Once"), Reply("Once"))
-    assert claude.reply(PROMPT, Deadline.after(20)).content == [{"type": "text", "text": "Once"}]
+    assert _asked(claude).content == [{"type": "text", "text": "Once"}]
     assert len(model.requests) == 2
     assert naps == [2.0 if fault.headers else 0.5]
 
@@ -118,7 +133,7 @@ def test_trying_again_stops_with_the_time(claude: Claude, model: DemoModel, naps
 def test_a_model_that_does_not_come_to_an_end_is_left_at_the_deadline(
     claude: Claude, model: DemoModel, fault: Fault
 ) -> None:
-    claude.reply(PROMPT, Deadline.after(20))
+    _asked(claude)
     model.faults.add(fault)
     begun = time.monotonic()
     _fails(claude, "model_timeout", left_s=1.0)
@@ -139,7 +154,7 @@ def test_no_key_is_a_clear_failure_and_no_request(model: DemoModel) -> None:
 def test_a_failure_says_nothing_of_the_key_or_the_message(claude: Claude, model: DemoModel) -> None:
     model.faults.add(Fault.status(400, message="the secret demo key and Hi"))
     with pytest.raises(ModelFailed) as caught:
-        claude.reply(PROMPT, Deadline.after(20))
+        _asked(claude)
     assert "secret" not in caught.value.detail
 
 

@@ -70,7 +70,7 @@ def test_a_wrong_value_is_refused(name: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"TURN_BUDGET_S": "28", "LEASE_TTL_S": "30"}, "a lease that outlives the turn"),
+        ({"WORKER_BUDGET_S": "100", "MODEL_TIMEOUT_S": "90"}, "a worker that outlives one answer"),
         ({"MAX_MESSAGE_BYTES": "5000", "MAX_BODY_BYTES": "2000"}, "a message that fits into a body"),
         ({"UPSTASH_REDIS_REST_TOKEN": "t"}, "both or neither"),
     ],

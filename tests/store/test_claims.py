@@ -37,8 +37,10 @@ def test_a_claim_finds_its_turn_without_reading_the_others(house: House, databas
         "idempotency_key": "k77",
         "lease_ttl_s": 30,
         "session_ttl_s": 60,
-        "abandoned": "{}",
         "now": None,
+        "known_session": None,
+        "known_rewrites": -1,
+        "known_seq": 0,
     }
     explained = house.database.rows(text(f"EXPLAIN (ANALYZE, TIMING OFF) {claims._CLAIM.text}"), given)
     plan = "\n".join(str(row["QUERY PLAN"]) for row in explained)

@@ -1,0 +1,138 @@
+"""Conversations for tests: messages as they arrive, holders that die, and what is left in the tables."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+
+from core.content import dump
+from core.deadline import Deadline
+from core.holding import Holding
+from core.house import House
+from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
+from core.store.claims import Arrival
+from core.store.database import ConnectionDied, Database
+from core.turn import Turn
+from dev.demo_model import DemoModel
+from tests.databases import run
+
+TABLES = ("conversation_states", "turns", "messages", "tool_calls", "approvals")
+
+
+def arrival(device: UUID, text: str = "Hello", key: str | None = None, on_busy: str = "queue") -> Arrival:
+    return Arrival(
+        device_id=DeviceId(device),
+        content=dump([{"type": "text", "text": text}]),
+        body_digest=text,
+        idempotency_key=key,
+        turn_id=new_turn_id(),
+        session_id=new_session_id(),
+        user_id=new_user_id(),
+        on_busy=on_busy,
+    )
+
+
+def answer(house: House, arrived: Arrival, wait_s: float = 25.0) -> Turn:
+    return house.turns.answer(arrived, wait_s)
+
+
+def held(house: House, arrived: Arrival) -> Holding:
+    """The hold that a new message gets, in the hands of the test."""
+    holding = house.turns.reception.accept(arrived, Deadline.after(20)).holding
+    assert holding is not None
+    return holding
+
+
+def taken(house: House, session_id: SessionId) -> Holding:
+    """The hold that whoever goes on with the conversation gets."""
+    holding = house.turns.reception.take(session_id, Deadline.after(20))
+    assert holding is not None
+    return holding
+
+
+def expire(url: str) -> None:
+    """As if every holder had been silent for longer than its lease."""
+    run(
+        url,
+        "UPDATE conversation_states SET lease_expires_at = now() - interval '1 second' WHERE lease_expires_at IS NOT NULL",
+    )
+
+
+def dead(house: House, url: str, arrived: Arrival) -> Holding:
+    """A holder that died right after its claim; its lease has run out."""
+    holding = held(house, arrived)
+    expire(url)
+    return holding
+
+
+def everything(url: str) -> list[Any]:
+    return [run(url, f"SELECT * FROM {table} t ORDER BY t::text") for table in TABLES]
+
+
+def history(url: str) -> list[tuple[int, str, str]]:
+    """The whole conversation of the only session there is, the first text of each message."""
+    said = (
+        "(SELECT b ->> 'text' FROM json_array_elements(content::json) b WHERE b ->> 'type' = 'text' LIMIT 1)"
+    )
+    return [
+        (seq, role, text)
+        for seq, role, text in run(url, f"SELECT seq, role, {said} FROM messages ORDER BY seq")
+    ]
+
+
+def statuses(url: str) -> list[tuple[str, str | None]]:
+    """Of each turn, in order: how it ended, and why."""
+    return [(s, code) for s, code in run(url, "SELECT status, error ->> 'code' FROM turns ORDER BY seq")]
+
+
+def sent(model: DemoModel, number: int = -1) -> list[tuple[str, list[str]]]:
+    """What the model was sent: roles and texts."""
+    return [
+        (message["role"], [b.get("text") or b["type"] for b in message["content"]])
+        for message in model.requests[number].body["messages"]
+    ]
+
+
+def refusals(model: DemoModel) -> list[str]:
+    return [request.refusal for request in model.requests if request.refusal]
+
+
+def until(true: Callable[[], bool], patience_s: float = 20.0) -> None:
+    """Waits for what another thread or process does."""
+    deadline = Deadline.after(patience_s)
+    while not true():
+        assert deadline.left_s(), "it did not come to that"
+        threading.Event().wait(0.01)
+
+
+def wait_for_locks(url: str, count: int) -> None:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    until(lambda: len(run(url, waiting)) >= count)
+
+
+@contextmanager
+def row_held(url: str) -> Iterator[None]:
+    """The session's row is locked, so that whoever writes stands in line for it, having read what was there before."""
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT FROM conversation_states FOR UPDATE")
+        yield
+
+
+def losing_replies(monkeypatch: pytest.MonkeyPatch, statement: object, times: int = 1) -> list[object]:
+    """The statement is committed, and then the connection is said to have died."""
+    lost: list[object] = []
+    real = Database.row
+
+    def row(self: Database, given: Any, parameters: Any) -> object:
+        result = real(self, given, parameters)
+        if given is statement and len(lost) < times:
+            lost.append(given)
+            raise ConnectionDied
+        return result
+
+    monkeypatch.setattr(Database, "row", row)
+    return lost
