@@ -1,0 +1,384 @@
+"""Tools run as declared: each effect class, through crashes, failures, several at once, and a person's yes or no."""
+
+import threading
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from core.agents.tool import Arguments, ToolContext, ToolFailed
+from core.content import Blocks
+from core.deadline import Deadline
+from core.errors import ApprovalNotFound
+from core.holding import Holding
+from core.house import House, build_house
+from core.ids import DeviceId
+from core.recovery import sweep
+from core.settings import Settings
+from core.store import approvals, steps
+from dev.demo_model import DemoModel, Reply
+from tests.agents import Workshop, call
+from tests.conversations import (
+    answer,
+    arrival,
+    expire,
+    held,
+    losing_replies,
+    refusals,
+    statuses,
+    taken,
+)
+from tests.databases import run
+
+
+@pytest.fixture
+def device() -> UUID:
+    return uuid4()
+
+
+@pytest.fixture
+def shop() -> Workshop:
+    return Workshop()
+
+
+@pytest.fixture
+def house(settings: Settings, shop: Workshop, model: DemoModel) -> Iterator[House]:
+    built = build_house(settings, shop.roster(thinking=True))
+    yield built
+    built.close()
+    assert refusals(model) == []
+
+
+def results(model: DemoModel, number: int = -1) -> Blocks:
+    """The last message that the model was sent, which holds nothing but results."""
+    content: Blocks = model.requests[number].body["messages"][-1]["content"]
+    assert {block["type"] for block in content} == {"tool_result"}
+    return content
+
+
+def died_after_asking(house: House, url: str, model: DemoModel, device: UUID, *tools: str) -> Holding:
+    """A holder that committed the model's wish for these tools, and died before it could tell what they came to."""
+    model.replies.add(Reply(call(*tools)))
+    holding = held(house, arrival(device, "go", "k"))
+    agent = house.turns.roster.manager
+    over, _ = house.turns._step(holding, agent, house.turns._inline(Deadline.after(20)))
+    assert not over
+    expire(url)
+    return holding
+
+
+def test_what_a_tool_returns_reaches_the_model_and_the_client(
+    house: House, model: DemoModel, shop: Workshop, device: UUID
+) -> None:
+    model.replies.add(Reply(call("peek")))
+    turn = answer(house, arrival(device))
+    assert turn.status == "completed"
+    assert [b["content"] for b in results(model)] == ["peek says yes"]
+    assert [(c["name"], c["effect"], c["status"]) for c in turn.tool_calls] == [("peek", "read", "done")]
+    assert house.turns.look(DeviceId(device), turn.id, 0) == turn
+    assert answer(house, arrival(device, "and now?")).status == "completed"
+
+
+def test_several_calls_run_at_once_and_are_answered_in_one_message(
+    house: House, model: DemoModel, shop: Workshop, device: UUID
+) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def meet(_: ToolContext, __: Arguments) -> str:
+        both.wait()
+        return "met"
+
+    shop.does = {"peek": meet, "post": meet}
+    model.replies.add(Reply(call("peek", "post")))
+    turn = answer(house, arrival(device))
+    assert [b["content"] for b in results(model)] == ["met", "met"]
+    assert {c["name"]: c["status"] for c in turn.tool_calls} == {"peek": "done", "post": "done"}
+
+
+@pytest.mark.parametrize(("tool", "runs"), [("peek", 1), ("pay", 1), ("post", 0)])
+def test_after_a_crash_a_call_runs_again_as_its_effect_allows(
+    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID, tool: str, runs: int
+) -> None:
+    gone = died_after_asking(house, database_url, model, device, tool)
+    turn = answer(house, arrival(device, "go", "k"))
+    assert (turn.id, turn.status) == (gone.hold.turn_id, "completed")
+    assert shop.ran[tool] == runs
+    (result,) = results(model)
+    assert result.get("is_error", False) is (runs == 0)
+    assert ("unknown" in result["content"]) is (runs == 0)
+    assert [c["status"] for c in turn.tool_calls] == ["done" if runs else "unknown"]
+
+
+def test_an_idempotent_call_gets_the_same_key_each_time(
+    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
+) -> None:
+    gone = died_after_asking(house, database_url, model, device, "pay")
+    for _ in range(2):
+        holding = taken(house, gone.hold.session_id)
+        from core import toolwork
+
+        agent = house.turns.roster.manager
+        toolwork._run(holding, agent, holding.conversation.last.tool_calls, Deadline.after(20), keep=False)
+        expire(database_url)
+    assert len(shop.keys) == 2
+    assert len(set(shop.keys)) == 1
+
+
+def test_what_a_once_call_returned_is_kept_while_others_still_run(
+    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
+) -> None:
+    """The function dies while `peek` runs; `post` is done, and is neither run again nor called unknown."""
+    gate = threading.Event()
+
+    def stay(_: ToolContext, __: Arguments) -> str:
+        assert gate.wait(20)
+        return "late"
+
+    shop.does = {"peek": stay}
+    model.replies.add(Reply(call("peek", "post")))
+    answering = threading.Thread(target=answer, args=(house, arrival(device, "go", "k")))
+    answering.start()
+    deadline = Deadline.after(20)
+    while not run(database_url, "SELECT 1 FROM tool_calls WHERE status = 'done'"):
+        assert deadline.left_s()
+    expire(database_url)
+    shop.does = {}
+    turn = answer(house, arrival(device, "go", "k"))
+    gate.set()
+    answering.join(20)
+    assert turn.status == "completed"
+    assert (shop.ran["post"], shop.ran["peek"]) == (1, 2)
+    assert [b["content"] for b in results(model)] == ["peek says yes", "post says yes"]
+
+
+def fail_in_words(_: ToolContext, __: Arguments) -> str:
+    raise ToolFailed("There is no slot on Sunday.")
+
+
+def fail_somehow(_: ToolContext, __: Arguments) -> str:
+    raise ValueError("password=hunter2")
+
+
+def say_nothing(_: ToolContext, __: Arguments) -> str:
+    return " \n"
+
+
+@pytest.mark.parametrize(
+    ("does", "told", "is_error"),
+    [
+        (fail_in_words, "There is no slot on Sunday.", True),
+        (fail_somehow, "failed unexpectedly", True),
+        (say_nothing, "returned nothing", False),
+    ],
+)
+def test_how_a_call_ends_is_told_to_the_model(
+    house: House, model: DemoModel, shop: Workshop, device: UUID, does: object, told: str, is_error: bool
+) -> None:
+    shop.does = {"pay": does}  # type: ignore[dict-item]  # of the shape that it takes
+    model.replies.add(Reply(call("pay")))
+    turn = answer(house, arrival(device))
+    assert turn.status == "completed"
+    (result,) = results(model)
+    assert told in result["content"]
+    assert result.get("is_error", False) is is_error
+    assert "hunter2" not in result["content"]
+    assert turn.tool_calls[0]["status"] == ("failed" if is_error else "done")
+
+
+def test_a_call_that_does_not_end_is_left_at_its_time_limit(
+    settings: Settings, model: DemoModel, database_url: str, device: UUID
+) -> None:
+    shop, gate = Workshop(), threading.Event()
+
+    def stay(_: ToolContext, __: Arguments) -> str:
+        gate.wait(20)
+        return "late"
+
+    shop.does = {"peek": stay, "post": stay}
+    house = build_house(settings, shop.roster(time_limit_s=0.2))
+    model.replies.add(Reply(call("peek", "post")))
+    turn = answer(house, arrival(device))
+    gate.set()
+    assert turn.status == "completed"
+    assert {c["name"]: c["status"] for c in turn.tool_calls} == {"peek": "failed", "post": "unknown"}
+    assert all(block["is_error"] for block in results(model))
+    house.close()
+
+
+def test_a_tool_that_does_not_exist_is_an_error_result(
+    house: House, model: DemoModel, shop: Workshop, device: UUID
+) -> None:
+    model.replies.add(Reply(call("fly", "peek")))
+    assert answer(house, arrival(device)).status == "completed"
+    missing, there = results(model)
+    assert "no tool of this name" in missing["content"]
+    assert there["content"] == "peek says yes"
+
+
+def test_a_call_that_was_cut_off_is_not_run(
+    house: House, model: DemoModel, shop: Workshop, device: UUID
+) -> None:
+    model.replies.add(Reply(call("post"), stop_reason="max_tokens"))
+    assert answer(house, arrival(device)).status == "completed"
+    assert "cut off" in results(model)[0]["content"]
+    assert shop.ran["post"] == 0
+
+
+def test_a_model_that_pauses_is_sent_the_same_again(house: House, model: DemoModel, device: UUID) -> None:
+    search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}}
+    model.replies.add(Reply([search], stop_reason="pause_turn"), Reply("Found."))
+    turn = answer(house, arrival(device))
+    assert (turn.status, turn.reply) == ("completed", "Found.")
+    assert len(model.requests) == 2
+    assert model.requests[1].body["messages"][-1]["role"] == "assistant"
+
+
+def test_a_pause_that_is_never_ended_leaves_nothing_half_done(
+    house: House, model: DemoModel, device: UUID
+) -> None:
+    search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}}
+    model.replies.add(Reply([search], stop_reason="pause_turn"), Reply("I won't.", stop_reason="refusal"))
+    assert answer(house, arrival(device)).status == "failed"
+    assert answer(house, arrival(device)).status == "completed"
+    assert [m["role"] for m in model.requests[-1].body["messages"]] == ["user", "user"]
+
+
+def test_nothing_more_to_say_after_the_tools_is_an_answer(
+    house: House, model: DemoModel, device: UUID
+) -> None:
+    model.replies.add(
+        Reply([{"type": "text", "text": "I do it."}, *call("pay")]), Reply([], stop_reason="end_turn")
+    )
+    turn = answer(house, arrival(device))
+    assert (turn.status, turn.reply) == ("completed", "I do it.")
+    assert answer(house, arrival(device)).status == "completed"
+
+
+def test_a_turn_without_end_is_ended(house: House, model: DemoModel, shop: Workshop, device: UUID) -> None:
+    model.replies.add(*[Reply(call("peek")) for _ in range(60)])
+    turn = answer(house, arrival(device))
+    assert (turn.status, turn.error and turn.error["code"]) == ("failed", "turn_too_long")
+    assert shop.ran["peek"] <= house.settings.longest_turn
+    model.replies.clear()
+    assert answer(house, arrival(device)).status == "completed"
+
+
+@pytest.mark.parametrize("statement", [steps._REPLY, steps._RESULTS], ids=["reply", "results"])
+def test_a_step_whose_reply_was_lost_counts_once(
+    house: House,
+    model: DemoModel,
+    shop: Workshop,
+    database_url: str,
+    device: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: object,
+) -> None:
+    model.replies.add(Reply(call("post")))
+    lost = losing_replies(monkeypatch, statement)
+    assert answer(house, arrival(device)).status == "completed"
+    assert lost
+    assert shop.ran["post"] == 1
+    assert run(database_url, "SELECT count(*) FROM messages") == [(4,)]
+
+
+# ---- approvals
+
+
+def waiting(house: House, model: DemoModel, device: UUID, *tools: str) -> UUID:
+    """A turn that waits for a person; gives the first approval's ID."""
+    model.replies.add(Reply(call(*(tools or ("burn",)))))
+    turn = answer(house, arrival(device, "burn it", "k"))
+    assert turn.status == "waiting"
+    return UUID(str(turn.approvals[0]["id"]))
+
+
+def test_a_turn_that_waits_holds_nothing_and_runs_nothing(
+    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
+) -> None:
+    waiting(house, model, device, "burn", "peek")
+    assert run(database_url, "SELECT lease_expires_at FROM conversation_states") == [(None,)]
+    assert (shop.ran["burn"], shop.ran["peek"]) == (0, 1)
+    assert run(database_url, "SELECT name, status FROM tool_calls ORDER BY name") == [
+        ("burn", "asked"),
+        ("peek", "done"),
+    ]
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_what_a_person_decides_is_done(
+    house: House, model: DemoModel, shop: Workshop, device: UUID, yes: bool
+) -> None:
+    asked = waiting(house, model, device, "burn", "peek")
+    house.turns.decide(DeviceId(device), asked, yes=yes)
+    turn = answer(house, arrival(device, "burn it", "k"))
+    assert turn.status == "completed"
+    assert (shop.ran["burn"], shop.ran["peek"]) == (int(yes), 1)
+    burned, peeked = results(model)
+    assert burned["content"] == ("burn says yes" if yes else burned["content"])
+    assert ("did not allow" in burned["content"]) is not yes
+    assert peeked["content"] == "peek says yes"
+    with pytest.raises(ApprovalNotFound):
+        house.turns.decide(DeviceId(device), asked, yes=True)
+
+
+def test_a_turn_goes_on_when_the_last_of_its_approvals_is_decided(
+    house: House, model: DemoModel, shop: Workshop, device: UUID
+) -> None:
+    waiting(house, model, device, "burn", "burn")
+    first, second = approvals.pending(house.database, DeviceId(device))
+    house.turns.decide(DeviceId(device), first.id, yes=True)
+    assert answer(house, arrival(device, "burn it", "k"), 0).status == "waiting"
+    house.turns.decide(DeviceId(device), second.id, yes=False)
+    assert answer(house, arrival(device, "burn it", "k")).status == "completed"
+    assert shop.ran["burn"] == 1
+
+
+def test_no_answer_in_time_is_a_no(
+    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
+) -> None:
+    asked = waiting(house, model, device)
+    woken: list[object] = []
+
+    class Bell:
+        def wake(self, session_id: object) -> None:
+            woken.append(session_id)
+
+    assert sweep(house.database, Bell(), key_ttl_s=60).expired == 0
+    run(database_url, "UPDATE approvals SET expires_at = now() - interval '1 second'")
+    (overdue,) = approvals.overdue(house.database, 10)
+    assert not approvals.decide(house.database, overdue, "approved"), "its time is over"
+    assert sweep(house.database, Bell(), key_ttl_s=60).expired == 1
+    assert len(woken) == 1
+    with pytest.raises(ApprovalNotFound):
+        house.turns.decide(DeviceId(device), asked, yes=True)
+    assert answer(house, arrival(device, "burn it", "k")).status == "completed"
+    assert shop.ran["burn"] == 0
+
+
+def test_a_turn_that_waits_can_be_cancelled(
+    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
+) -> None:
+    asked = waiting(house, model, device)
+    turn = answer(house, arrival(device, "burn it", "k"), 0)
+    assert house.turns.cancel(DeviceId(device), turn.id).status == "cancelled"
+    with pytest.raises(ApprovalNotFound):
+        house.turns.decide(DeviceId(device), asked, yes=True)
+    assert run(database_url, "SELECT status FROM approvals") == [("withdrawn",)]
+    assert answer(house, arrival(device, "next")).status == "completed"
+    assert shop.ran["burn"] == 0
+    assert statuses(database_url) == [("cancelled", "turn_cancelled"), ("completed", None)]
+
+
+def test_a_yes_is_on_record_before_the_call_runs(
+    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
+) -> None:
+    """The function that was to run it dies in the middle: it is not run a second time."""
+    asked = waiting(house, model, device)
+    house.turns.decide(DeviceId(device), asked, yes=True)
+    session = run(database_url, "SELECT id FROM conversation_states")[0][0]
+    holding = taken(house, session)
+    holding.start([call.id for call in holding.calls.values()])
+    expire(database_url)
+    assert answer(house, arrival(device, "burn it", "k")).status == "completed"
+    assert shop.ran["burn"] == 0
+    assert "unknown" in results(model)[0]["content"]
