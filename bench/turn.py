@@ -1,215 +1,229 @@
-"""What a plain turn costs beside the same statements sent by hand, as ratios within one run.
+"""What a turn costs beside the same statements sent by hand, as ratios within one run.
 
     make bench            or: python -m bench.turn --rounds 200
 
-Both contestants talk to the same real Postgres, with full durability, through psycopg2; both read the claim's history
-and build the model's request from it; neither calls a model. Rounds alternate, so a busy machine slows both alike. The
-figures are medians, and what falls short is said.
+Both contestants talk to the same real Postgres, with full durability, through psycopg2; both read the claim's history and
+build the model's request from it; neither calls a model. Rounds alternate, so a busy machine slows both alike. The figures
+are medians, and what falls short is said.
 """
 
 import argparse
-import dataclasses
-import json
-import re
+import multiprocessing
 import statistics
-import tempfile
+import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
 
-import psycopg2
-import psycopg2.extras
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import TextClause, create_engine
-
-from core.content import dump
-from core.deadline import Deadline
-from core.house import build_house
-from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
-from core.model.prompt import Prompt
-from core.model.reply import ModelReply
-from core.settings import read_settings
-from core.store import claims, turns
-from core.store.claims import Arrival
-from core.turn import Turns
-from dev.postgres import EmbeddedPostgres
-
-ROOT = Path(__file__).parent.parent
-SAID = [{"type": "text", "text": "A sentence of the usual length, such as people write."}]
-REPLY = [{"type": "text", "text": "An answer of the usual length. " * 10}]
-USAGE = {"input_tokens": 100, "output_tokens": 80}
-BAR = 1.25
+from bench.contestants import Contestant, HandWritten, Latchkey
+from bench.conversations import conversation, database
+from tests.wire import WireCounter
 
 
-class SilentModel:
-    """Renders the request, as every model must, and answers without being asked."""
+@dataclass(frozen=True, slots=True)
+class Figure:
+    what: str
+    of: str
+    ratio: float
+    bar: float
+    at_least: bool = False
+    # Why it may fall short today; None: it must not.
+    excuse: str | None = None
 
-    def warm(self) -> None:
-        pass
+    @property
+    def is_reached(self) -> bool:
+        return self.ratio >= self.bar if self.at_least else self.ratio <= self.bar
 
-    def close(self) -> None:
-        pass
-
-    def reply(self, prompt: Prompt, deadline: Deadline) -> ModelReply:
-        del deadline
-        prompt.render()
-        return ModelReply(REPLY, "end_turn", USAGE)
-
-
-class HandWritten:
-    """The same two statements by psycopg2 alone, with what any program must do with what they return."""
-
-    def __init__(self, url: str) -> None:
-        self._connection = psycopg2.connect(url)
-        self._connection.autocommit = True
-        self._cursor = self._connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor)
-        self._claim = _for_psycopg2(claims._CLAIM)
-        self._finish = _for_psycopg2(turns._FINISH)
-
-    def turn(self, device: UUID) -> None:
-        arrived = _arrival(device)
-        self._cursor.execute(
-            self._claim,
-            {
-                **dataclasses.asdict(arrived),
-                "lease_ttl_s": 30,
-                "session_ttl_s": 60,
-                "abandoned": "{}",
-                "now": None,
-            },
+    def line(self) -> str:
+        verdict = (
+            "reached" if self.is_reached else "FALLS SHORT" + (f": {self.excuse}" if self.excuse else "")
         )
-        row = self._cursor.fetchone()
-        assert row is not None
-        history = json.loads(row["history"] or "[]")
-        messages = [{"role": item["role"], "content": item["content"]} for item in history]
-        messages.append({"role": "user", "content": json.loads(arrived.content)})
-        self._cursor.execute(
-            self._finish,
-            {
-                "session_id": row["session_id"],
-                "turn_id": arrived.turn_id,
-                "epoch": row["lease_epoch"],
-                "message_seq": row["message_seq"],
-                "agent": "manager",
-                "content": json.dumps(REPLY),
-                "prefix_digest": "0" * 64,
-                "stop_reason": "end_turn",
-                "usage": json.dumps(USAGE),
-                "turn_usage": json.dumps(USAGE),
-                "session_usage": json.dumps(USAGE),
-                "now": None,
-            },
-        )
-        assert self._cursor.fetchone() is not None
-
-    def close(self) -> None:
-        self._connection.close()
+        sign = "≥" if self.at_least else "≤"
+        return f"| {self.what} | {self.of} | {self.ratio:.2f} | {sign} {self.bar:g} | {verdict} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.turn", description="What a plain turn costs, as ratios."
+    asked = _arguments()
+    print(
+        f"medians of {asked.rounds} alternating rounds\n\n| what | measured | ratio | to reach | |\n|---|---|---:|---:|---|"
     )
-    parser.add_argument(
-        "--rounds", type=int, default=200, help="turns of each contestant and size (default 200)"
-    )
-    rounds = parser.parse_args().rounds
-    psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # its stub has no types
-    with (
-        tempfile.TemporaryDirectory(prefix="latchkey-bench-") as home,
-        EmbeddedPostgres(Path(home), keep=False) as postgres,
-    ):
-        postgres.ensure_database("bench")
-        url = postgres.url("bench")
-        _migrate(url)
-        house = build_house(read_settings({"DATABASE_URL": url}))
-        ours = dataclasses.replace(house.turns, model=SilentModel())
-        theirs = HandWritten(url)
-        print(f"a plain turn without the model; medians of {rounds} alternating rounds\n")
-        print(
-            "| stored messages | hand-written, ms | Latchkey, ms | ratio | to reach |\n|---:|---:|---:|---:|---|"
-        )
-        for stored in (10, 100, 1_000):
-            by_hand, latchkey = _compare(url, stored, rounds, theirs, ours)
-            verdict = f"≤ {BAR}" + ("" if latchkey / by_hand <= BAR or stored > 100 else ": FALLS SHORT")
-            bar = verdict if stored <= 100 else "not bounded before compaction"
-            print(
-                f"| {stored} | {by_hand * 1e3:.2f} | {latchkey * 1e3:.2f} | {latchkey / by_hand:.2f} | {bar} |",
-                flush=True,
+    figures = []
+    with database() as url:
+        for measure in (overhead, tool_round, long_conversations, clients, wire):
+            for figure in measure(url, asked):
+                figures.append(figure)
+                print(figure.line(), flush=True)
+    missed = [figure for figure in figures if not figure.is_reached and figure.excuse is None]
+    sys.exit(f"\n{len(missed)} figures fall short" if missed else 0)
+
+
+def overhead(url: str, asked: argparse.Namespace) -> list[Figure]:
+    """A plain turn of a process that knows nothing of the conversation, and loads all of it."""
+    figures = []
+    hand, ours = HandWritten(url), Latchkey(url)
+    for stored, rounds in ((10, asked.rounds), (100, asked.rounds), (1_000, asked.rounds // 2)):
+        by_hand, latchkey = _alternating(url, stored, rounds, [hand, ours])
+        excuse = None if stored <= 100 else "a cold process loads all of it; compaction will bound that"
+        figures.append(
+            Figure(
+                f"plain turn, {stored} stored messages",
+                _times(by_hand, latchkey),
+                latchkey / by_hand,
+                1.25,
+                excuse=excuse,
             )
-        theirs.close()
-        house.close()
+        )
+    hand.close()
+    ours.close()
+    return figures
 
 
-def _compare(url: str, stored: int, rounds: int, theirs: HandWritten, ours: Turns) -> tuple[float, float]:
-    """Both begin anew with a conversation of that size after every ten turns, so that it stays of that size."""
-    by_hand: list[float] = []
-    latchkey: list[float] = []
-    devices = uuid4(), uuid4()
+def tool_round(url: str, asked: argparse.Namespace) -> list[Figure]:
+    hand, ours = HandWritten(url, calls=True), Latchkey(url, calls=True)
+    by_hand, latchkey = _alternating(url, 10, asked.rounds, [hand, ours])
+    hand.close()
+    ours.close()
+    return [
+        Figure("a turn with one tool round, 10 stored", _times(by_hand, latchkey), latchkey / by_hand, 1.25)
+    ]
+
+
+def long_conversations(url: str, asked: argparse.Namespace) -> list[Figure]:
+    """A process that goes on with a conversation that it knows, and one that does not."""
+    figures = []
+    for stored, rounds in ((1_000, asked.rounds), (10_000, asked.rounds // 2)):
+        short, long = Latchkey(url, remembers=True), Latchkey(url, remembers=True)
+        at_10, at_many = _alternating(url, 10, rounds, [short, long], lengths=[10, stored])
+        figures.append(
+            Figure(
+                f"a warm process, {stored} against 10 stored", _times(at_10, at_many), at_many / at_10, 1.2
+            )
+        )
+        short.close()
+        long.close()
+    cold = Latchkey(url)
+    at_10, at_many = _alternating(url, 10, max(10, asked.rounds // 10), [cold, cold], lengths=[10, 10_000])
+    excuse = "a cold process loads all of it; compaction will bound that"
+    figures.append(
+        Figure(
+            "a cold process, 10000 against 10 stored",
+            _times(at_10, at_many),
+            at_many / at_10,
+            1.2,
+            excuse=excuse,
+        )
+    )
+    cold.close()
+    return figures
+
+
+def clients(url: str, asked: argparse.Namespace) -> list[Figure]:
+    """Eight processes on conversations of their own, as eight functions would be."""
+    rates: dict[str, list[float]] = {"hand": [], "ours": []}
+    for _ in range(3):
+        for name, contestant in (("hand", HandWritten), ("ours", Latchkey)):
+            rates[name].append(_rate(url, contestant, asked.seconds))
+    hand, ours = statistics.median(rates["hand"]), statistics.median(rates["ours"])
+    return [
+        Figure("8 clients at once, turns/s", f"{hand:.0f}/s, {ours:.0f}/s", ours / hand, 0.8, at_least=True)
+    ]
+
+
+def wire(url: str, asked: argparse.Namespace) -> list[Figure]:
+    """Statements and round trips, counted on the wire; the ratio is of the trips to what they may be."""
+    del asked
+    figures = []
+    with WireCounter(url) as counter:
+        for name, most, calls in (("a plain turn", 2, False), ("one tool round", 4, True)):
+            ours, device = Latchkey(counter.url, calls=calls), conversation(url, 10)
+            ours.turn(device)
+            counter.count.clear()
+            ours.turn(device)
+            trips, sent = counter.count.round_trips, len(counter.count.statements)
+            figures.append(
+                Figure(f"round trips of {name}", f"{sent} statements, {trips} trips", trips / most, 1.0)
+            )
+            ours.close()
+    return figures
+
+
+# ---- how it is measured
+
+
+def _alternating(
+    url: str,
+    stored: int,
+    rounds: int,
+    contestants: Sequence[Contestant],
+    *,
+    lengths: Sequence[int] | None = None,
+) -> list[float]:
+    """Each begins anew with a conversation of its size after every ten turns, so that it stays of that size."""
+    took: list[list[float]] = [[] for _ in contestants]
+    devices: list[UUID] = []
     for number in range(rounds):
         if number % 10 == 0:
-            devices = _conversation(url, stored), _conversation(url, stored)
-            theirs.turn(devices[0])
-            _ours(ours, devices[1])
-        by_hand.append(_timed(theirs.turn, devices[0]))
-        latchkey.append(_timed(_ours, ours, devices[1]))
-    return statistics.median(by_hand), statistics.median(latchkey)
+            devices = [conversation(url, length) for length in lengths or [stored] * len(contestants)]
+            for contestant, device in zip(contestants, devices, strict=True):
+                contestant.turn(device)
+        for place, (contestant, device) in enumerate(zip(contestants, devices, strict=True)):
+            took[place].append(_timed(partial(contestant.turn, device)))
+    return [statistics.median(times) for times in took]
 
 
-def _ours(contestant: Turns, device: UUID) -> None:
-    assert contestant.answer(_arrival(device), Deadline.after(25)).status == "completed"
-
-
-def _timed(work: Callable[..., None], *arguments: Any) -> float:
+def _timed(work: Callable[[], None]) -> float:
     begun = time.perf_counter()
-    work(*arguments)
+    work()
     return time.perf_counter() - begun
 
 
-def _arrival(device: UUID) -> Arrival:
-    return Arrival(
-        DeviceId(device), dump(SAID), "d" * 64, None, new_turn_id(), new_session_id(), new_user_id()
+def _times(one: float, other: float) -> str:
+    return f"{one * 1e3:.2f} ms, {other * 1e3:.2f} ms"
+
+
+def _rate(url: str, contestant: type[Contestant], seconds: float) -> float:
+    context = multiprocessing.get_context("spawn")
+    devices = [conversation(url, 10) for _ in range(8)]
+    ready = context.Barrier(9)
+    done = context.Queue()
+    processes = [
+        context.Process(target=_client, args=(url, contestant, device, seconds, ready, done))
+        for device in devices
+    ]
+    for process in processes:
+        process.start()
+    ready.wait()
+    total = sum(done.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return float(total / seconds)
+
+
+def _client(
+    url: str, contestant: type[Contestant], device: UUID, seconds: float, ready: object, done: object
+) -> None:
+    runner = contestant(url)
+    runner.turn(device)
+    ready.wait()  # type: ignore[attr-defined]  # the types of multiprocessing's contexts are private
+    begun, turns = time.perf_counter(), 0
+    while time.perf_counter() - begun < seconds:
+        runner.turn(device)
+        turns += 1
+    done.put(turns)  # type: ignore[attr-defined]
+    runner.close()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.turn", description="What a turn costs, as ratios.")
+    parser.add_argument(
+        "--rounds", type=int, default=300, help="turns of each contestant and size (default 300)"
     )
-
-
-def _conversation(url: str, stored: int) -> UUID:
-    device, session, user = uuid4(), uuid4(), uuid4()
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("INSERT INTO users (id) VALUES (%s)", (user,))
-        cursor.execute(
-            "INSERT INTO conversation_states (id, user_id, message_seq) VALUES (%s, %s, %s)",
-            (session, user, stored),
-        )
-        cursor.execute(
-            "INSERT INTO connections (device_id, user_id, session_id) VALUES (%s, %s, %s)",
-            (device, user, session),
-        )
-        cursor.execute(
-            "INSERT INTO messages (session_id, seq, turn_id, role, content) SELECT %s, n, gen_random_uuid(), "
-            "CASE n %% 2 WHEN 1 THEN 'user' ELSE 'assistant' END, CASE n %% 2 WHEN 1 THEN %s ELSE %s END "
-            "FROM generate_series(1, %s) AS n",
-            (session, json.dumps(SAID), json.dumps(REPLY), stored),
-        )
-    return device
-
-
-def _for_psycopg2(statement: TextClause) -> str:
-    return re.sub(r"(?<![:\w]):(\w+)", r"%(\1)s", statement.text)
-
-
-def _migrate(url: str) -> None:
-    address = read_settings({"DATABASE_URL": url}).database_url
-    assert address is not None
-    engine = create_engine(address.reveal())
-    config = Config(str(ROOT / "alembic.ini"))
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    engine.dispose()
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="of each round of the eight clients (default 4)"
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ def attend(
     raises ends the waiting.
     """
     names = {future: key for key, future in calls.items()}
-    open_ = set(names)
+    open_ = {future for future in names if not future.done()}
+    for future in names.keys() - open_:
+        yield names[future], future
     next_beat = Deadline.after(beat_s)
     while open_ and until.left_s():
         done, open_ = wait(open_, min(next_beat.left_s(), until.left_s()), FIRST_COMPLETED)

@@ -269,7 +269,7 @@ class Turns:
         prompt = self._prompt(agent, holding)
         reply = self._reply(holding, prompt, stint)
         holding.spend(reply.usage)
-        said = Said(reply, agent.key, prompt.prefix_digest())
+        said = Said(reply, agent.key, prompt.prefix_digest)
         if reply.stop_reason == "refusal":
             raise ModelRefused
         if reply.stop_reason not in _WHOLE:

@@ -25,7 +25,8 @@ class Workshop:
                 with self.lock:
                     self.ran[name] += 1
                     self.keys.append(context.idempotency_key)
-                return self.does.get(name, lambda _, __: f"{name} says yes")(context, arguments)
+                does = self.does.get(name)
+                return does(context, arguments) if does else f"{name} says yes"
 
             return Tool(
                 name=name,

@@ -1,6 +1,7 @@
 """What the model is asked: an agent's standing part, and the conversation."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from core.content import dump
@@ -13,7 +14,7 @@ _NO_TOOLS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prompt:
     model: str
     system: str
@@ -22,6 +23,7 @@ class Prompt:
     conversation: Conversation
     tools: tuple[dict[str, Any], ...] = ()
 
+    @cached_property
     def prefix_digest(self) -> str:
         """Of all that stands before the conversation. A thinking block made behind another prefix is refused by the API."""
         return digest(dump([self.model, self._tools(), self.system]))
@@ -36,7 +38,7 @@ class Prompt:
                 {"type": "text", "text": self.system, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
             ],
             "cache_control": {"type": "ephemeral"},
-            "messages": self.conversation.ready(self.prefix_digest()),
+            "messages": self.conversation.ready(self.prefix_digest),
         }
         if tools := self._tools():
             request["tools"] = list(tools)

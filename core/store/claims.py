@@ -19,11 +19,11 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import text
 
 from core.content import Message
 from core.ids import DeviceId, SessionId, TurnId, UserId
-from core.store.database import Database
+from core.store.database import Database, Row
 from core.store.holds import FLOOR, HISTORY, Grant, Remembered, hold_of, read_calls, read_history, remembered
 
 
@@ -206,13 +206,13 @@ def claim(
     return Claim(_outcome(row, arrival, standing), turn_id, standing)
 
 
-def _outcome(row: RowMapping, arrival: Arrival, standing: Standing) -> Outcome:
+def _outcome(row: Row, arrival: Arrival, standing: Standing) -> Outcome:
     if row["prior_id"] is None:
         return Outcome.BUSY if standing.turns or standing.is_held else Outcome.AGAIN
     return Outcome.SEEN if row["prior_digest"] == arrival.body_digest else Outcome.REUSED
 
 
-def _standing(row: RowMapping) -> Standing:
+def _standing(row: Row) -> Standing:
     return Standing(
         SessionId(row["session_id"]),
         row["version"],
@@ -223,7 +223,7 @@ def _standing(row: RowMapping) -> Standing:
     )
 
 
-def _granted(row: RowMapping, arrival: Arrival) -> Grant:
+def _granted(row: Row, arrival: Arrival) -> Grant:
     history = read_history(row["history"])
     if row["prior_id"] is None:
         history += (Message.from_client(row["message_seq"], arrival.content),)
@@ -319,7 +319,7 @@ def take(
     return None if row is None else _taken(row)
 
 
-def _taken(row: RowMapping) -> Grant:
+def _taken(row: Row) -> Grant:
     history = read_history(row["history"])
     if row["said"] is not None:
         history += (Message.from_client(row["message_seq"], row["said"]),)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import RowMapping
-
 from core.content import Message, load_sendable
 from core.ids import SessionId, TurnId
+from core.store.database import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def read_calls(text: str | None) -> tuple[OpenCall, ...]:
     return tuple(OpenCall(**call) for call in json.loads(text or "[]"))
 
 
-def hold_of(row: RowMapping, turn_id: TurnId) -> Hold:
+def hold_of(row: Row, turn_id: TurnId) -> Hold:
     return Hold(
         SessionId(row["session_id"]), turn_id, row["lease_epoch"], row["message_seq"], row["signal_seq"]
     )

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, TextClause, text
+from sqlalchemy import TextClause, text
 
 from core.content import dump
-from core.store.database import Database
+from core.store.database import Database, Row
 from core.store.holds import Hold
 
 
@@ -434,7 +434,7 @@ def look(database: Database, hold: Hold) -> Seen | None:
 
 def _write(
     database: Database, statement: TextClause, hold: Hold, given: dict[str, Any], now: datetime | None
-) -> RowMapping | None:
+) -> Row | None:
     named = {field: getattr(hold, field) for field in Hold.__slots__}
     return database.row(statement, {**named, **given, "now": now})
 
@@ -443,9 +443,9 @@ def _reply(reply: Reply) -> dict[str, Any]:
     return {field: getattr(reply, field) for field in Reply.__slots__}
 
 
-def _stepped(row: RowMapping | None) -> Stepped | None:
+def _stepped(row: Row | None) -> Stepped | None:
     return None if row is None else Stepped(**row)
 
 
-def _ended(row: RowMapping | None) -> Ended | None:
+def _ended(row: Row | None) -> Ended | None:
     return None if row is None else Ended(row["ended_at"], row["more"])

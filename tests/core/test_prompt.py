@@ -18,7 +18,7 @@ TEXT = {"type": "text", "text": "Hello"}
 
 
 def test_thinking_is_sent_only_behind_the_prefix_that_it_was_made_behind() -> None:
-    said = Message(2, "assistant", [THOUGHT, TEXT], PROMPT.prefix_digest())
+    said = Message(2, "assistant", [THOUGHT, TEXT], PROMPT.prefix_digest)
     same = replace(PROMPT, conversation=Conversation([said]))
     assert same.render()["messages"][0]["content"] == [THOUGHT, TEXT]
     for changed in (replace(same, system="Be long."), replace(same, model="claude-other")):
@@ -44,9 +44,9 @@ def test_the_longer_cache_mark_comes_first_and_nothing_of_it_is_in_the_messages(
 
 def test_the_standing_part_does_not_depend_on_the_conversation() -> None:
     other = replace(PROMPT, conversation=Conversation())
-    assert (other.render()["system"], other.prefix_digest()) == (
+    assert (other.render()["system"], other.prefix_digest) == (
         PROMPT.render()["system"],
-        PROMPT.prefix_digest(),
+        PROMPT.prefix_digest,
     )
 
 
@@ -54,7 +54,7 @@ def test_what_was_made_ready_grows_and_is_not_made_again() -> None:
     """A long conversation costs a warm process its new messages alone."""
     conversation = Conversation([Message(1, "user", [TEXT])])
     first = replace(PROMPT, conversation=conversation).render()["messages"]
-    conversation.add(Message(2, "assistant", [TEXT], PROMPT.prefix_digest()))
+    conversation.add(Message(2, "assistant", [TEXT], PROMPT.prefix_digest))
     second = replace(PROMPT, conversation=conversation).render()["messages"]
     assert [message["role"] for message in second] == ["user", "assistant"]
     assert second[0] is first[0]
@@ -72,4 +72,4 @@ def test_an_agent_without_tools_can_follow_one_that_had_some() -> None:
 
 def test_the_prefix_digest_covers_the_tools() -> None:
     with_tool = replace(PROMPT, tools=({"name": "x", "description": "", "input_schema": {"type": "object"}},))
-    assert with_tool.prefix_digest() != PROMPT.prefix_digest()
+    assert with_tool.prefix_digest != PROMPT.prefix_digest

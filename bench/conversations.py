@@ -1,0 +1,65 @@
+"""A database to measure on, and conversations of a given length."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg2
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+
+from bench.contestants import REPLY, SAID
+from core.settings import read_settings
+from dev.postgres import EmbeddedPostgres
+
+ROOT = Path(__file__).parent.parent
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """With full durability, as in production."""
+    with (
+        tempfile.TemporaryDirectory(prefix="latchkey-bench-") as home,
+        EmbeddedPostgres(Path(home), keep=False) as postgres,
+    ):
+        postgres.ensure_database("bench")
+        url = postgres.url("bench")
+        _migrate(url)
+        yield url
+
+
+def conversation(url: str, stored: int) -> UUID:
+    """The device of a conversation of that many messages."""
+    device, session, user = uuid4(), uuid4(), uuid4()
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO users (id) VALUES (%s)", (user,))
+        cursor.execute(
+            "INSERT INTO conversation_states (id, user_id, message_seq) VALUES (%s, %s, %s)",
+            (session, user, stored),
+        )
+        cursor.execute(
+            "INSERT INTO connections (device_id, user_id, session_id) VALUES (%s, %s, %s)",
+            (device, user, session),
+        )
+        cursor.execute(
+            "INSERT INTO messages (session_id, seq, turn_id, role, content) SELECT %s, n, gen_random_uuid(), "
+            "CASE n %% 2 WHEN 1 THEN 'user' ELSE 'assistant' END, CASE n %% 2 WHEN 1 THEN %s ELSE %s END "
+            "FROM generate_series(1, %s) AS n",
+            (session, json.dumps(SAID), json.dumps(REPLY), stored),
+        )
+    return device
+
+
+def _migrate(url: str) -> None:
+    address = read_settings({"DATABASE_URL": url}).database_url
+    assert address is not None
+    engine = create_engine(address.reveal())
+    config = Config(str(ROOT / "alembic.ini"))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    engine.dispose()
