@@ -1,0 +1,365 @@
+"""Every fence is needed: takes each out in turn, in a copy of the code, and shows that a test fails for it.
+
+    make fences           or: python -m tests.prove.fences [--only WORD] [--jobs 2]
+
+A fence is a condition, a key or a check that the promises stand on. If the tests still pass without it, then either it is
+not needed, or no test would notice its loss: both are defects.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+COPIED = (
+    "core",
+    "functions",
+    "dev",
+    "alembic",
+    "tests",
+    "alembic.ini",
+    "pyproject.toml",
+    "README.md",
+    "bench",
+)
+
+STEPS, CLAIMS = "core/store/steps.py", "core/store/claims.py"
+ADMISSIONS, APPROVALS = "core/store/admissions.py", "core/store/approvals.py"
+LEASE, RETRY, TOOLS, BUSY = (f"tests/core/test_{name}.py" for name in ("lease", "retry", "tools", "busy"))
+STORE = "tests/store"
+
+UNFENCED = "id = :session_id AND lease_expires_at IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    name: str
+    file: str
+    # The statement or function that it is in, by how that begins.
+    place: str
+    old: str
+    new: str
+    # Where the test is that should notice.
+    tests: str
+
+
+def _epoch(name: str, place: str) -> Fence:
+    return Fence(f"the epoch in {name}", STEPS, place, "{_FENCE}", UNFENCED, STORE)
+
+
+def _gone(name: str, file: str, place: str, old: str, tests: str, new: str = "") -> Fence:
+    return Fence(name, file, place, old, new, tests)
+
+
+FENCES = (
+    _epoch("append_reply and append_results", "_STEP: Final"),
+    _epoch("absorb", "_ABSORB: Final"),
+    _epoch("finish", "_FINISH: Final"),
+    _epoch("close", "_CLOSE: Final"),
+    _epoch("hand_over", "_HAND_OVER: Final"),
+    _epoch("give_up", "_GIVE_UP: Final"),
+    _epoch("renew", "_RENEW: Final"),
+    _epoch("start_calls", "_START: Final"),
+    _epoch("keep_result", "_KEEP: Final"),
+    _gone("a write after letting go", STEPS, "_FENCE: Final", " AND lease_expires_at IS NOT NULL", STORE),
+    _gone("the message number in a step", STEPS, "_STEP: Final", " AND message_seq = :message_seq", TOOLS),
+    _gone("the message number in absorb", STEPS, "_ABSORB: Final", " AND message_seq = :message_seq", STORE),
+    _gone("the signal count in absorb", STEPS, "_ABSORB: Final", " AND signal_seq = :signal_seq", STORE),
+    _gone("the signal count in finish", STEPS, "_FINISH: Final", " AND signal_seq = :signal_seq", BUSY),
+    _gone("the signal count in close", STEPS, "_CLOSE: Final", " AND signal_seq = :signal_seq", STORE),
+    _gone(
+        "the signal count in hand_over", STEPS, "_HAND_OVER: Final", " AND signal_seq = :signal_seq", STORE
+    ),
+    _gone(
+        "the version in the claim (the reload check)",
+        CLAIMS,
+        "_CLAIM: Final",
+        " AND s.version = k.version",
+        LEASE,
+    ),
+    _gone(
+        "the version in the take (the reload check)",
+        CLAIMS,
+        "_TAKE: Final",
+        " AND s.version = k.version",
+        LEASE,
+    ),
+    _gone(
+        "the free lease in the claim",
+        CLAIMS,
+        "_CLAIM: Final",
+        "(s.lease_expires_at IS NULL OR s.lease_expires_at <= at)",
+        STORE,
+        "true",
+    ),
+    _gone(
+        "the free lease in the take",
+        CLAIMS,
+        "_TAKE: Final",
+        "(s.lease_expires_at IS NULL OR s.lease_expires_at <= at OR s.lease_holder = :holder)",
+        LEASE,
+        "true",
+    ),
+    _gone("earlier turns first", CLAIMS, "_CLAIM: Final", " AND NOT EXISTS (SELECT FROM ahead)", LEASE),
+    _gone(
+        "its own lease only, in the claim",
+        CLAIMS,
+        "_CLAIM: Final",
+        "s.lease_holder = :turn_id AND EXISTS",
+        RETRY,
+        "EXISTS",
+    ),
+    _gone(
+        "a lost claim is taken back",
+        CLAIMS,
+        "_CLAIM: Final",
+        "OR s.lease_holder = :turn_id AND EXISTS",
+        RETRY,
+        "OR false AND EXISTS",
+    ),
+    _gone("a lost take is taken back", CLAIMS, "_TAKE: Final", " OR s.lease_holder = :holder)", RETRY, ")"),
+    _gone("a turn that waits is not taken", CLAIMS, "_TAKE: Final", " AND head.status <> 'waiting'", TOOLS),
+    _gone("a crash is counted", CLAIMS, "_TAKE: Final", "THEN 1 ELSE 0 END,", RETRY, "THEN 0 ELSE 0 END,"),
+    _gone(
+        "a lost take is no crash",
+        CLAIMS,
+        "_TAKE: Final",
+        " AND k.lease_holder IS DISTINCT FROM :holder",
+        RETRY,
+    ),
+    _gone(
+        "a signal between two sendings of a claim",
+        CLAIMS,
+        "_CLAIM: Final",
+        "CASE WHEN p.id IS NULL THEN g.signal_seq ELSE -1 END",
+        STORE,
+        "g.signal_seq",
+    ),
+    _gone("the version in admit", ADMISSIONS, "_ADMIT: Final", " AND version = :version", STORE),
+    _gone("the version in stop", ADMISSIONS, "_STOP: Final", " AND version = :version", STORE),
+    _gone(
+        "approvals withdrawn by a stop",
+        ADMISSIONS,
+        "_STOP: Final",
+        "turn_id = :turn_id AND status = 'pending'",
+        TOOLS,
+        "false",
+    ),
+    _gone("the version in decide", APPROVALS, "_DECIDE: Final", " AND s.version = :version", STORE),
+    _gone(
+        "the time of an approval",
+        APPROVALS,
+        "_DECIDE: Final",
+        "AND (a.expires_at <= at) = (:decision = 'expired')",
+        TOOLS,
+    ),
+    _gone(
+        "the other approvals of the turn",
+        APPROVALS,
+        "_DECIDE: Final",
+        " AND a.id <> due.id)",
+        TOOLS,
+        " AND false)",
+    ),
+    _gone(
+        "one turn a key",
+        "alembic/versions/0001_first_turn.py",
+        '"uq_turns_session_id_idempotency_key"',
+        "unique=True",
+        LEASE,
+        "unique=False",
+    ),
+    _gone(
+        "one running turn",
+        "alembic/versions/0001_first_turn.py",
+        '"uq_turns_session_id_running"',
+        "unique=True",
+        LEASE,
+        "unique=False",
+    ),
+    _gone(
+        "what was rolled back is left out",
+        "core/store/holds.py",
+        "HISTORY: Final",
+        "NOT m.left_out",
+        BUSY,
+        "true",
+    ),
+    _gone(
+        "rewrites end what is remembered",
+        "core/store/holds.py",
+        "FLOOR: Final",
+        " AND s.rewrites = :known_rewrites",
+        "tests/core/test_memory.py",
+    ),
+    _gone(
+        "message_stop",
+        "core/model/claude.py",
+        "def _read",
+        'whole = whole or event.type == "message_stop"',
+        "tests/core/test_claude.py",
+        "whole = True",
+    ),
+    _gone(
+        "the stop reason",
+        "core/model/claude.py",
+        "def _read",
+        " or message.stop_reason is None",
+        "tests/core/test_claude.py",
+    ),
+    _gone(
+        "what was heard comes before the end",
+        "core/holding.py",
+        "    def finish",
+        "if self.is_called:",
+        BUSY,
+        "if False:",
+    ),
+    _gone(
+        "a once call of another is not run",
+        "core/toolwork.py",
+        "def _without_running",
+        "call.effect == Effect.ONCE and",
+        TOOLS,
+        "False and",
+    ),
+    _gone(
+        "a call is started before it runs",
+        "core/toolwork.py",
+        "def settle",
+        "holding.start(ready)",
+        "tests/core",
+        "pass",
+    ),
+    _gone(
+        "thinking behind another prefix",
+        "core/conversation.py",
+        "def _sendable",
+        "return same_prefix",
+        "tests/core",
+        "return True",
+    ),
+    _gone(
+        "the tools in the prefix digest",
+        "core/model/prompt.py",
+        "    def prefix_digest",
+        "self._tools(), ",
+        "tests/core/test_prompt.py",
+    ),
+    _gone(
+        "one retry on a dead connection",
+        "core/reception.py",
+        "def _past_dead_connections",
+        "_MOST_DEATHS - 1",
+        RETRY,
+        "0",
+    ),
+    _gone(
+        "statements have a deadline",
+        "core/store/database.py",
+        "def _wait",
+        "raise psycopg2.OperationalError",
+        "tests/store/test_database.py",
+        "continue; raise psycopg2.OperationalError",
+    ),
+)
+
+
+def main() -> None:
+    asked = _arguments()
+    chosen = [fence for fence in FENCES if asked.only in fence.name]
+    begun = time.monotonic()
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        outcomes = list(pool.map(lambda fence: _noticed(fence, begun), chosen))
+    print("\n| fence | a test fails without it |\n|---|---|")
+    for fence, noticed in zip(chosen, outcomes, strict=True):
+        print(f"| {fence.name} | {noticed or 'NO'} |")
+    missing = outcomes.count(None)
+    sys.exit(f"\n{missing} of {len(chosen)} fences can be taken out unnoticed" if missing else 0)
+
+
+def _noticed(fence: Fence, begun: float) -> str | None:
+    """The test that failed, or None."""
+    with _copy() as copy:
+        _take_out(fence, copy)
+        noticed = _failing_test(copy, fence.tests) or _failing_test(
+            copy, "tests/core", "tests/store", "tests/functions"
+        )
+    print(f"{time.monotonic() - begun:6.0f} s  {fence.name}: {noticed or 'NOT NOTICED'}", flush=True)
+    return noticed
+
+
+@contextmanager
+def _copy() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="latchkey-fences-") as folder:
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder)
+        yield Path(folder)
+
+
+def _take_out(fence: Fence, copy: Path) -> None:
+    path = copy / fence.file
+    code = path.read_text()
+    at = code.find(fence.place)
+    where = code.find(fence.old, at)
+    if at < 0 or where < 0:
+        raise SystemExit(
+            f"{fence.name}: {fence.file} has no {fence.old!r} after {fence.place!r}; mend the list"
+        )
+    path.write_text(code[:where] + fence.new + code[where + len(fence.old) :])
+
+
+def _failing_test(copy: Path, *tests: str) -> str | None:
+    present = [test for test in tests if (copy / test).exists()]
+    if not present:
+        return None
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--no-header",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        *present,
+    ]
+    ran = subprocess.run(
+        command,
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(copy)},
+    )
+    failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    if ran.returncode not in (0, 1):
+        raise SystemExit(f"the tests could not be run:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
+    return failed[0].split(" - ")[0].split("::")[-1] if failed else None
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.prove.fences", description="Shows that every fence is needed."
+    )
+    parser.add_argument("--only", default="", help="fences with this in their name")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at once (default 2)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
