@@ -7,8 +7,9 @@ from starlette.testclient import TestClient
 
 from core.house import build_house
 from core.settings import Settings, read_settings
-from dev.demo_model import DemoModel, Fault
+from dev.demo_model import DemoModel, Fault, Reply
 from functions.app import build_app
+from tests.agents import Workshop, call
 from tests.databases import run
 from tests.wire import WireCounter
 
@@ -83,3 +84,24 @@ def test_no_connection_is_held_while_the_model_answers(database_url: str, model:
             gate.set()
             asking.join(10)
     house.close()
+
+
+def test_a_turn_with_a_tool_round_is_four_statements_in_four_round_trips(
+    database_url: str, model: DemoModel
+) -> None:
+    shop = Workshop()
+    with WireCounter(database_url) as wire:
+        house = build_house(_settings(wire.url, model), shop.roster())
+        with TestClient(
+            build_app(house, one_at_a_time=True), headers={"X-Device-ID": str(uuid4())}
+        ) as client:
+            client.post("/v1/turns", json={"message": "Hello"})
+            for tools in (["peek"], ["pay"], ["post"], ["peek", "pay"]):
+                wire.count.clear()
+                model.replies.add(Reply(call(*tools)))
+                turn = client.post("/v1/turns", json={"message": "And now"}).json()
+                assert turn["status"] == "completed"
+                assert len(turn["tool_calls"]) == len(tools)
+                assert len(wire.count.statements) == 4, wire.count.statements
+                assert wire.count.round_trips == 4
+        house.close()

@@ -1,7 +1,5 @@
 """The HTTP interface of a conversation: its shapes, its pages, its ownership."""
 
-import re
-import threading
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -109,39 +107,6 @@ def test_upper_and_lower_case_are_the_same_device(client: TestClient) -> None:
     device = str(uuid4())
     first = _send(client, "Hello", **{"X-Device-ID": device.upper()})
     assert _send(client, "Hello", **{"X-Device-ID": device})["session_id"] == first["session_id"]
-
-
-def test_while_a_message_is_answered_others_wait_outside_and_a_retry_is_told_so(
-    client: TestClient, model: DemoModel
-) -> None:
-    _send(client)
-    gate = threading.Event()
-    model.faults.add(Fault.gate(gate))
-    answers: list[Any] = []
-    asking = threading.Thread(
-        target=lambda: answers.append(
-            client.post("/v1/turns", json={"message": "slow"}, headers={"Idempotency-Key": "k"})
-        )
-    )
-    asking.start()
-    assert model.requests.wait_for(2)
-    try:
-        busy = client.post("/v1/turns", json={"message": "quick"})
-        assert (busy.status_code, busy.json()["code"]) == (409, "session_busy")
-        assert busy.headers["retry-after"] == "1"
-        assert re.search(r"free in (30|2\d) s", busy.json()["detail"])
-        assert client.get("/v1/session").json()["busy"] is True
-
-        retry = client.post("/v1/turns", json={"message": "slow"}, headers={"Idempotency-Key": "k"})
-        assert (retry.status_code, retry.json()["status"], retry.json()["reply"]) == (202, "running", None)
-        assert retry.headers["location"] == f"/v1/turns/{retry.json()['id']}"
-        assert int(retry.headers["retry-after"]) > 0
-        assert client.get(retry.headers["location"]).json()["status"] == "running"
-    finally:
-        gate.set()
-        asking.join(20)
-    assert answers[0].status_code == 200
-    assert client.get(retry.headers["location"]).json() == answers[0].json()
 
 
 def test_the_lock_of_an_agent_is_shown_until_its_time_is_over(client: TestClient, database_url: str) -> None:
