@@ -46,6 +46,10 @@ class ConnectionDied(DatabaseUnavailable):
     """The connection to the database broke; whether the last statement was committed is not known."""
 
 
+class StatementRefused(Exception):
+    """Postgres refused a statement of ours: a defect."""
+
+
 class _Patience(threading.local):
     """Until when this thread waits for the server: to connect, then for a reply."""
 
@@ -136,6 +140,9 @@ class Database:
                 connection.invalidate(error)
                 self._engine.dispose()
                 raise ConnectionDied from error
+            if _meaning(error) is None:
+                # What Postgres says of it quotes what was sent.
+                raise StatementRefused(f"SQLSTATE {error.pgcode}") from None
             raise
 
     def close(self) -> None:
