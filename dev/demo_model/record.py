@@ -42,6 +42,12 @@ class Record:
             self._total += 1
             self._grown.notify_all()
 
+    @property
+    def total(self) -> int:
+        """How many came since the start, kept or not."""
+        with self._grown:
+            return self._total
+
     def wait_for(self, count: int, timeout_s: float = 10.0) -> bool:
         """Wait until that many requests came since the start: for a test of a hang, instead of a sleep."""
         with self._grown:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.prove import kill, mix, outage, storm, walks, zombie
+from tests.prove import clocks, kill, mix, outage, storm, walks, zombie
 from tests.prove.stage import Row, Stage, stage
 
 Case = Callable[[Stage], None]
@@ -26,6 +26,7 @@ def cases(seed: int, short: bool) -> dict[str, Case]:
         "mix": partial(
             mix.interleave, case="interleaving: senders, policies, kills", rounds=2 if short else 30, rng=rng
         ),
+        "clocks": partial(clocks.disagree, tries=10 if short else 100),
         "walks": partial(walks.walk, tries=30 if short else 1_000, steps=30, rng=rng),
         "outage": partial(_durably, partial(outage.stop_postgres, tries=6 if short else 100)),
         "sleeper": partial(zombie.sleep_past_the_lease, tries=8 if short else 100),
