@@ -15,10 +15,24 @@ from core.settings import Settings, read_settings
 from dev.demo_model import DemoModel
 from dev.postgres import EmbeddedPostgres
 from functions.app import build_app
+from tests import left_out
 from tests.databases import migrate, new_database
+from tests.network.pgbouncer import MissingProgram, PgBouncer
 
 _TEMPLATE = "latchkey_template"
 _TEMPLATE_LOCK = 4711
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in left_out.reasons(terminalreporter):
+        terminalreporter.write_line(line, yellow=True)
+
+
+@pytest.fixture(scope="session")
+def needs_pgbouncer() -> None:
+    if PgBouncer.program() is None:
+        left_out.leave_out(str(MissingProgram()))
 
 
 @pytest.fixture(scope="session")

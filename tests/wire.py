@@ -6,15 +6,14 @@ the server, which ends each exchange. The start-up exchange of a new connection 
 
 import socket
 import socketserver
-import struct
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
 
-_SSL_REQUEST = 80877103
-_GSS_REQUEST = 80877104
+from tests.network.line import shut
+from tests.network.protocol import Address, Statements, messages, read_startup, without_nagle
 
 
 @dataclass(slots=True)
@@ -33,20 +32,17 @@ class WireCounter:
     """Stands between a client and the server of `url`; `self.url` is where the client goes instead."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        query = parse_qs(parts.query)
-        self._server = f"{query['host'][0]}/.s.PGSQL.{query.get('port', ['5432'])[0]}"
+        self._server = Address.of(url)
         self.count = Count()
         counter = self
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                counter._relay(self.request)
+                counter._relay(without_nagle(self.request))
 
         self._proxy = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._proxy.daemon_threads = True
-        port = self._proxy.server_address[1]
-        self.url = f"postgresql://postgres@127.0.0.1:{port}{parts.path}?sslmode=disable"
+        self.url = self._server.through(self._proxy.server_address[1])
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._proxy.serve_forever, args=(0.01,), daemon=True).start()
@@ -59,50 +55,28 @@ class WireCounter:
         self._proxy.server_close()
 
     def _relay(self, client: socket.socket) -> None:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.connect(self._server)
+        with self._server.connect() as server:
             self.count.connections += 1
-            back = threading.Thread(target=self._copy, args=(server, client), daemon=True)
+            back = threading.Thread(target=self._bring_replies, args=(server, client), daemon=True)
             back.start()
-            self._copy(client, server)
+            with suppress(OSError):
+                self._bring_statements(client, server)
+            shut(server)
             back.join(5)
 
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        buffered = b""
-        started = source.family == socket.AF_UNIX
-        try:
-            while data := source.recv(65536):
-                buffered += data
-                if not started:
-                    started, buffered = _past_startup(buffered)
-                if started:
-                    buffered = self._messages(buffered, from_server=source.family == socket.AF_UNIX)
-                target.sendall(data)
-        except OSError:
-            pass
-        finally:
-            for end in (source, target):
-                end.close()
+    def _bring_statements(self, client: socket.socket, server: socket.socket) -> None:
+        statements = Statements()
+        with client.makefile("rb") as said:
+            server.sendall(read_startup(client, said))
+            for message in messages(said):
+                if (sql := statements.read(message)) is not None:
+                    self.count.statements.append(sql)
+                server.sendall(message.raw)
 
-    def _messages(self, buffered: bytes, *, from_server: bool) -> bytes:
-        """Counts the whole messages at the front and gives the rest back."""
-        while len(buffered) >= 5:
-            (length,) = struct.unpack("!I", buffered[1:5])
-            if len(buffered) < 1 + length:
-                break
-            kind, body, buffered = buffered[:1], buffered[5 : 1 + length], buffered[1 + length :]
-            if from_server and kind == b"Z":
-                self.count.round_trips += 1
-            elif not from_server and kind in (b"Q", b"E"):
-                self.count.statements.append(body.rstrip(b"\0").decode(errors="replace"))
-        return buffered
-
-
-def _past_startup(buffered: bytes) -> tuple[bool, bytes]:
-    """The first packet has no kind byte. Requests for encryption come before it and are answered with one byte."""
-    if len(buffered) < 8:
-        return False, buffered
-    length, code = struct.unpack("!II", buffered[:8])
-    if len(buffered) < length:
-        return False, buffered
-    return code not in (_SSL_REQUEST, _GSS_REQUEST), buffered[length:]
+    def _bring_replies(self, server: socket.socket, client: socket.socket) -> None:
+        with server.makefile("rb") as replies, suppress(OSError):
+            for message in messages(replies):
+                # Counted before the client can know: a test reads the count as soon as it has its reply.
+                self.count.round_trips += message.kind == b"Z"
+                client.sendall(message.raw)
+        shut(client)
