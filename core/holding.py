@@ -131,7 +131,8 @@ class Holding:
             )
         )
         self._moved_on(stepped, self._message("user", blocks))
-        for call in self.calls.values():
+        # As a look at the stored turn tells them.
+        for call in sorted(self.calls.values(), key=lambda call: call.id):
             shown = {"id": call.id, "name": call.name, "effect": call.effect, "status": settled[call.id]}
             self.log.append(shown)
         self.calls, self.fresh = {}, set()
