@@ -179,13 +179,12 @@ def _call(holding: Holding, tool: Tool, block: Block, deadline: Deadline) -> Cal
 
     def run() -> Outcome:
         try:
-            text = tool.run(context, block["input"])
+            return Outcome("done", _result(block, tool.run(context, block["input"])))
         except ToolFailed as failure:
             return _error("failed", block, str(failure))
         except Exception:
             _log.exception("turn %s: the tool %s failed", context.turn_id, tool.name)
             return _error("failed", block, _FAILED)
-        return Outcome("done", _result(block, text))
 
     return run
 
@@ -198,7 +197,9 @@ def _late(tool: Tool, block: Block) -> Outcome:
 
 
 def _result(block: Block, text: str) -> Block:
-    return {"type": "tool_result", "tool_use_id": block["id"], "content": text if text.strip() else _NOTHING}
+    # str.strip refuses whatever else a tool may return.
+    content = text if str.strip(text) else _NOTHING
+    return {"type": "tool_result", "tool_use_id": block["id"], "content": content}
 
 
 def _error(status: str, block: Block, text: str) -> Outcome:
