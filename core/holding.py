@@ -71,6 +71,7 @@ class Holding:
         self.saw_all = grant.hold.message_seq == grant.first_seq
         # Nothing of what it knows was taken back.
         self.is_current = True
+        self.has_ended = False
 
     # ---- while an outside call runs
 
@@ -265,6 +266,7 @@ class Holding:
         ended = self._insist(write)
         if ended is None and self._look().message_seq != self.hold.message_seq:
             raise HoldLost
+        self.has_ended = ended is not None
         return ended
 
     def _look(self) -> Seen:

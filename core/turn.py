@@ -197,14 +197,14 @@ class Turns:
         return Stint(until, 0.0, can_hand_over=True, is_last=False)
 
     def _go_on(self, session_id: SessionId, stint: Stint, *, only: TurnId | None = None) -> bool:
-        """Turn after turn, oldest first. Whether the one that was asked for has had its go."""
+        """Turn after turn, oldest first. False: what could be done here is done, and trying again is for others."""
         while stint.until.left_s() > stint.room_to_ask_s:
             holding = self.reception.take(session_id, stint.until)
             if holding is None:
-                return False
-            self._go_through(holding, stint)
-            if holding.hold.turn_id == only:
                 return True
+            self._go_through(holding, stint)
+            if holding.hold.turn_id == only or not holding.has_ended:
+                return False
         self._wake(session_id)
         return False
 
@@ -215,10 +215,10 @@ class Turns:
             left_s = deadline.left_s()
             if stored.ended_at is not None or stored.status == "waiting" or not left_s:
                 return _shown(stored)
-            works = stored.is_free and stays and left_s > 1
-            if works and self._go_on(stored.session_id, self._beside(deadline), only=stored.id):
-                stays = False
-                continue
+            if stored.is_free and stays and left_s > 1:
+                stays = self._go_on(stored.session_id, self._beside(deadline), only=stored.id)
+                if not stays:
+                    continue
             time.sleep(min(pause_s, left_s))
             pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
 

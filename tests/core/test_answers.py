@@ -148,6 +148,20 @@ def test_a_model_that_says_when_to_come_back_is_not_asked_again_by_the_request_t
     assert len(model.requests) == 1
 
 
+@pytest.mark.parametrize("workers", [True, False])
+def test_nor_by_one_who_waits_behind_it(
+    house: House, model: DemoModel, database_url: str, device: UUID, workers: bool
+) -> None:
+    dead(house, database_url, arrival(device, "first"))
+    model.faults.add(*[Fault.status(529, retry_after=60) for _ in range(50)])
+    house.turns.limits = dataclasses.replace(house.turns.limits, turn_budget_s=4)
+    house.turns.wakeups = Deaf() if workers else None
+    behind = answer(house, arrival(device, "second"), 4 if workers else 2)
+    assert behind.status == "queued"
+    assert statuses(database_url) == [("queued", None), ("queued", None)]
+    assert len(model.requests) == 1
+
+
 def test_a_short_look_does_not_fail_a_turn_for_want_of_its_own_time(
     house: House, model: DemoModel, database_url: str, device: UUID
 ) -> None:
