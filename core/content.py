@@ -58,10 +58,11 @@ def load_sendable(text: str) -> Any:
     Only a text that holds one is written with escapes, so the others need no second look: a long history is many.
     """
     value = json.loads(text)
-    return _without_surrogates(value) if "\\ud" in text else value
+    return sendable(value) if "\\ud" in text else value
 
 
-def _without_surrogates(value: Any) -> Any:
+def sendable(value: Any) -> Any:
+    """The same without lone surrogates."""
     if isinstance(value, str):
         return (
             value
@@ -69,9 +70,9 @@ def _without_surrogates(value: Any) -> Any:
             else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         )
     if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
+        return [sendable(item) for item in value]
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {sendable(key): sendable(item) for key, item in value.items()}
     return value
 
 

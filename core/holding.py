@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from core.content import Blocks, Message, dump
+from core.content import Blocks, Message, dump, sendable
 from core.conversation import Conversation
 from core.errors import DatabaseUnavailable
 from core.lease import Lease
@@ -71,6 +71,7 @@ class Holding:
         self.saw_all = grant.hold.message_seq == grant.first_seq
         # Nothing of what it knows was taken back.
         self.is_current = True
+        self.has_ended = False
 
     # ---- while an outside call runs
 
@@ -131,7 +132,8 @@ class Holding:
             )
         )
         self._moved_on(stepped, self._message("user", blocks))
-        for call in self.calls.values():
+        # As a look at the stored turn tells them.
+        for call in sorted(self.calls.values(), key=lambda call: call.id):
             shown = {"id": call.id, "name": call.name, "effect": call.effect, "status": settled[call.id]}
             self.log.append(shown)
         self.calls, self.fresh = {}, set()
@@ -230,9 +232,9 @@ class Holding:
 
     # ---- how a commit is made sure of
 
-    def _insist(self, write: Callable[[], T]) -> T:
+    def _insist(self, write: Callable[[], T], *, renews: bool = True) -> T:
         """A write whose connection died may or may not have been committed. Each of ours can be sent twice and counts once,
-        so it is sent until it is answered, for as long as the lease is trusted.
+        so it is sent until it is answered, for as long as the lease is trusted. One that matched nothing renewed nothing.
         """
         pause_s = 0.0
         while True:
@@ -245,7 +247,8 @@ class Holding:
                 time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - spreads out those who try again
                 pause_s = min(2 * pause_s + 0.05, _LONGEST_PAUSE_S)
                 continue
-            self.lease = renewed
+            if renews and done:
+                self.lease = renewed
             return done
 
     def _moved_on(self, stepped: Stepped | None, message: Message) -> None:
@@ -263,10 +266,11 @@ class Holding:
         ended = self._insist(write)
         if ended is None and self._look().message_seq != self.hold.message_seq:
             raise HoldLost
+        self.has_ended = ended is not None
         return ended
 
     def _look(self) -> Seen:
-        return self._see(self._insist(lambda: steps.look(self._in_time(), self.hold)))
+        return self._see(self._insist(lambda: steps.look(self._in_time(), self.hold), renews=False))
 
     def _see(self, seen: Seen | None) -> Seen:
         if seen is None or seen.epoch != self.hold.epoch or not seen.is_held:
@@ -279,7 +283,7 @@ class Holding:
         return self._database.by(self.lease.trusted_until)
 
     def _message(self, role: str, content: Blocks, said: Said | None = None) -> Message:
-        seq = self.hold.message_seq + 1
+        seq, content = self.hold.message_seq + 1, sendable(content)
         if said is None:
             return Message(seq, role, content)
         return Message(seq, role, content, said.prefix_digest, said.reply.stop_reason)

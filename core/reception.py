@@ -104,12 +104,17 @@ class Reception:
         self, device_id: DeviceId, approval_id: UUID, *, yes: bool, deadline: Deadline
     ) -> PendingApproval:
         decision = "approved" if yes else "denied"
+        tried: list[PendingApproval] = []
 
         def once() -> PendingApproval | None:
             found = approvals.pending(self.database.by(deadline), device_id)
             asked = next((approval for approval in found if approval.id == approval_id), None)
             if asked is None:
+                # Decided already: by our own try, whose reply was lost, or by somebody else.
+                if tried and self._is_decided(device_id, tried[-1], decision):
+                    return tried[-1]
                 raise ApprovalNotFound
+            tried.append(asked)
             return asked if approvals.decide(self.database.by(deadline), asked, decision) else None
 
         return _again_and_again(deadline, once)
@@ -121,6 +126,10 @@ class Reception:
         return stored
 
     # ---- one try
+
+    def _is_decided(self, device_id: DeviceId, approval: PendingApproval, decision: str) -> bool:
+        stored = self.find(device_id, approval.turn_id)
+        return any((a["id"], a["status"]) == (str(approval.id), decision) for a in stored.approvals)
 
     def _accept(self, arrival: Arrival, kept: Kept | None, deadline: Deadline) -> Accepted | None:
         lease = Lease.from_now(self.lease_ttl_s, self.lease_margin_s)

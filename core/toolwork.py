@@ -92,7 +92,7 @@ def settle(holding: Holding, agent: Agent, until: Deadline) -> bool:
 def drop(holding: Holding) -> None:
     """Answers every call that is still open, without running any: the turn ends here, and what was said stays whole."""
     outcomes = {
-        block["id"]: _kept(holding.calls.get(block["id"])) or _left(holding.calls.get(block["id"]), block)
+        block["id"]: _kept(holding.calls.get(block["id"])) or _left(holding, block)
         for block in holding.conversation.last.tool_calls
     }
     holding.append_results(
@@ -114,10 +114,14 @@ def _without_running(holding: Holding, agent: Agent, message: Message, block: Bl
         return None
     if agent.tool(call.name) is None:
         return _error("dropped", block, _NO_SUCH_TOOL)
-    if call.status == "started" and call.effect == Effect.ONCE and call.id not in holding.fresh:
+    if _may_have_run_once(holding, call):
         _log.warning("turn %s: the outcome of %s is unknown", holding.hold.turn_id, call.name)
         return _error("unknown", block, _UNKNOWN)
     return None
+
+
+def _may_have_run_once(holding: Holding, call: OpenCall) -> bool:
+    return call.status == "started" and call.effect == Effect.ONCE and call.id not in holding.fresh
 
 
 def _is_asked(holding: Holding, block: Block) -> bool:
@@ -131,8 +135,9 @@ def _kept(call: OpenCall | None) -> Outcome | None:
     return Outcome(call.status, load_sendable(call.result))
 
 
-def _left(call: OpenCall | None, block: Block) -> Outcome:
-    if call is not None and call.status == "started" and call.effect == Effect.ONCE:
+def _left(holding: Holding, block: Block) -> Outcome:
+    call = holding.calls.get(block["id"])
+    if call is not None and _may_have_run_once(holding, call):
         return _error("unknown", block, _UNKNOWN)
     return _error("dropped", block, _STOPPED)
 
@@ -174,13 +179,12 @@ def _call(holding: Holding, tool: Tool, block: Block, deadline: Deadline) -> Cal
 
     def run() -> Outcome:
         try:
-            text = tool.run(context, block["input"])
+            return Outcome("done", _result(block, tool.run(context, block["input"])))
         except ToolFailed as failure:
             return _error("failed", block, str(failure))
         except Exception:
             _log.exception("turn %s: the tool %s failed", context.turn_id, tool.name)
             return _error("failed", block, _FAILED)
-        return Outcome("done", _result(block, text))
 
     return run
 
@@ -193,7 +197,9 @@ def _late(tool: Tool, block: Block) -> Outcome:
 
 
 def _result(block: Block, text: str) -> Block:
-    return {"type": "tool_result", "tool_use_id": block["id"], "content": text if text.strip() else _NOTHING}
+    # str.strip refuses whatever else a tool may return.
+    content = text if str.strip(text) else _NOTHING
+    return {"type": "tool_result", "tool_use_id": block["id"], "content": content}
 
 
 def _error(status: str, block: Block, text: str) -> Outcome:

@@ -144,16 +144,17 @@ class Turns:
         deadline = Deadline.after(wait_s)
         until = Deadline.after(self.limits.turn_budget_s)
         accepted = self.reception.accept(arrival, until)
-        holding = accepted.holding
-        if holding is not None and self._stays(wait_s):
-            turn = self._go_through(holding, self._inline(until), arrival.device_id)
+        holding, stays = accepted.holding, self._stays(wait_s)
+        if holding is not None:
+            stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)
+            turn = self._go_through(holding, stint, arrival.device_id)
             if turn is not None:
                 return turn
-        elif holding is not None:
-            self._go_through(holding, Stint(Deadline.after(0), 0.0, True, False), arrival.device_id)
+            # What was handed over is theirs who were woken for it, and is not snatched back from them.
+            stays = stays and self.wakeups is None
         else:
             self._wake(accepted.session_id)
-        return self._watch(arrival.device_id, accepted.turn_id, deadline, stays=self._stays(wait_s))
+        return self._watch(arrival.device_id, accepted.turn_id, deadline, stays=stays)
 
     def look(self, device_id: DeviceId, turn_id: TurnId, wait_s: float) -> Turn:
         """The turn as it stands, as soon as it is over or after so long at the most."""
@@ -162,11 +163,13 @@ class Turns:
     def cancel(self, device_id: DeviceId, turn_id: TurnId) -> Turn:
         """Ends the turn where nobody works on it; else it ends at its holder's next safe point."""
         until = Deadline.after(self.limits.turn_budget_s)
-        stored = self.reception.cancel(device_id, turn_id, until)
+        self.reception.cancel(device_id, turn_id, until)
+        stored = self.reception.find(device_id, turn_id)
         if stored.ended_at is None and stored.is_free:
             self._go_on(stored.session_id, self._inline(until), only=stored.id)
+            stored = self.reception.find(device_id, turn_id)
         self._wake(stored.session_id)
-        return _shown(self.reception.find(device_id, turn_id))
+        return _shown(stored)
 
     def decide(self, device_id: DeviceId, approval_id: UUID, *, yes: bool) -> None:
         until = Deadline.after(self.limits.turn_budget_s)
@@ -187,16 +190,23 @@ class Turns:
         others = self.wakeups is not None
         return Stint(until, 1.0 if others else 0.0, others, not others)
 
-    def _go_on(self, session_id: SessionId, stint: Stint, *, only: TurnId | None = None) -> None:
-        """Turn after turn, oldest first."""
+    def _beside(self, until: Deadline) -> Stint:
+        """For one who came to look. If that is for less than a turn is given, the turn does not fail for want of time."""
+        if self.wakeups is not None or until.left_s() > 0.8 * min(self.limits.turn_budget_s, LONGEST_WAIT_S):
+            return self._inline(until)
+        return Stint(until, 0.0, can_hand_over=True, is_last=False)
+
+    def _go_on(self, session_id: SessionId, stint: Stint, *, only: TurnId | None = None) -> bool:
+        """Turn after turn, oldest first. False: what could be done here is done, and trying again is for others."""
         while stint.until.left_s() > stint.room_to_ask_s:
             holding = self.reception.take(session_id, stint.until)
             if holding is None:
-                return
+                return True
             self._go_through(holding, stint)
-            if holding.hold.turn_id == only:
-                return
+            if holding.hold.turn_id == only or not holding.has_ended:
+                return False
         self._wake(session_id)
+        return False
 
     def _watch(self, device_id: DeviceId, turn_id: TurnId, deadline: Deadline, *, stays: bool) -> Turn:
         pause_s = _FIRST_LOOK_S
@@ -206,7 +216,9 @@ class Turns:
             if stored.ended_at is not None or stored.status == "waiting" or not left_s:
                 return _shown(stored)
             if stored.is_free and stays and left_s > 1:
-                self._go_on(stored.session_id, self._inline(deadline), only=stored.id)
+                stays = self._go_on(stored.session_id, self._beside(deadline), only=stored.id)
+                if not stays:
+                    continue
             time.sleep(min(pause_s, left_s))
             pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
 
@@ -325,9 +337,14 @@ class Turns:
     def _stop(self, holding: Holding, agent: Agent, stop: str) -> tuple[bool, Turn | None]:
         error = _STOPPED[stop]
         if stop == "rollback":
-            return self._close(
-                holding, agent, Closing("cancelled", error=error, left_out_from=holding.grant.first_seq)
+            closing = Closing(
+                "cancelled",
+                agent.key,
+                error,
+                left_out_from=holding.grant.first_seq,
+                not_run=tuple(holding.fresh),
             )
+            return self._close(holding, agent, closing)
         return self._break_off(holding, agent, "cancelled", error)
 
     def _failed(
@@ -370,8 +387,8 @@ class Turns:
         if ended.more:
             self._wake(holding.hold.session_id)
         grant = holding.grant
-        if not holding.saw_all:
-            # Others worked on it before: what its calls came to is in their rows.
+        if not holding.saw_all or holding.calls:
+            # Others worked on it before, or it was taken back in the middle: what its calls came to is in their rows.
             return None
         return Turn(
             id=holding.hold.turn_id,

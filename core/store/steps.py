@@ -245,6 +245,8 @@ class Closing:
     error: dict[str, str] | None = None
     # From which of its messages on the model is no longer told of the turn.
     left_out_from: int | None = None
+    # Calls on record as started that were not, as their holder knows.
+    not_run: tuple[str, ...] = ()
 
 
 # Ends the turn without a reply and frees the conversation, all or nothing, if the epoch is still the row's, the lease is
@@ -264,7 +266,8 @@ rolled_back AS (
 ),
 dropped AS (
     UPDATE tool_calls c SET ended_at = at,
-        status = CASE WHEN c.status = 'started' AND c.effect = 'once' THEN 'unknown' ELSE 'dropped' END
+        status = CASE WHEN c.status = 'started' AND c.effect = 'once' AND c.id <> ALL(CAST(:not_run AS text[]))
+            THEN 'unknown' ELSE 'dropped' END
     FROM held, clock
     WHERE c.session_id = :session_id AND c.turn_id = :turn_id AND c.status IN ('asked', 'ready', 'started')
 ),
@@ -296,6 +299,7 @@ def close(
         "agent": closing.agent,
         "error": None if closing.error is None else dump(closing.error),
         "left_out_from": closing.left_out_from,
+        "not_run": list(closing.not_run),
         "turn_usage": turn_usage,
         "session_usage": session_usage,
     }

@@ -38,7 +38,7 @@ SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created
     (SELECT m.content FROM messages m WHERE m.session_id = t.session_id AND m.seq BETWEEN t.first_seq AND t.last_seq
         AND m.turn_id = t.id AND m.role = 'assistant' ORDER BY m.seq DESC LIMIT 1) AS content,
     COALESCE((SELECT json_agg(json_build_object('id', c.id, 'name', c.name, 'effect', c.effect, 'status', c.status)
-        ORDER BY c.message_seq, c.id) FROM tool_calls c WHERE c.session_id = t.session_id AND c.turn_id = t.id), '[]')
+        ORDER BY c.message_seq, c.id COLLATE "C") FROM tool_calls c WHERE c.session_id = t.session_id AND c.turn_id = t.id), '[]')
         AS calls,
     COALESCE((SELECT json_agg(json_build_object('id', a.id, 'tool_call_id', a.tool_call_id, 'status', a.status,
         'input_digest', a.input_digest, 'expires_at', a.expires_at) ORDER BY a.created_at, a.id)

@@ -9,48 +9,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from core.house import House, build_house
-from core.ids import DeviceId, TurnId
-from core.policies import OnBusy, admission
+from core.ids import DeviceId
 from core.settings import Settings
-from core.store.admissions import Admission
-from core.store.claims import OpenTurn
 from core.turn import Turn
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, dead, refusals, sent, statuses, until
 from tests.databases import run
-
-BEGUN, FIRST, SECOND = (TurnId(uuid4()) for _ in range(3))
-
-
-def turns(stop: str | None = None, *, begun: bool = True, waiting: bool = True) -> list[OpenTurn]:
-    made = [OpenTurn(BEGUN, "running", stop, begun=True)] if begun else []
-    if waiting:
-        made += [OpenTurn(FIRST, "queued", None, begun=False), OpenTurn(SECOND, "queued", None, begun=False)]
-    return made
-
-
-@pytest.mark.parametrize(
-    ("on_busy", "standing", "decided"),
-    [
-        ("reject", turns(), None),
-        ("queue", turns(), Admission()),
-        ("merge", turns(), Admission(joins=SECOND)),
-        ("merge", turns(waiting=False), Admission()),
-        ("latest", turns(), Admission(replaces=(FIRST, SECOND))),
-        ("latest", turns(waiting=False), Admission()),
-        ("interrupt", turns(), Admission(stops=BEGUN, stop="interrupt")),
-        ("interrupt", turns(begun=False), Admission()),
-        ("interrupt", turns("rollback"), Admission()),
-        ("rollback", turns("interrupt"), Admission(stops=BEGUN, stop="rollback")),
-        ("rollback", turns("cancel"), Admission(stops=BEGUN, stop="rollback")),
-        ("steer", turns(), Admission(joins=BEGUN)),
-        ("steer", turns("cancel"), Admission()),
-        ("steer", turns(begun=False), Admission()),
-    ],
-)
-def test_each_policy_decides(on_busy: str, standing: list[OpenTurn], decided: Admission | None) -> None:
-    assert admission(OnBusy(on_busy), standing) == decided
 
 
 @pytest.fixture

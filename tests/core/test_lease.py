@@ -247,3 +247,14 @@ def test_a_renewal_of_a_passed_epoch_renews_nothing(house: House, database_url: 
     assert steps.renew(house.database, zombie.hold, lease_ttl_s=900) is None
     expire(database_url)
     assert claims.take(house.database, SessionId(zombie.hold.session_id), uuid4(), lease_ttl_s=30) is not None
+
+
+def test_what_renews_nothing_is_trusted_no_longer(house: House, database_url: str, device: UUID) -> None:
+    """A holder that looked, or whose write matched nothing, still has the lease that it had."""
+    holding = held(house, arrival(device))
+    before = holding.lease
+    holding._look()
+    assert holding._insist(lambda: None) is None
+    assert holding.lease == before
+    holding.beat()
+    assert holding.lease.trusted_until.at > before.trusted_until.at

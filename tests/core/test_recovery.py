@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from uuid import UUID, uuid4
 
+import psycopg2
 import pytest
 
 from core.house import House, build_house
@@ -147,6 +149,17 @@ def test_two_sweeps_at_once_decide_and_forget_each_thing_once(
     assert sum(s.forgotten for s in swept) == 6
     assert run(database_url, "SELECT count(*) FROM turns WHERE idempotency_key IS NOT NULL") == [(0,)]
     assert run(database_url, "SELECT DISTINCT status FROM approvals") == [("expired",)]
+
+
+def test_a_sweep_does_not_wait_for_another(house: House, bell: Bell, database_url: str) -> None:
+    """What another has its hands on is left to it."""
+    for key in ("one", "two"):
+        answer(house, arrival(uuid4(), "old", key))
+    run(database_url, "UPDATE turns SET created_at = now() - interval '1 day'")
+    with closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT FROM turns WHERE idempotency_key = 'one' FOR UPDATE")
+        assert look_around(house, bell).forgotten == 1
+    assert look_around(house, bell).forgotten == 1
 
 
 def test_two_who_are_woken_for_the_same_turn_answer_it_once(

@@ -9,13 +9,11 @@ import pytest
 from core.agents.tool import Arguments, ToolContext, ToolFailed
 from core.content import Blocks
 from core.deadline import Deadline
-from core.errors import ApprovalNotFound
 from core.holding import Holding
 from core.house import House, build_house
 from core.ids import DeviceId
-from core.recovery import sweep
 from core.settings import Settings
-from core.store import approvals, steps
+from core.store import steps
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
 from tests.conversations import (
@@ -25,7 +23,6 @@ from tests.conversations import (
     held,
     losing_replies,
     refusals,
-    statuses,
     taken,
 )
 from tests.databases import run
@@ -279,106 +276,3 @@ def test_a_step_whose_reply_was_lost_counts_once(
     assert lost
     assert shop.ran["post"] == 1
     assert run(database_url, "SELECT count(*) FROM messages") == [(4,)]
-
-
-# ---- approvals
-
-
-def waiting(house: House, model: DemoModel, device: UUID, *tools: str) -> UUID:
-    """A turn that waits for a person; gives the first approval's ID."""
-    model.replies.add(Reply(call(*(tools or ("burn",)))))
-    turn = answer(house, arrival(device, "burn it", "k"))
-    assert turn.status == "waiting"
-    return UUID(str(turn.approvals[0]["id"]))
-
-
-def test_a_turn_that_waits_holds_nothing_and_runs_nothing(
-    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
-) -> None:
-    waiting(house, model, device, "burn", "peek")
-    assert run(database_url, "SELECT lease_expires_at FROM conversation_states") == [(None,)]
-    assert (shop.ran["burn"], shop.ran["peek"]) == (0, 1)
-    assert run(database_url, "SELECT name, status FROM tool_calls ORDER BY name") == [
-        ("burn", "asked"),
-        ("peek", "done"),
-    ]
-
-
-@pytest.mark.parametrize("yes", [True, False])
-def test_what_a_person_decides_is_done(
-    house: House, model: DemoModel, shop: Workshop, device: UUID, yes: bool
-) -> None:
-    asked = waiting(house, model, device, "burn", "peek")
-    house.turns.decide(DeviceId(device), asked, yes=yes)
-    turn = answer(house, arrival(device, "burn it", "k"))
-    assert turn.status == "completed"
-    assert (shop.ran["burn"], shop.ran["peek"]) == (int(yes), 1)
-    burned, peeked = results(model)
-    assert burned["content"] == ("burn says yes" if yes else burned["content"])
-    assert ("did not allow" in burned["content"]) is not yes
-    assert peeked["content"] == "peek says yes"
-    with pytest.raises(ApprovalNotFound):
-        house.turns.decide(DeviceId(device), asked, yes=True)
-
-
-def test_a_turn_goes_on_when_the_last_of_its_approvals_is_decided(
-    house: House, model: DemoModel, shop: Workshop, device: UUID
-) -> None:
-    waiting(house, model, device, "burn", "burn")
-    first, second = approvals.pending(house.database, DeviceId(device))
-    house.turns.decide(DeviceId(device), first.id, yes=True)
-    assert answer(house, arrival(device, "burn it", "k"), 0).status == "waiting"
-    house.turns.decide(DeviceId(device), second.id, yes=False)
-    assert answer(house, arrival(device, "burn it", "k")).status == "completed"
-    assert shop.ran["burn"] == 1
-
-
-def test_no_answer_in_time_is_a_no(
-    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
-) -> None:
-    asked = waiting(house, model, device)
-    woken: list[object] = []
-
-    class Bell:
-        def wake(self, session_id: object) -> None:
-            woken.append(session_id)
-
-    assert sweep(house.database, Bell(), key_ttl_s=60).expired == 0
-    run(database_url, "UPDATE approvals SET expires_at = now() - interval '1 second'")
-    (overdue,) = approvals.overdue(house.database, 10)
-    assert not approvals.decide(house.database, overdue, "approved"), "its time is over"
-    assert sweep(house.database, Bell(), key_ttl_s=60).expired == 1
-    assert len(woken) == 1
-    with pytest.raises(ApprovalNotFound):
-        house.turns.decide(DeviceId(device), asked, yes=True)
-    assert answer(house, arrival(device, "burn it", "k")).status == "completed"
-    assert shop.ran["burn"] == 0
-
-
-def test_a_turn_that_waits_can_be_cancelled(
-    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
-) -> None:
-    asked = waiting(house, model, device)
-    turn = answer(house, arrival(device, "burn it", "k"), 0)
-    assert house.turns.cancel(DeviceId(device), turn.id).status == "cancelled"
-    with pytest.raises(ApprovalNotFound):
-        house.turns.decide(DeviceId(device), asked, yes=True)
-    assert run(database_url, "SELECT status FROM approvals") == [("withdrawn",)]
-    assert answer(house, arrival(device, "next")).status == "completed"
-    assert shop.ran["burn"] == 0
-    assert statuses(database_url) == [("cancelled", "turn_cancelled"), ("completed", None)]
-
-
-def test_a_yes_is_on_record_before_the_call_runs(
-    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
-) -> None:
-    """The function that was to run it dies in the middle: it is not run a second time."""
-    asked = waiting(house, model, device)
-    house.turns.decide(DeviceId(device), asked, yes=True)
-    session = run(database_url, "SELECT id FROM conversation_states")[0][0]
-    holding = taken(house, session)
-    holding.start([call.id for call in holding.calls.values()])
-    expire(database_url)
-    assert answer(house, arrival(device, "burn it", "k")).status == "completed"
-    assert shop.ran["burn"] == 0
-    assert "unknown" in results(model)[0]["content"]

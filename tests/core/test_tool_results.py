@@ -1,0 +1,79 @@
+"""What a tool returns may be anything; the turn goes on, and the model is sent what it can read."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from core.agents.tool import Arguments, ToolContext, ToolFailed
+from core.house import House, build_house
+from core.ids import DeviceId
+from core.settings import Settings
+from dev.demo_model import DemoModel, Reply
+from tests.agents import Workshop, call
+from tests.conversations import answer, arrival, refusals
+from tests.databases import run
+
+
+@pytest.fixture
+def device() -> UUID:
+    return uuid4()
+
+
+@pytest.fixture
+def shop() -> Workshop:
+    return Workshop()
+
+
+@pytest.fixture
+def house(settings: Settings, shop: Workshop, model: DemoModel) -> Iterator[House]:
+    built = build_house(settings, shop.roster())
+    yield built
+    built.close()
+    assert refusals(model) == []
+
+
+def told(model: DemoModel) -> dict[str, Any]:
+    """The only result in the last message that the model was sent."""
+    (block,) = model.requests[-1].body["messages"][-1]["content"]
+    assert block["type"] == "tool_result"
+    found: dict[str, Any] = block
+    return found
+
+
+@pytest.mark.parametrize("returned", [None, 7, {"slot": "Sunday"}, b"bytes", ["a"]], ids=repr)
+def test_what_is_no_text_is_a_failure_of_the_tool_and_not_of_the_turn(
+    house: House, model: DemoModel, shop: Workshop, device: UUID, database_url: str, returned: Any
+) -> None:
+    shop.does = {"post": lambda _, __: returned}
+    model.replies.add(Reply(call("post")))
+    turn = answer(house, arrival(device))
+    assert turn.status == "completed"
+    assert [c["status"] for c in turn.tool_calls] == ["failed"]
+    assert told(model)["is_error"] is True
+    assert "Sunday" not in told(model)["content"]
+    assert run(database_url, "SELECT crashes FROM turns") == [(0,)]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(
+    "text", ["a \ud800 b", "a \0 b", "\udcff.txt", 'quotes " \\ \u2028', "x" * 300_000], ids=ascii
+)
+def test_a_text_that_python_can_hold_reaches_the_model(
+    house: House, model: DemoModel, shop: Workshop, device: UUID, text: str, fails: bool
+) -> None:
+    def run_it(_: ToolContext, __: Arguments) -> str:
+        if fails:
+            raise ToolFailed(text)
+        return text
+
+    shop.does = {"peek": run_it}
+    model.replies.add(Reply(call("peek")))
+    turn = answer(house, arrival(device))
+    assert turn.status == "completed", turn.error
+    assert told(model)["content"] == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    first = model.requests[-1].body["messages"]
+    house.turns.reception.memory.of_device(DeviceId(device))
+    assert answer(house, arrival(device)).status == "completed"
+    assert model.requests[-1].body["messages"][: len(first)] == first, "read from the store it is the same"
