@@ -69,7 +69,7 @@ def create_tool_calls() -> None:
         sa.Column("result", sa.Text),
         sa.Column("created_at", TIME, nullable=False, server_default=NOW),
         sa.Column("ended_at", TIME),
-        sa.PrimaryKeyConstraint("session_id", "id", name="pk_tool_calls"),
+        sa.PrimaryKeyConstraint("session_id", "turn_id", "id", name="pk_tool_calls"),
         sa.ForeignKeyConstraint(
             ["session_id"],
             ["conversation_states.id"],
@@ -82,7 +82,6 @@ def create_tool_calls() -> None:
             name=op.f("ck_tool_calls_status"),
         ),
     )
-    op.create_index("ix_tool_calls_session_id_turn_id", "tool_calls", ["session_id", "turn_id"])
 
 
 def create_approvals() -> None:

@@ -32,7 +32,7 @@ SELECT a.id, a.session_id, a.turn_id, a.tool_call_id, c.name AS tool, a.input_di
 FROM connections d
 JOIN conversation_states s ON s.id = d.session_id
 JOIN approvals a ON a.session_id = s.id AND a.status = 'pending'
-JOIN tool_calls c ON c.session_id = a.session_id AND c.id = a.tool_call_id
+JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
 WHERE d.device_id = :device_id
 ORDER BY a.created_at, a.id
 """)
@@ -48,7 +48,7 @@ _OVERDUE: Final = text("""
 SELECT a.id, a.session_id, a.turn_id, a.tool_call_id, c.name AS tool, a.input_digest, a.expires_at, s.version
 FROM approvals a
 JOIN conversation_states s ON s.id = a.session_id
-JOIN tool_calls c ON c.session_id = a.session_id AND c.id = a.tool_call_id
+JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
 WHERE a.status = 'pending' AND a.expires_at <= COALESCE(CAST(:now AS timestamptz), now())
 ORDER BY a.expires_at LIMIT :limit
 """)
@@ -76,7 +76,7 @@ met AS (
 ),
 call AS (
     UPDATE tool_calls c SET status = CASE WHEN :decision = 'approved' THEN 'ready' ELSE 'denied' END
-    FROM met, due WHERE c.session_id = met.id AND c.id = due.tool_call_id AND c.status = 'asked'
+    FROM met, due WHERE c.session_id = met.id AND c.turn_id = due.turn_id AND c.id = due.tool_call_id AND c.status = 'asked'
 ),
 turn AS (
     UPDATE turns t SET status = 'queued'

@@ -139,7 +139,7 @@ results AS (
 settled AS (
     UPDATE tool_calls c SET status = s.status, result = NULL, ended_at = COALESCE(c.ended_at, at)
     FROM held, clock, jsonb_to_recordset(CAST(:settled AS jsonb)) AS s(id text, status text)
-    WHERE c.session_id = :session_id AND c.id = s.id
+    WHERE c.session_id = :session_id AND c.turn_id = :turn_id AND c.id = s.id
 ),
 turn AS (
     UPDATE turns SET last_seq = held.message_seq FROM held WHERE session_id = :session_id AND id = :turn_id
@@ -391,7 +391,7 @@ held AS (
 ),
 kept AS (
     UPDATE tool_calls c SET status = :status, result = :result, ended_at = at
-    FROM held, clock WHERE c.session_id = :session_id AND c.id = :id
+    FROM held, clock WHERE c.session_id = :session_id AND c.turn_id = :turn_id AND c.id = :id
 )
 SELECT signal_seq FROM held
 """)

@@ -195,14 +195,13 @@ tool_calls = Table(
     Column("result", Text),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("ended_at", _TIME),
-    PrimaryKeyConstraint("session_id", "id"),
+    # The model says the same again after a turn was taken back.
+    PrimaryKeyConstraint("session_id", "turn_id", "id"),
     CheckConstraint("effect IN ('read', 'idempotent', 'once')", name="effect"),
     CheckConstraint(
         "status IN ('asked', 'ready', 'started', 'done', 'failed', 'unknown', 'denied', 'dropped')",
         name="status",
     ),
-    # What a turn did.
-    Index(None, "session_id", "turn_id"),
 )
 
 approvals = Table(

@@ -131,7 +131,16 @@ def test_a_turn_that_waits_can_be_cancelled(
 def test_a_yes_is_on_record_before_the_call_runs(
     house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
 ) -> None:
-    """The function that was to run it dies in the middle: it is not run a second time."""
+    asked = waiting(house, model, device)
+    house.turns.decide(DeviceId(device), asked, yes=True)
+    shop.does = {"burn": lambda _, __: str(run(database_url, "SELECT status FROM tool_calls"))}
+    assert answer(house, arrival(device, "burn it", "k")).tool_calls[0]["status"] == "done"
+    assert "started" in results(model)[0]["content"]
+
+
+def test_a_call_that_a_person_allowed_is_not_run_twice_though_its_function_died(
+    house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
+) -> None:
     asked = waiting(house, model, device)
     house.turns.decide(DeviceId(device), asked, yes=True)
     session = run(database_url, "SELECT id FROM conversation_states")[0][0]

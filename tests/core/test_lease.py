@@ -16,6 +16,7 @@ from core.ids import SessionId
 from core.lease import Lease
 from core.store import claims, steps
 from core.store.claims import Arrival, Claim, Outcome
+from core.store.steps import Closing
 from dev.demo_model import DemoModel, Fault
 from tests.conversations import (
     answer,
@@ -82,6 +83,45 @@ def test_a_lease_is_not_taken_before_its_time(house: House, device: UUID) -> Non
     assert early.standing.busy_for_s == pytest.approx(0.1, abs=0.01)
     assert take(29.9) is None
     assert take(30) is not None
+
+
+def test_a_lease_without_a_turn_is_a_lease(house: House, database_url: str, device: UUID) -> None:
+    """Whoever mends a conversation holds it too."""
+    answer(house, arrival(device))
+    run(database_url, "UPDATE conversation_states SET lease_expires_at = now() + interval '9 seconds'")
+    assert claim(house, arrival(device, "second")).outcome is Outcome.BUSY
+
+
+def test_a_claim_that_is_sent_again_takes_nothing_from_its_heir(
+    house: House, database_url: str, device: UUID
+) -> None:
+    message = arrival(device)
+    first = claim(house, message).grant
+    assert first is not None
+    expire(database_url)
+    heir = taken(house, first.hold.session_id)
+    assert claim(house, message).outcome is Outcome.SEEN
+    heir.beat()
+
+
+def test_what_came_between_two_sendings_of_a_claim_is_not_passed_over(
+    house: House, database_url: str, device: UUID
+) -> None:
+    message = arrival(device)
+    assert claim(house, message).grant is not None
+    house.turns.wakeups = Deaf()
+    answer(house, arrival(device, "mind the dog", on_busy="steer"), 0)
+    again = claim(house, message).grant
+    assert again is not None
+    assert (
+        steps.close(house.database, again.hold, Closing("failed"), turn_usage="{}", session_usage="{}")
+        is None
+    )
+
+
+class Deaf:
+    def wake(self, session_id: object) -> None:
+        pass
 
 
 def test_the_epoch_never_falls_and_outlives_the_lease(house: House, database_url: str, device: UUID) -> None:

@@ -158,10 +158,6 @@ def test_a_stop_that_arrives_while_the_other_calls_still_run_is_heard_before_the
     assert answer(house, arrival(device, "next")).status == "completed"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the demo model gives the same ID to the same call behind the same history; tool_calls has it on record",
-)
 def test_a_turn_that_was_taken_back_can_be_said_again_word_for_word(
     house: House, model: DemoModel, shop: Workshop, device: UUID, database_url: str
 ) -> None:

@@ -1,12 +1,10 @@
 """Two functions whose clocks differ by twenty minutes: only the database's clock decides who may.
 
-Debian's `faketime` moves what a process believes the time to be; its monotonic clock goes on as it is, as on a machine
-whose clock is wrong.
+The processes are real, and all of their Python believes another time (`time.time` and what is made of it, `datetime`); the
+monotonic clock goes on as it is, as on a machine whose clock is wrong. (Debian's `faketime` breaks Python's own waiting.)
 """
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,23 +19,17 @@ from tests.databases import ROOT, run
 from tests.prove.errands import Errand, Place, Result
 from tests.prove.stage import Scene, Stage
 
-_HOW = "apt-get install faketime"
-
 
 class Lone:
     """A function in a process of its own that keeps to its own clock, and runs one errand after another."""
 
-    def __init__(self, place: Place, clock: str) -> None:
-        faketime = shutil.which("faketime")
-        if faketime is None:
-            raise SystemExit(f"The case of the clocks needs faketime: {_HOW}")
+    def __init__(self, place: Place, off_by_s: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.prove.lone"],
+            [sys.executable, "-m", "tests.prove.lone", str(off_by_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -69,7 +61,7 @@ class Lone:
 @contextmanager
 def _two(scene: Scene) -> Iterator[tuple[Lone, Lone]]:
     with ExitStack() as stack:
-        late, early = Lone(scene.place, "-10m"), Lone(scene.place, "+10m")
+        late, early = Lone(scene.place, -600), Lone(scene.place, 600)
         stack.callback(late.close)
         stack.callback(early.close)
         if not 1_100 < early.believes_s - late.believes_s < 1_300:

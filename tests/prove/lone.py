@@ -1,5 +1,6 @@
 """A function that runs one errand after another, told on its standard input: for a process with a clock of its own."""
 
+import datetime
 import json
 import sys
 import time
@@ -7,10 +8,29 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from tests.prove.errands import Errand, Place, Points, Result, open_house, run
+
+def set_clock(off_by_s: float) -> None:
+    """Before anything is imported that asks for the time."""
+    real = time.time
+
+    class Moved(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> "Moved":
+            return cls.fromtimestamp(real() + off_by_s, tz)
+
+        @classmethod
+        def utcnow(cls) -> "Moved":
+            return cls.now(datetime.UTC).replace(tzinfo=None)
+
+    time.time = lambda: real() + off_by_s
+    time.time_ns = lambda: int((real() + off_by_s) * 1e9)
+    datetime.datetime = Moved  # type: ignore[misc]  # all of the process is to believe it
 
 
 def main() -> None:
+    set_clock(float(sys.argv[1]))
+    from tests.prove.errands import Errand, Place, Points, Result, open_house, run
+
     points = Points(None)
     house = open_house(Place(**json.loads(sys.stdin.readline())), points)
     _say({"time": time.time()})
