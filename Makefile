@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench migrate demo-model format lock clean
+.PHONY: help run test check prove fences bench migrate demo-model format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ check: $(INSTALLED) ## ruff, mypy (strict), and the arrows between the rooms
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest -W error -q tests/test_arrows.py
+
+prove: $(INSTALLED) ## Break everything, and count what must not happen: half an hour (ARGS=--short: minutes)
+	@$(PY) -m tests.prove $(ARGS)
+
+fences: $(INSTALLED) ## Take each fence out of the code in turn, and see a test fail: ten minutes (ARGS="--only epoch")
+	@$(PY) -m tests.prove.fences $(ARGS)
 
 bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand, as ratios
 	@$(PY) -m bench.turn

@@ -60,6 +60,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         settings.database_url.reveal(),
         pool_size=settings.database_pool_size,
         connect_timeout_s=settings.database_connect_timeout_s,
+        statement_timeout_s=settings.database_statement_timeout_s,
     )
     reception = Reception(
         database=database,

@@ -114,6 +114,7 @@ class Settings:
     database_url: Secret | None = _setting("DATABASE_URL", _postgres_address, secret=True)
     database_pool_size: int = _setting("DATABASE_POOL_SIZE", _whole(1, 100), 1)
     database_connect_timeout_s: int = _setting("DATABASE_CONNECT_TIMEOUT_S", _whole(1, 30), 3)
+    database_statement_timeout_s: int = _setting("DATABASE_STATEMENT_TIMEOUT_S", _whole(1, 60), 10)
 
     # How long the active agent keeps a conversation, and how long an idle application session lives.
     default_session_ttl_s: int = _setting("DEFAULT_SESSION_TTL", _whole(1, 31_536_000), 86_400)

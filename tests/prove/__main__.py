@@ -1,6 +1,6 @@
 """Proves the promises by breaking things: real processes, real signals, a real Postgres, and a checker that counts.
 
-make prove                    every case in full: about an hour on two cores
+make prove                    every case in full: about half an hour on two cores
 make prove ARGS=--short       every case in a shorter form, as CI runs it
 """
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.prove import clocks, kill, mix, outage, storm, walks, zombie
+from tests.prove import clocks, kill, mix, network, outage, storm, walks, zombie
 from tests.prove.stage import Row, Stage, stage
 
 Case = Callable[[Stage], None]
@@ -27,6 +27,9 @@ def cases(seed: int, short: bool) -> dict[str, Case]:
             mix.interleave, case="interleaving: senders, policies, kills", rounds=2 if short else 30, rng=rng
         ),
         "clocks": partial(clocks.disagree, tries=10 if short else 100),
+        "network": partial(network.fail_each_statement, rounds=1 if short else 4),
+        "lossy": partial(network.fail_at_random, tries=20 if short else 200, rng=rng),
+        "pgbouncer": partial(network.pool_connections, rounds=1 if short else 25, rng=rng),
         "walks": partial(walks.walk, tries=30 if short else 1_000, steps=30, rng=rng),
         "outage": partial(_durably, partial(outage.stop_postgres, tries=6 if short else 100)),
         "sleeper": partial(zombie.sleep_past_the_lease, tries=8 if short else 100),

@@ -6,7 +6,7 @@ While it runs an observer reads each conversation again and again: what was once
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
@@ -23,32 +23,27 @@ from tests.prove.stage import Scene, Stage
 _ENDED_BY_POLICY = ("turn_replaced", "turn_interrupted", "turn_rolled_back", "turn_cancelled")
 
 
-def interleave(
-    stage: Stage,
-    *,
-    case: str,
-    rounds: int,
-    rng: random.Random,
-    through: Callable[[Scene], Place] | None = None,
-    kills: bool = True,
-) -> None:
+def interleave(stage: Stage, *, case: str, rounds: int, rng: random.Random) -> None:
     """A try is a conversation that four senders talked into at once."""
     with stage.scene(case) as scene:
-        place = through(scene) if through else scene.place
-        with _workers(place, rng, kills=kills), _observer(scene):
-            for number in range(rounds):
-                devices = [uuid4() for _ in range(4)]
-                jobs = [(device, sender, rng.randrange(2**32)) for device in devices for sender in range(4)]
-                with ThreadPoolExecutor(len(jobs)) as pool:
-                    list(pool.map(lambda job: _sender(scene, place, *job, kills=kills), jobs))
-                scene.row.tries += len(devices)
-                stage.tell(f"{case}: round {number + 1} of {rounds}")
-            _until_quiet(scene)
-        scene.check(may_fail=True)
-        _check_answered(scene)
+        talk(stage, scene, scene.place, rounds=rounds, rng=rng)
 
 
-def _sender(scene: Scene, place: Place, device: UUID, sender: int, seed: int, *, kills: bool) -> None:
+def talk(stage: Stage, scene: Scene, place: Place, *, rounds: int, rng: random.Random) -> None:
+    with _workers(place, rng), _observer(scene):
+        for number in range(rounds):
+            devices = [uuid4() for _ in range(4)]
+            jobs = [(device, sender, rng.randrange(2**32)) for device in devices for sender in range(4)]
+            with ThreadPoolExecutor(len(jobs)) as pool:
+                list(pool.map(lambda job: _sender(scene, place, *job), jobs))
+            scene.row.tries += len(devices)
+            stage.tell(f"{scene.row.case}: round {number + 1} of {rounds}")
+        _until_quiet(scene)
+    scene.check(may_fail=True)
+    _check_answered(scene)
+
+
+def _sender(scene: Scene, place: Place, device: UUID, sender: int, seed: int) -> None:
     """One message after another, each sent again with its key until it is accepted."""
     rng = random.Random(seed)
     for number in range(3):
@@ -58,7 +53,7 @@ def _sender(scene: Scene, place: Place, device: UUID, sender: int, seed: int, *,
             "say", device, text, f"{sender}-{number}", on_busy, wait_s=rng.choice([0.0, 0.5, 25.0])
         )
         for attempt in range(40):
-            trap = Trap(rng.randint(1, 14)) if kills and attempt < 2 and rng.random() < 0.3 else None
+            trap = Trap(rng.randint(1, 14)) if attempt < 2 and rng.random() < 0.3 else None
             result = Function(place, errand, trap).result(120)
             scene.note(errand, result)
             if result.turn is not None:
@@ -77,7 +72,7 @@ def _worker(place: Place) -> None:
 
 
 @contextmanager
-def _workers(place: Place, rng: random.Random, *, kills: bool) -> Iterator[None]:
+def _workers(place: Place, rng: random.Random) -> Iterator[None]:
     """Two worker processes; every now and then one is killed and another takes its place."""
     over = threading.Event()
 
@@ -96,14 +91,12 @@ def _workers(place: Place, rng: random.Random, *, kills: bool) -> Iterator[None]
             running[victim] = start()
 
     killer = threading.Thread(target=kill)
-    if kills:
-        killer.start()
+    killer.start()
     try:
         yield
     finally:
         over.set()
-        if kills:
-            killer.join()
+        killer.join()
         for process in running:
             process.kill()
             process.join()
