@@ -109,6 +109,12 @@ def test_who_prefers_not_to_wait_gets_202_and_the_worker_answers(
     assert client.get(f"{turn.headers['location']}?wait_s=20").json()["status"] == "completed"
 
 
+def test_where_nobody_else_can_answer_the_wish_not_to_wait_is_not_said_to_be_granted(send: Send) -> None:
+    turn = send("Hello", prefer="respond-async")
+    assert (turn.status_code, turn.json()["status"]) == (200, "completed")
+    assert "preference-applied" not in turn.headers
+
+
 def test_a_long_poll_ends_as_soon_as_the_turn_does(
     send: Send, client: TestClient, busy: Future[Response], gate: threading.Event
 ) -> None:
