@@ -100,7 +100,9 @@ def test_a_message_behind_a_running_turn_is_stored_and_waits(
 def test_who_prefers_not_to_wait_gets_202_and_the_worker_answers(
     send: Send, client: TestClient, gate: threading.Event, workers: None, prefer: str
 ) -> None:
+    begun = time.monotonic()
     turn = send("Hello", prefer=prefer)
+    assert time.monotonic() - begun < 10
     assert turn.status_code == 202
     assert turn.headers["preference-applied"] == "respond-async"
     assert turn.headers["location"] == f"/v1/turns/{turn.json()['id']}"
