@@ -48,7 +48,8 @@ async def cancel(turn_id: UUID, request: Request, house: TheHouse, device: Devic
 
 
 def _answer(turn: Turn, headers: dict[str, str] | None = None) -> JsonAnswer:
+    """The headers are for a turn that goes on."""
     if turn.is_over:
-        return JsonAnswer(turn_shape(turn), 200, headers)
+        return JsonAnswer(turn_shape(turn), 200)
     going_on = {"Location": f"/v1/turns/{turn.id}", "Retry-After": "1"}
     return JsonAnswer(turn_shape(turn), 202, {**going_on, **(headers or {})})

@@ -100,13 +100,21 @@ def test_a_message_behind_a_running_turn_is_stored_and_waits(
 def test_who_prefers_not_to_wait_gets_202_and_the_worker_answers(
     send: Send, client: TestClient, gate: threading.Event, workers: None, prefer: str
 ) -> None:
+    begun = time.monotonic()
     turn = send("Hello", prefer=prefer)
+    assert time.monotonic() - begun < 10
     assert turn.status_code == 202
     assert turn.headers["preference-applied"] == "respond-async"
     assert turn.headers["location"] == f"/v1/turns/{turn.json()['id']}"
     assert int(turn.headers["retry-after"]) > 0
     gate.set()
     assert client.get(f"{turn.headers['location']}?wait_s=20").json()["status"] == "completed"
+
+
+def test_where_nobody_else_can_answer_the_wish_not_to_wait_is_not_said_to_be_granted(send: Send) -> None:
+    turn = send("Hello", prefer="respond-async")
+    assert (turn.status_code, turn.json()["status"]) == (200, "completed")
+    assert "preference-applied" not in turn.headers
 
 
 def test_a_long_poll_ends_as_soon_as_the_turn_does(
