@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove fences bench migrate demo-model format lock clean
+.PHONY: help run test check prove fences doctor bench migrate demo-model format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ prove: $(INSTALLED) ## Break everything, and count what must not happen: half an
 
 fences: $(INSTALLED) ## Take each fence out of the code in turn, and see a test fail: ten minutes (ARGS="--only epoch")
 	@$(PY) -m tests.prove.fences $(ARGS)
+
+doctor: $(INSTALLED) ## Check the conversations at DATABASE_URL for what the model would refuse (ARGS=--fix mends)
+	@$(PY) -m dev.doctor $(ARGS)
 
 bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand, as ratios
 	@$(PY) -m bench.turn

@@ -66,6 +66,7 @@ ARROWS: dict[str, set[str]] = {
         "core.policies",
         "core.store",
     },
+    "core.doctor": {"core.content", "core.conversation", "core.doctor", "core.ids", "core.store"},
     "core.recovery": {"core.store", "core.wakeups"},
     "core.turn": {
         "core.agents",
