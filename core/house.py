@@ -8,7 +8,7 @@ from core.errors import DatabaseNotConfigured
 from core.model.claude import Claude
 from core.reception import Reception
 from core.recovery import sweep
-from core.settings import LEASE_MARGIN_S, Settings
+from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings, SettingsError
 from core.store.database import Database
 from core.turn import Limits, Turns
 from core.wakeups import WorkerThreads
@@ -54,6 +54,7 @@ class House:
 
 
 def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
+    _check(settings, roster)
     if settings.database_url is None:
         return House(settings, None, None)
     database = Database(
@@ -84,3 +85,17 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         ),
     )
     return House(settings, database, turns)
+
+
+def _check(settings: Settings, roster: Roster) -> None:
+    """A call that no worker has time for would be handed over for ever."""
+    most_s = settings.worker_budget_s - WORKER_RESERVE_S
+    problems = [
+        f"the tool {tool.name} of the agent {agent.key} may take {tool.time_limit_s:g} seconds; accepted: at most "
+        f"{most_s}, which is what WORKER_BUDGET_S leaves it"
+        for agent in roster.agents.values()
+        for tool in agent.tools
+        if tool.time_limit_s > most_s
+    ]
+    if problems:
+        raise SettingsError(problems)

@@ -146,7 +146,7 @@ class Settings:
 LEASE_MARGIN_S = 3
 
 # What a worker needs beside one answer of the model: tools, commits, and time to hand over.
-_WORKER_RESERVE_S = 30
+WORKER_RESERVE_S = 30
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -187,10 +187,10 @@ def _clashes(settings: Settings) -> list[str]:
         problems.append(
             "UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN: one is given; accepted: both or neither"
         )
-    if settings.worker_budget_s < settings.model_timeout_s + _WORKER_RESERVE_S:
+    if settings.worker_budget_s < settings.model_timeout_s + WORKER_RESERVE_S:
         problems.append(
             f"WORKER_BUDGET_S is {settings.worker_budget_s} and MODEL_TIMEOUT_S is {settings.model_timeout_s}; accepted: "
-            f"a worker that outlives one answer of the model by at least {_WORKER_RESERVE_S} seconds"
+            f"a worker that outlives one answer of the model by at least {WORKER_RESERVE_S} seconds"
         )
     if settings.max_message_bytes > settings.max_body_bytes:
         problems.append(

@@ -182,7 +182,7 @@ def _call(holding: Holding, tool: Tool, block: Block, deadline: Deadline) -> Cal
             return Outcome("done", _result(block, tool.run(context, block["input"])))
         except ToolFailed as failure:
             return _error("failed", block, str(failure))
-        except Exception:
+        except (Exception, SystemExit):
             _log.exception("turn %s: the tool %s failed", context.turn_id, tool.name)
             return _error("failed", block, _FAILED)
 

@@ -316,7 +316,8 @@ WITH held AS (
 ),
 ready AS (
     UPDATE tool_calls c SET status = 'ready'
-    FROM held WHERE c.session_id = held.id AND c.turn_id = :turn_id AND c.id = ANY(CAST(:not_run AS text[]))
+    FROM held
+    WHERE c.session_id = held.id AND c.turn_id = :turn_id AND c.id = ANY(CAST(:not_run AS text[])) AND c.status = 'started'
 )
 UPDATE turns SET status = :status
 FROM held WHERE session_id = held.id AND turns.id = :turn_id

@@ -1,5 +1,6 @@
 """Tools run as declared: each effect class, through crashes, failures, several at once, and a person's yes or no."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from core.deadline import Deadline
 from core.holding import Holding
 from core.house import House, build_house
 from core.ids import DeviceId
-from core.settings import Settings
+from core.settings import Settings, SettingsError
 from core.store import steps
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
@@ -276,3 +277,16 @@ def test_a_step_whose_reply_was_lost_counts_once(
     assert lost
     assert shop.ran["post"] == 1
     assert run(database_url, "SELECT count(*) FROM messages") == [(4,)]
+
+
+def test_a_tool_that_no_worker_has_time_for_is_refused_at_start(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="the tool peek of the agent manager may take 500 seconds"):
+        build_house(settings, Workshop().roster(time_limit_s=500))
+
+
+def test_a_tool_that_would_end_the_process_fails_its_call(
+    house: House, model: DemoModel, shop: Workshop, device: UUID
+) -> None:
+    shop.does = {"peek": lambda _, __: sys.exit("over")}
+    model.replies.add(Reply(call("peek")))
+    assert answer(house, arrival(device)).tool_calls[0]["status"] == "failed"
