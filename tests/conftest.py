@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg2
 import pytest
@@ -16,6 +16,7 @@ from dev.demo_model import DemoModel
 from dev.postgres import EmbeddedPostgres
 from functions.app import build_app
 from tests import left_out
+from tests.agents import Workshop
 from tests.databases import migrate, new_database
 from tests.network.pgbouncer import MissingProgram, PgBouncer
 
@@ -104,3 +105,13 @@ def house(settings: Settings) -> Iterator[House]:
 def client(house: House) -> Iterator[TestClient]:
     with TestClient(build_app(house, one_at_a_time=False), headers={"X-Device-ID": str(uuid4())}) as client:
         yield client
+
+
+@pytest.fixture
+def device() -> UUID:
+    return uuid4()
+
+
+@pytest.fixture
+def shop() -> Workshop:
+    return Workshop()

@@ -4,7 +4,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -20,16 +20,6 @@ from tests.conversations import answer, arrival, dead, refusals, statuses
 class Deaf:
     def wake(self, session_id: object) -> None:
         pass
-
-
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def shop() -> Workshop:
-    return Workshop()
 
 
 @pytest.fixture

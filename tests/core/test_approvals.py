@@ -1,7 +1,7 @@
 """A person is asked before a tool runs: a yes, a no, no answer, and a turn that is stopped meanwhile."""
 
 from collections.abc import Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -16,16 +16,6 @@ from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, expire, refusals, statuses, taken
 from tests.databases import run
-
-
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def shop() -> Workshop:
-    return Workshop()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -16,16 +16,6 @@ from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, dead, refusals, sent, statuses, until
 from tests.databases import run
-
-
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def shop() -> Workshop:
-    return Workshop()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -15,11 +15,6 @@ from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, everything, held
 from tests.databases import run
-
-
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
 
 
 @pytest.fixture

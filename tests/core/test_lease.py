@@ -34,11 +34,6 @@ from tests.conversations import (
 from tests.databases import run
 
 
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
 def claim(house: House, arrived: Arrival, *, now: datetime | None = None) -> Claim:
     return claims.claim(house.database, arrived, lease_ttl_s=30, session_ttl_s=86_400, now=now)
 

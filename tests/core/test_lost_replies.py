@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -15,16 +15,6 @@ from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, dead, losing_replies, refusals, sent, statuses
 from tests.databases import run
-
-
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def shop() -> Workshop:
-    return Workshop()
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ from tests.databases import run
 
 
 @pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def house(settings: Settings, model: DemoModel) -> Iterator[House]:
     built = build_house(settings, Workshop().roster())
     yield built

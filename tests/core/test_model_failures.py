@@ -1,7 +1,7 @@
 """The model fails, or answers in a way that cannot be used: the turn says why, and the conversation goes on."""
 
 import dataclasses
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -9,11 +9,6 @@ from core.house import House
 from dev.demo_model import DemoModel, Fault
 from dev.demo_model import Reply as Scripted
 from tests.conversations import answer, arrival, history
-
-
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
 
 
 def test_a_failed_turn_says_why_and_does_not_block_the_next(

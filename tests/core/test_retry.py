@@ -19,11 +19,6 @@ from tests.conversations import answer, arrival, dead, expire, history, losing_r
 from tests.databases import run
 
 
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
 class Deaf:
     def wake(self, session_id: object) -> None:
         pass

@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -27,16 +27,6 @@ from tests.conversations import (
     taken,
 )
 from tests.databases import run
-
-
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def shop() -> Workshop:
-    return Workshop()
 
 
 @pytest.fixture

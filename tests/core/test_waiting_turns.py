@@ -4,7 +4,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -18,16 +18,6 @@ from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, everything, history, refusals, sent, statuses
 from tests.databases import run
-
-
-@pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
-def shop() -> Workshop:
-    return Workshop()
 
 
 @pytest.fixture

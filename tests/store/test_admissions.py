@@ -26,11 +26,6 @@ CANCELLED = {"code": "turn_cancelled", "detail": "Cancelled."}
 
 
 @pytest.fixture
-def device() -> UUID:
-    return uuid4()
-
-
-@pytest.fixture
 def house(settings: Settings) -> Iterator[House]:
     built = build_house(settings, Workshop().roster())
     yield built
