@@ -22,7 +22,7 @@ from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
 from core.model.prompt import Prompt
 from core.model.reply import ModelReply
 from core.settings import read_settings
-from core.store import claims, steps
+from core.store import claims, ends, steps
 from core.store.claims import Arrival
 
 SAID = [{"type": "text", "text": "A sentence of the usual length, such as people write."}]
@@ -179,5 +179,5 @@ def _for_psycopg2(statement: TextClause) -> str:
 
 
 _CLAIM, _REPLY, _RESULTS, _FINISH = map(
-    _for_psycopg2, (claims._CLAIM, steps._REPLY, steps._RESULTS, steps._FINISH)
+    _for_psycopg2, (claims._CLAIM, steps._REPLY, steps._RESULTS, ends._FINISH)
 )

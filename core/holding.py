@@ -17,10 +17,12 @@ from core.conversation import Conversation
 from core.errors import DatabaseUnavailable
 from core.lease import Lease
 from core.model.reply import ModelReply, added, tokens
-from core.store import steps
+from core.store import ends, steps
 from core.store.database import Database
+from core.store.ends import Closing, Ended
+from core.store.fence import Reply
 from core.store.holds import Grant, Hold, OpenCall, Remembered
-from core.store.steps import Asked, Closing, Ended, Reply, Seen, Stepped
+from core.store.steps import Asked, Seen, Stepped
 
 _log = logging.getLogger(__name__)
 
@@ -192,7 +194,7 @@ class Holding:
         if self.is_called:
             return None
         reply = self._reply(said)
-        ended = self._ended(lambda: steps.finish(self._in_time(), self.hold, reply))
+        ended = self._ended(lambda: ends.finish(self._in_time(), self.hold, reply))
         if ended is not None:
             self._add(self._message("assistant", said.reply.content, said))
         return ended
@@ -203,7 +205,7 @@ class Holding:
             return None
         turn_usage, session_usage = dump(self.turn_usage), dump(self.session_usage)
         ended = self._ended(
-            lambda: steps.close(
+            lambda: ends.close(
                 self._in_time(), self.hold, closing, turn_usage=turn_usage, session_usage=session_usage
             )
         )
@@ -212,7 +214,7 @@ class Holding:
 
     def hand_over(self, *, waits: bool = False, not_run: Sequence[str] = ()) -> bool:
         """False: something has arrived that has to be seen first."""
-        if self._insist(lambda: steps.hand_over(self._in_time(), self.hold, waits=waits, not_run=not_run)):
+        if self._insist(lambda: ends.hand_over(self._in_time(), self.hold, waits=waits, not_run=not_run)):
             return True
         seen = steps.look(self._in_time(), self.hold)
         if seen is not None and seen.epoch == self.hold.epoch and not seen.is_held:
@@ -223,7 +225,7 @@ class Holding:
     def give_up(self) -> None:
         """Lets go as a crash would, but at once."""
         try:
-            steps.give_up(self._in_time(), self.hold)
+            ends.give_up(self._in_time(), self.hold)
         except DatabaseUnavailable:
             _log.warning("turn %s: could not let go; its lease will run out", self.hold.turn_id)
 

@@ -9,8 +9,9 @@ from core.model.claude import Claude
 from core.reception import Reception
 from core.recovery import sweep
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings, SettingsError
+from core.stint import Limits
 from core.store.database import Database
-from core.turn import Limits, Turns
+from core.turn import Turns
 from core.wakeups import WorkerThreads
 
 

@@ -17,19 +17,16 @@ was woken, a sweep, or a retry with the same key. They all come in by the same d
 did after its lease was taken by another is not written, because its epoch has passed.
 """
 
-import json
 import logging
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from core import toolwork
 from core.agents.agent import Agent
 from core.agents.roster import Roster
 from core.attendance import attend
-from core.content import Blocks, says_something, text_of
+from core.content import says_something
 from core.conversation import PAUSES, Next
 from core.deadline import Deadline
 from core.errors import (
@@ -47,11 +44,12 @@ from core.errors import (
 from core.holding import Holding, HoldLost, Said
 from core.ids import DeviceId, SessionId, TurnId
 from core.model.prompt import Prompt
-from core.model.reply import Model, ModelReply, tokens
+from core.model.reply import Model, ModelReply
 from core.reception import CANCELLED, Reception
+from core.shown import Turn, shown
+from core.stint import Limits, Stint
 from core.store.claims import Arrival
-from core.store.steps import Closing, Ended
-from core.store.turns import StoredTurn
+from core.store.ends import Closing, Ended
 from core.wakeups import Wakeups
 
 _log = logging.getLogger(__name__)
@@ -69,55 +67,6 @@ LONGEST_WAIT_S = 25.0
 _FOR_WANT_OF_TIME = (ModelTimeout, ModelOverloaded, ModelUnavailable)
 _FIRST_LOOK_S = 0.05
 _LONGEST_LOOK_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A turn as its client sees it."""
-
-    id: TurnId
-    session_id: SessionId
-    seq: int
-    status: str
-    agent: str | None
-    content: Blocks
-    tool_calls: list[dict[str, Any]]
-    approvals: list[dict[str, Any]]
-    usage: dict[str, Any]
-    error: dict[str, str] | None
-    created_at: datetime
-    ended_at: datetime | None
-
-    @property
-    def is_over(self) -> bool:
-        return self.ended_at is not None
-
-    @property
-    def reply(self) -> str | None:
-        return text_of(self.content) if self.status == "completed" else None
-
-
-@dataclass(frozen=True, slots=True)
-class Stint:
-    """How long a function can stay with a turn, and whether another goes on with what it cannot end."""
-
-    until: Deadline
-    # What must be left of it to begin with asking the model.
-    room_to_ask_s: float
-    # Somebody with more time can go on.
-    can_hand_over: bool
-    # What fails for want of time has failed.
-    is_last: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    turn_budget_s: float
-    worker_budget_s: float
-    model_timeout_s: float
-    # How many messages a turn may add, and how many holders may die over it.
-    longest_turn: int
-    most_crashes: int
 
 
 class StopAsked(Exception):
@@ -169,7 +118,7 @@ class Turns:
             self._go_on(stored.session_id, self._inline(until), only=stored.id)
             stored = self.reception.find(device_id, turn_id)
         self._wake(stored.session_id)
-        return _shown(stored)
+        return shown(stored)
 
     def decide(self, device_id: DeviceId, approval_id: UUID, *, yes: bool) -> None:
         until = Deadline.after(self.limits.turn_budget_s)
@@ -214,7 +163,7 @@ class Turns:
             stored = self.reception.find(device_id, turn_id)
             left_s = deadline.left_s()
             if stored.ended_at is not None or stored.status == "waiting" or not left_s:
-                return _shown(stored)
+                return shown(stored)
             if stored.is_free and stays and left_s > 1:
                 stays = self._go_on(stored.session_id, self._beside(deadline), only=stored.id)
                 if not stays:
@@ -408,20 +357,3 @@ class Turns:
 
 def _goes_on(reply: ModelReply) -> bool:
     return reply.stop_reason in PAUSES or any(block.get("type") == "tool_use" for block in reply.content)
-
-
-def _shown(stored: StoredTurn) -> Turn:
-    return Turn(
-        id=stored.id,
-        session_id=stored.session_id,
-        seq=stored.seq,
-        status=stored.status,
-        agent=stored.agent,
-        content=json.loads(stored.content) if stored.content else [],
-        tool_calls=stored.calls,
-        approvals=stored.approvals,
-        usage=tokens(stored.usage or {}),
-        error=stored.error,
-        created_at=stored.created_at,
-        ended_at=stored.ended_at,
-    )

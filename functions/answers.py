@@ -7,9 +7,9 @@ from typing import Any
 from starlette.responses import Response
 
 from core.content import dump
+from core.shown import Turn
 from core.store.messages import Page
 from core.store.sessions import StoredSession
-from core.turn import Turn
 
 
 class JsonAnswer(Response):

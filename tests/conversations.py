@@ -14,9 +14,9 @@ from core.deadline import Deadline
 from core.holding import Holding
 from core.house import House
 from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
+from core.shown import Turn
 from core.store.claims import Arrival
 from core.store.database import ConnectionDied, Database
-from core.turn import Turn
 from dev.demo_model import DemoModel
 from tests.databases import run
 

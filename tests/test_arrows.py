@@ -67,6 +67,8 @@ ARROWS: dict[str, set[str]] = {
         "core.store",
     },
     "core.doctor": {"core.content", "core.conversation", "core.doctor", "core.ids", "core.store"},
+    "core.stint": {"core.deadline"},
+    "core.shown": {"core.content", "core.ids", "core.model.reply", "core.store"},
     "core.recovery": {"core.store", "core.wakeups"},
     "core.turn": {
         "core.agents",
@@ -82,6 +84,8 @@ ARROWS: dict[str, set[str]] = {
         "core.store",
         "core.toolwork",
         "core.wakeups",
+        "core.shown",
+        "core.stint",
     },
     "core.house": {
         "core.agents",
@@ -94,6 +98,7 @@ ARROWS: dict[str, set[str]] = {
         "core.store",
         "core.turn",
         "core.wakeups",
+        "core.stint",
     },
     "functions": {"core", "functions"},
     "alembic": {"core.errors", "core.settings", "core.store"},

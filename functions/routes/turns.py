@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 
 from core.ids import TurnId
-from core.turn import Turn
+from core.shown import Turn
 from functions.answers import JsonAnswer, turn_shape
 from functions.incoming import Device, IdempotencyKey, TheHouse, prefers_async, read_arrival
 from functions.shapes import PROBLEMS, TurnBody, TurnShape

@@ -11,7 +11,7 @@ import pytest
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.settings import Settings
-from core.turn import Turn
+from core.shown import Turn
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, dead, refusals, sent, statuses, until

@@ -14,9 +14,9 @@ from core.holding import HoldLost
 from core.house import House
 from core.ids import SessionId
 from core.lease import Lease
-from core.store import claims, steps
+from core.store import claims, ends, steps
 from core.store.claims import Arrival, Claim, Outcome
-from core.store.steps import Closing
+from core.store.ends import Closing
 from dev.demo_model import DemoModel, Fault
 from tests.conversations import (
     answer,
@@ -109,8 +109,7 @@ def test_what_came_between_two_sendings_of_a_claim_is_not_passed_over(
     again = claim(house, message).grant
     assert again is not None
     assert (
-        steps.close(house.database, again.hold, Closing("failed"), turn_usage="{}", session_usage="{}")
-        is None
+        ends.close(house.database, again.hold, Closing("failed"), turn_usage="{}", session_usage="{}") is None
     )
 
 

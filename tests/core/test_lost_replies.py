@@ -10,7 +10,7 @@ import pytest
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.settings import Settings
-from core.store import admissions, approvals, steps
+from core.store import admissions, approvals, ends, steps
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, dead, losing_replies, refusals, sent, statuses
@@ -118,7 +118,7 @@ def test_a_function_that_could_not_let_go_is_followed_when_its_lease_is_over(
 
     with monkeypatch.context() as patched:
         patched.setattr(type(house.turns), "_ask", broken)
-        lost = losing_replies(patched, steps._GIVE_UP)
+        lost = losing_replies(patched, ends._GIVE_UP)
         with pytest.raises(ZeroDivisionError):
             answer(house, arrival(device, "Hello", "k"))
     assert lost

@@ -11,7 +11,7 @@ from core.errors import DatabaseConflict, IdempotencyKeyReused
 from core.house import House
 from core.ids import DeviceId
 from core.recovery import sweep
-from core.store import admissions, claims, sessions, steps
+from core.store import admissions, claims, ends, sessions
 from core.store.claims import Claim
 from core.store.database import Database
 from dev.demo_model import DemoModel, Fault
@@ -177,7 +177,7 @@ def test_a_take_whose_reply_was_lost_takes_back_its_own_lease_and_counts_no_cras
 def test_a_finish_whose_reply_was_lost_counts_once(
     house: House, model: DemoModel, database_url: str, device: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = losing_replies(monkeypatch, steps._FINISH)
+    lost = losing_replies(monkeypatch, ends._FINISH)
     turn = answer(house, arrival(device))
     assert lost
     assert turn.status == "completed"
@@ -188,7 +188,7 @@ def test_a_finish_whose_reply_was_lost_counts_once(
     assert session.usage["output_tokens"] == turn.usage["output_tokens"], "and is billed once"
 
 
-@pytest.mark.parametrize("statement", [steps._CLOSE, steps._HAND_OVER], ids=["close", "hand_over"])
+@pytest.mark.parametrize("statement", [ends._CLOSE, ends._HAND_OVER], ids=["close", "hand_over"])
 def test_an_end_whose_reply_was_lost_counts_once(
     house: House,
     model: DemoModel,
@@ -200,9 +200,9 @@ def test_an_end_whose_reply_was_lost_counts_once(
     house.turns.wakeups = Deaf()
     lost = losing_replies(monkeypatch, statement)
     model.faults.add(Fault.status(402))
-    turn = answer(house, arrival(device), 25 if statement is steps._CLOSE else 0)
+    turn = answer(house, arrival(device), 25 if statement is ends._CLOSE else 0)
     assert lost
-    assert turn.status == ("failed" if statement is steps._CLOSE else "queued")
+    assert turn.status == ("failed" if statement is ends._CLOSE else "queued")
     assert len(run(database_url, "SELECT 1 FROM messages")) == 1
 
 

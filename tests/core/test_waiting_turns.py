@@ -12,8 +12,8 @@ from core.errors import SessionBusy
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.settings import Settings
+from core.shown import Turn
 from core.store import approvals
-from core.turn import Turn
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, everything, history, refusals, sent, statuses

@@ -32,7 +32,7 @@ COPIED = (
     "bench",
 )
 
-STEPS, CLAIMS = "core/store/steps.py", "core/store/claims.py"
+STEPS, ENDS, CLAIMS = "core/store/steps.py", "core/store/ends.py", "core/store/claims.py"
 ADMISSIONS, APPROVALS = "core/store/admissions.py", "core/store/approvals.py"
 LEASE, RETRY, TOOLS, BUSY = (f"tests/core/test_{name}.py" for name in ("lease", "retry", "tools", "busy"))
 STORE = "tests/store"
@@ -52,8 +52,8 @@ class Fence:
     tests: str
 
 
-def _epoch(name: str, place: str) -> Fence:
-    return Fence(f"the epoch in {name}", STEPS, place, "{_FENCE}", UNFENCED, STORE)
+def _epoch(name: str, file: str, place: str) -> Fence:
+    return Fence(f"the epoch in {name}", file, place, "{FENCE}", UNFENCED, STORE)
 
 
 def _gone(name: str, file: str, place: str, old: str, tests: str, new: str = "") -> Fence:
@@ -61,24 +61,28 @@ def _gone(name: str, file: str, place: str, old: str, tests: str, new: str = "")
 
 
 FENCES = (
-    _epoch("append_reply and append_results", "_STEP: Final"),
-    _epoch("absorb", "_ABSORB: Final"),
-    _epoch("finish", "_FINISH: Final"),
-    _epoch("close", "_CLOSE: Final"),
-    _epoch("hand_over", "_HAND_OVER: Final"),
-    _epoch("give_up", "_GIVE_UP: Final"),
-    _epoch("renew", "_RENEW: Final"),
-    _epoch("start_calls", "_START: Final"),
-    _epoch("keep_result", "_KEEP: Final"),
-    _gone("a write after letting go", STEPS, "_FENCE: Final", " AND lease_expires_at IS NOT NULL", STORE),
+    _epoch("append_reply and append_results", STEPS, "_STEP: Final"),
+    _epoch("absorb", STEPS, "_ABSORB: Final"),
+    _epoch("finish", ENDS, "_FINISH: Final"),
+    _epoch("close", ENDS, "_CLOSE: Final"),
+    _epoch("hand_over", ENDS, "_HAND_OVER: Final"),
+    _epoch("give_up", ENDS, "_GIVE_UP: Final"),
+    _epoch("renew", STEPS, "_RENEW: Final"),
+    _epoch("start_calls", STEPS, "_START: Final"),
+    _epoch("keep_result", STEPS, "_KEEP: Final"),
+    _gone(
+        "a write after letting go",
+        "core/store/fence.py",
+        "FENCE: Final",
+        " AND lease_expires_at IS NOT NULL",
+        STORE,
+    ),
     _gone("the message number in a step", STEPS, "_STEP: Final", " AND message_seq = :message_seq", TOOLS),
     _gone("the message number in absorb", STEPS, "_ABSORB: Final", " AND message_seq = :message_seq", STORE),
     _gone("the signal count in absorb", STEPS, "_ABSORB: Final", " AND signal_seq = :signal_seq", STORE),
-    _gone("the signal count in finish", STEPS, "_FINISH: Final", " AND signal_seq = :signal_seq", BUSY),
-    _gone("the signal count in close", STEPS, "_CLOSE: Final", " AND signal_seq = :signal_seq", STORE),
-    _gone(
-        "the signal count in hand_over", STEPS, "_HAND_OVER: Final", " AND signal_seq = :signal_seq", STORE
-    ),
+    _gone("the signal count in finish", ENDS, "_FINISH: Final", " AND signal_seq = :signal_seq", BUSY),
+    _gone("the signal count in close", ENDS, "_CLOSE: Final", " AND signal_seq = :signal_seq", STORE),
+    _gone("the signal count in hand_over", ENDS, "_HAND_OVER: Final", " AND signal_seq = :signal_seq", STORE),
     _gone(
         "the version in the claim (the reload check)",
         CLAIMS,

@@ -25,9 +25,9 @@ from core.agents.roster import Roster
 from core.house import House
 from core.ids import DeviceId, SessionId, TurnId
 from core.policies import OnBusy
+from core.shown import Turn
 from core.store import approvals
 from core.store.database import Database
-from core.turn import Turn
 from dev.demo_model import Fault, Reply
 from tests.databases import run
 from tests.prove.agents import SAYS

@@ -10,11 +10,13 @@ import pytest
 
 from core.house import House
 from core.ids import DeviceId
-from core.store import admissions, claims, steps, turns
+from core.store import admissions, claims, ends, steps, turns
 from core.store.admissions import Admission
 from core.store.database import Database
+from core.store.ends import Closing
+from core.store.fence import Reply
 from core.store.holds import Hold
-from core.store.steps import Asked, Closing, Reply
+from core.store.steps import Asked
 from tests.conversations import arrival, everything, expire, held
 from tests.databases import run
 
@@ -52,11 +54,11 @@ WRITES: dict[str, Write] = {
         db, hold, RESULTS, SETTLED, session_usage=USAGE, lease_ttl_s=30, now=NOW
     ),
     "absorb": lambda db, hold: steps.absorb(db, hold, REPLY.content, lease_ttl_s=30, now=NOW),
-    "finish": lambda db, hold: steps.finish(db, hold, REPLY, now=NOW),
-    "close": lambda db, hold: steps.close(
+    "finish": lambda db, hold: ends.finish(db, hold, REPLY, now=NOW),
+    "close": lambda db, hold: ends.close(
         db, hold, Closing("failed", "manager"), turn_usage=USAGE, session_usage=USAGE, now=NOW
     ),
-    "roll_back": lambda db, hold: steps.close(
+    "roll_back": lambda db, hold: ends.close(
         db,
         hold,
         Closing("cancelled", left_out_from=1),
@@ -64,9 +66,9 @@ WRITES: dict[str, Write] = {
         session_usage=USAGE,
         now=NOW,
     ),
-    "hand_over": lambda db, hold: steps.hand_over(db, hold, not_run=["c_peek"]),
-    "wait": lambda db, hold: steps.hand_over(db, hold, waits=True),
-    "give_up": steps.give_up,
+    "hand_over": lambda db, hold: ends.hand_over(db, hold, not_run=["c_peek"]),
+    "wait": lambda db, hold: ends.hand_over(db, hold, waits=True),
+    "give_up": ends.give_up,
     "renew": lambda db, hold: steps.renew(db, hold, lease_ttl_s=900, now=NOW),
     "start_calls": lambda db, hold: steps.start_calls(db, hold, ["c_burn"], lease_ttl_s=30, now=NOW),
     "keep_result": lambda db, hold: steps.keep_result(
@@ -250,7 +252,7 @@ def test_calls_that_were_not_run_are_ready_for_the_next_holder(
 
 
 def test_giving_up_counts_as_a_crash(house: House, database_url: str, hold: Hold) -> None:
-    steps.give_up(house.database, hold)
+    ends.give_up(house.database, hold)
     heir = claims.take(house.database, hold.session_id, uuid4(), lease_ttl_s=30)
     assert heir is not None
     assert heir.crashes == 1

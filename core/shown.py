@@ -1,0 +1,54 @@
+"""A turn as its client sees it."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core.content import Blocks, text_of
+from core.ids import SessionId, TurnId
+from core.model.reply import tokens
+from core.store.turns import StoredTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn as its client sees it."""
+
+    id: TurnId
+    session_id: SessionId
+    seq: int
+    status: str
+    agent: str | None
+    content: Blocks
+    tool_calls: list[dict[str, Any]]
+    approvals: list[dict[str, Any]]
+    usage: dict[str, Any]
+    error: dict[str, str] | None
+    created_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.ended_at is not None
+
+    @property
+    def reply(self) -> str | None:
+        return text_of(self.content) if self.status == "completed" else None
+
+
+def shown(stored: StoredTurn) -> Turn:
+    return Turn(
+        id=stored.id,
+        session_id=stored.session_id,
+        seq=stored.seq,
+        status=stored.status,
+        agent=stored.agent,
+        content=json.loads(stored.content) if stored.content else [],
+        tool_calls=stored.calls,
+        approvals=stored.approvals,
+        usage=tokens(stored.usage or {}),
+        error=stored.error,
+        created_at=stored.created_at,
+        ended_at=stored.ended_at,
+    )
