@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from tests.network.pgbouncer import MissingProgram, PgBouncer
 from tests.prove import clocks, kill, mix, network, outage, storm, walks, zombie
 from tests.prove.stage import Row, Stage, stage
 
@@ -47,6 +48,8 @@ def main() -> None:
     asked = _arguments()
     seed = asked.seed if asked.seed is not None else random.randrange(2**32)
     all_cases = cases(seed, asked.short)
+    if "pgbouncer" in (asked.cases or all_cases) and PgBouncer.program() is None:
+        sys.exit(str(MissingProgram()))
     begun = time.monotonic()
     _say(
         f"seed {seed}; the same again: python -m tests.prove --seed {seed}{' --short' if asked.short else ''}"
