@@ -103,11 +103,12 @@ class Turns:
             stays = stays and self.wakeups is None
         else:
             self._wake(accepted.session_id)
-        return self._watch(arrival.device_id, accepted.turn_id, deadline, stays=stays)
+        return self._watch(arrival.device_id, accepted.turn_id, deadline, stays=stays, until=until)
 
     def look(self, device_id: DeviceId, turn_id: TurnId, wait_s: float) -> Turn:
         """The turn as it stands, as soon as it is over or after so long at the most."""
-        return self._watch(device_id, turn_id, Deadline.after(wait_s), stays=self.wakeups is None)
+        deadline = Deadline.after(wait_s)
+        return self._watch(device_id, turn_id, deadline, stays=self.wakeups is None, until=deadline)
 
     def cancel(self, device_id: DeviceId, turn_id: TurnId) -> Turn:
         """Ends the turn where nobody works on it; else it ends at its holder's next safe point."""
@@ -157,7 +158,10 @@ class Turns:
         self._wake(session_id)
         return False
 
-    def _watch(self, device_id: DeviceId, turn_id: TurnId, deadline: Deadline, *, stays: bool) -> Turn:
+    def _watch(
+        self, device_id: DeviceId, turn_id: TurnId, deadline: Deadline, *, stays: bool, until: Deadline
+    ) -> Turn:
+        """`stays`: it may go on with the turn itself if nobody else does, and `until` then."""
         pause_s = _FIRST_LOOK_S
         while True:
             stored = self.reception.find(device_id, turn_id)
@@ -165,7 +169,7 @@ class Turns:
             if stored.ended_at is not None or stored.status == "waiting" or not left_s:
                 return shown(stored)
             if stored.is_free and stays and left_s > 1:
-                stays = self._go_on(stored.session_id, self._beside(deadline), only=stored.id)
+                stays = self._go_on(stored.session_id, self._beside(until), only=stored.id)
                 if not stays:
                     continue
             time.sleep(min(pause_s, left_s))

@@ -138,18 +138,30 @@ def test_a_model_that_says_when_to_come_back_is_not_asked_again_by_the_request_t
     assert len(model.requests) == 1
 
 
-@pytest.mark.parametrize("workers", [True, False])
 def test_nor_by_one_who_waits_behind_it(
-    house: House, model: DemoModel, database_url: str, device: UUID, workers: bool
+    house: House, model: DemoModel, database_url: str, device: UUID
 ) -> None:
     dead(house, database_url, arrival(device, "first"))
     model.faults.add(*[Fault.status(529, retry_after=60) for _ in range(50)])
     house.turns.limits = dataclasses.replace(house.turns.limits, turn_budget_s=4)
-    house.turns.wakeups = Deaf() if workers else None
-    behind = answer(house, arrival(device, "second"), 4 if workers else 2)
-    assert behind.status == "queued"
+    house.turns.wakeups = Deaf()
+    assert answer(house, arrival(device, "second"), 4).status == "queued"
     assert statuses(database_url) == [("queued", None), ("queued", None)]
     assert len(model.requests) == 1
+
+
+def test_where_there_is_no_worker_a_retry_has_the_time_of_a_turn_however_short_its_patience(
+    house: House, model: DemoModel, database_url: str, device: UUID
+) -> None:
+    gone = dead(house, database_url, arrival(device, "first", "k"))
+    gate = threading.Event()
+    model.faults.add(Fault.gate(gate))
+    with ThreadPoolExecutor(1) as pool:
+        retry = pool.submit(answer, house, arrival(device, "first", "k"), 1.5)
+        assert model.requests.wait_for(1)
+        threading.Event().wait(1.6)
+        gate.set()
+        assert (retry.result(20).id, retry.result().status) == (gone.hold.turn_id, "completed")
 
 
 def test_a_short_look_does_not_fail_a_turn_for_want_of_its_own_time(
