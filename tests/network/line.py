@@ -54,7 +54,7 @@ class Line:
             with suppress(OSError):
                 self._bring_statements(said)
             if not self._silent:
-                shut(self._client)
+                hang_up(self._client)
             self._part_with_server()
             ignore(said)
         replies.join()
@@ -133,7 +133,7 @@ class Line:
             self._server_gone = True
             self._changed.notify_all()
         if not self._silent:
-            shut(self._client)
+            hang_up(self._client)
 
     def _deliver(self, message: Message) -> None:
         visible = message.raw[: self._visible_bytes]
@@ -148,6 +148,12 @@ class Line:
         with self._changed:
             self._awaited = max(0, self._awaited - 1)  # the start-up ends by a Z too, and nobody counted that
             self._changed.notify_all()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Says no more. To refuse what still comes would also take back what was said last: so it is heard, and ignored."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
 
 
 def shut(connection: socket.socket) -> None:
