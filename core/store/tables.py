@@ -10,9 +10,11 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -27,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 # The newest revision under alembic/versions. /ready compares the database with it; a test compares it with the files.
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -48,7 +50,10 @@ users = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("org_id", Uuid),
+    # How many seconds an agent keeps this user's conversations, where neither the caller nor the agent says.
+    Column("session_ttl", Integer),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
+    CheckConstraint("session_ttl > 0", name="session_ttl"),
 )
 
 conversation_states = Table(
@@ -127,6 +132,9 @@ turns = Table(
     # How many holders died over it.
     Column("crashes", Integer, nullable=False, server_default=text("0")),
     Column("usage", JSONB),
+    # Of its user's and organisation's budgets of the day, what the turn has been given and not yet used.
+    Column("reserved_micros", BigInteger, nullable=False, server_default=text("0")),
+    Column("reserved_tokens", BigInteger, nullable=False, server_default=text("0")),
     Column("error", JSONB),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("ended_at", _TIME),
@@ -195,8 +203,12 @@ tool_calls = Table(
     Column("result", Text),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("ended_at", _TIME),
+    # When a person said what had come of it, where nobody could know.
+    Column("settled_at", _TIME),
     # The model says the same again after a turn was taken back.
     PrimaryKeyConstraint("session_id", "turn_id", "id"),
+    # The tools that a conversation used lately.
+    Index(None, "session_id", "message_seq"),
     CheckConstraint("effect IN ('read', 'idempotent', 'once')", name="effect"),
     CheckConstraint(
         "status IN ('asked', 'ready', 'started', 'done', 'failed', 'unknown', 'denied', 'dropped')",
@@ -214,13 +226,94 @@ approvals = Table(
     # Of the exact arguments that the person is shown.
     Column("input_digest", String(64), nullable=False),
     Column("status", String(16), nullable=False),
+    # May it run, or what has come of it.
+    Column("kind", String(16), nullable=False, server_default=text("'call'")),
+    # The least that whoever decides must be in the conversation.
+    Column("role", String(16), nullable=False, server_default=text("'owner'")),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("expires_at", _TIME, nullable=False),
     Column("decided_at", _TIME),
+    Column("decided_by", Uuid),
     PrimaryKeyConstraint("session_id", "id"),
     CheckConstraint("status IN ('pending', 'approved', 'denied', 'expired', 'withdrawn')", name="status"),
+    CheckConstraint("kind IN ('call', 'outcome')", name="kind"),
+    CheckConstraint("role IN ('owner', 'editor', 'viewer')", name="role"),
     # What a turn waits for.
     Index(None, "session_id", "turn_id"),
     # The sweep of those that nobody decided.
     Index("ix_approvals_expires_at", "expires_at", postgresql_where=text("status = 'pending'")),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=_NOW),
+    PrimaryKeyConstraint("session_id", "user_id"),
+    CheckConstraint("role IN ('owner', 'editor', 'viewer')", name="role"),
+    # The conversations that a user was let into.
+    Index(None, "user_id"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="CASCADE"), nullable=False),
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("at", _TIME, nullable=False, server_default=_NOW),
+    # Who did what, to which agent, until when, and why.
+    Column("actor", String(100), nullable=False),
+    Column("action", String(50), nullable=False),
+    Column("agent", String(50)),
+    Column("until", _TIME),
+    Column("reason", Text),
+    Column("turn_id", Uuid),
+    PrimaryKeyConstraint("session_id", "id"),
+)
+
+todos = Table(
+    "todos",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("updated_at", _TIME, nullable=False, server_default=_NOW),
+    PrimaryKeyConstraint("session_id", "position"),
+    CheckConstraint("status IN ('pending', 'in_progress', 'completed')", name="status"),
+)
+
+# What stands for the messages up to a number when the model is told of the conversation. The messages stay.
+compactions = Table(
+    "compactions",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="CASCADE"), nullable=False),
+    Column("upto_seq", BigInteger, nullable=False),
+    # JSON text of blocks, as a message's.
+    Column("content", Text, nullable=False),
+    Column("agent", String(50), nullable=False),
+    Column("usage", JSONB),
+    # Made of a turn that was rolled back.
+    Column("left_out", Boolean, nullable=False, server_default=false()),
+    Column("created_at", _TIME, nullable=False, server_default=_NOW),
+    PrimaryKeyConstraint("session_id", "upto_seq"),
+)
+
+# What a user, and an organisation, spent on a day (UTC), and what turns in progress have been given. In millionths of a
+# dollar.
+spending = Table(
+    "spending",
+    metadata,
+    Column("scope", String(8), nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("spent_micros", BigInteger, nullable=False, server_default=text("0")),
+    Column("spent_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("reserved_micros", BigInteger, nullable=False, server_default=text("0")),
+    Column("reserved_tokens", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("scope", "id", "day"),
+    CheckConstraint("scope IN ('user', 'org')", name="scope"),
+    postgresql_with={"fillfactor": 70},
 )
