@@ -5,8 +5,9 @@ prepares the new messages and not all of them again.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum, auto
+from itertools import takewhile
 from threading import Lock
 
 from core.content import Block, Blocks, Message, says_something
@@ -52,12 +53,15 @@ class Conversation:
 
     def said_in(self, first_seq: int) -> Blocks:
         """The last of what the model said since that message."""
-        for message in reversed(self._messages):
-            if message.seq < first_seq:
-                break
-            if message.role == "assistant":
-                return message.content
-        return []
+        return next((m.content for m in self._since(first_seq) if m.role == "assistant"), [])
+
+    def calls_of(self, tool: str, first_seq: int) -> int:
+        """How often the model has called it since that message."""
+        return sum(call["name"] == tool for message in self._since(first_seq) for call in message.tool_calls)
+
+    def _since(self, first_seq: int) -> Iterator[Message]:
+        """From the last one back."""
+        return takewhile(lambda message: message.seq >= first_seq, reversed(self._messages))
 
     def ready(self, prefix_digest: str) -> list[Block]:
         """The messages as they may be sent behind a prefix: thinking that was made behind another is left out."""

@@ -114,6 +114,12 @@ class SessionNotFound(LatchkeyError):
     code, status, title = "session_not_found", 404, "Session not found"
 
 
+class UnknownAgent(LatchkeyError):
+    """There is no agent of this key."""
+
+    code, status, title = "unknown_agent", 422, "Unknown agent"
+
+
 # ---- what stands in the way of a turn
 
 

@@ -22,7 +22,8 @@ from core.store.database import Database
 from core.store.ends import Closing, Ended
 from core.store.fence import Reply
 from core.store.holds import Grant, Hold, OpenCall, Remembered
-from core.store.steps import Asked, Seen, Stepped
+from core.store.locks import Relock
+from core.store.steps import Asked, Consequences, Seen, Stepped
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ class Holding:
         self.conversation = conversation
         self.turn_usage: dict[str, Any] = tokens(grant.turn_usage)
         self.session_usage: dict[str, Any] = grant.session_usage
-        self.agent: str | None = None
+        # Who holds the conversation; None: nobody, so the manager answers.
+        self.active_agent = grant.active_agent
         self.stop = grant.stop
         self.input = grant.input
         self.calls: dict[str, OpenCall] = {call.id: call for call in grant.calls}
@@ -121,7 +123,10 @@ class Holding:
         self.fresh = {call.id for call in calls if call.approval_id is None}
         self.saw_all = self.saw_all and len(self.fresh) == len(calls)
 
-    def append_results(self, blocks: Blocks, settled: dict[str, str]) -> None:
+    def append_results(
+        self, blocks: Blocks, settled: dict[str, str], consequences: Consequences | None = None
+    ) -> None:
+        follows = consequences or Consequences()
         content, usage = dump(blocks), dump(self.session_usage)
         stepped = self._insist(
             lambda: steps.append_results(
@@ -129,16 +134,26 @@ class Holding:
                 self.hold,
                 content,
                 settled,
+                follows,
                 session_usage=usage,
                 lease_ttl_s=self.lease.ttl_s,
             )
         )
         self._moved_on(stepped, self._message("user", blocks))
+        if follows.relock is not None:
+            self.active_agent = follows.relock.agent
         # As a look at the stored turn tells them.
         for call in sorted(self.calls.values(), key=lambda call: call.id):
             shown = {"id": call.id, "name": call.name, "effect": call.effect, "status": settled[call.id]}
             self.log.append(shown)
         self.calls, self.fresh = {}, set()
+
+    def relock(self, change: Relock) -> None:
+        if not self._insist(
+            lambda: steps.relock(self._in_time(), self.hold, change, lease_ttl_s=self.lease.ttl_s)
+        ):
+            raise HoldLost
+        self.active_agent = change.agent
 
     def absorb(self) -> None:
         """What was steered into the turn becomes a message of it. If more has arrived meanwhile, that is seen first."""

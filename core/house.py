@@ -8,6 +8,7 @@ from core.errors import DatabaseNotConfigured
 from core.model.claude import Claude
 from core.reception import Reception
 from core.recovery import sweep
+from core.sessions.service import SessionService
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings, SettingsError
 from core.stint import Limits
 from core.store.database import Database
@@ -32,6 +33,15 @@ class House:
         if self._turns is None:
             raise DatabaseNotConfigured
         return self._turns
+
+    @property
+    def sessions(self) -> SessionService:
+        return SessionService(
+            self.database,
+            self.turns.roster,
+            self.settings.default_session_ttl_s,
+            self.settings.without_database == "stateless",
+        )
 
     def start_workers(self, *, threads: int = 2, sweep_every_s: float = 5.0) -> WorkerThreads:
         """Threads of this process that go on with what requests leave behind. A function on Lambda is frozen between two
@@ -83,7 +93,10 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
             model_timeout_s=settings.model_timeout_s,
             longest_turn=settings.longest_turn,
             most_crashes=settings.most_crashes,
+            most_handovers=settings.most_handovers,
+            lock_ttl_s=settings.default_session_ttl_s,
         ),
+        stateless_without_database=settings.without_database == "stateless",
     )
     return House(settings, database, turns)
 

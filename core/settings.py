@@ -94,6 +94,15 @@ def _name(given: str) -> str:
     return given
 
 
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(given: str) -> str:
+        if given in choices:
+            return given
+        raise _NotAccepted(" or ".join(choices))
+
+    return parse
+
+
 def _split(address: str) -> Any:
     try:
         parts = urlsplit(address)
@@ -116,6 +125,9 @@ class Settings:
     database_connect_timeout_s: int = _setting("DATABASE_CONNECT_TIMEOUT_S", _whole(1, 30), 3)
     database_statement_timeout_s: int = _setting("DATABASE_STATEMENT_TIMEOUT_S", _whole(1, 60), 10)
 
+    # What is answered while the database is away: an error, or the manager's answer to the one message that it was sent.
+    without_database: str = _setting("WITHOUT_DATABASE", _one_of("error", "stateless"), "error")
+
     # How long the active agent keeps a conversation, and how long an idle application session lives.
     default_session_ttl_s: int = _setting("DEFAULT_SESSION_TTL", _whole(1, 31_536_000), 86_400)
     session_ttl_s: int = _setting("SESSION_TTL", _whole(1, 31_536_000), 1_800)
@@ -128,6 +140,8 @@ class Settings:
     # How many messages a turn may add, and after how many dead functions it is given up.
     longest_turn: int = _setting("LONGEST_TURN", _whole(2, 10_000), 100)
     most_crashes: int = _setting("MOST_CRASHES", _whole(1, 100), 3)
+    # How often one message may be handed over from agent to agent.
+    most_handovers: int = _setting("MOST_HANDOVERS", _whole(1, 100), 4)
     approval_ttl_s: int = _setting("APPROVAL_TTL_S", _whole(1, 31_536_000), 3_600)
     key_ttl_s: int = _setting("KEY_TTL_S", _whole(60, 31_536_000), 86_400)
     max_body_bytes: int = _setting("MAX_BODY_BYTES", _whole(1_024, 10_000_000), 1_048_576)

@@ -16,7 +16,8 @@ class Turn:
     """A turn as its client sees it."""
 
     id: TurnId
-    session_id: SessionId
+    # None: nothing was stored.
+    session_id: SessionId | None
     seq: int
     status: str
     agent: str | None
@@ -27,6 +28,8 @@ class Turn:
     error: dict[str, str] | None
     created_at: datetime
     ended_at: datetime | None
+    # Answered without the database, and not stored.
+    stateless: bool = False
 
     @property
     def is_over(self) -> bool:

@@ -26,3 +26,6 @@ class Limits:
     # How many messages a turn may add, and how many holders may die over it.
     longest_turn: int
     most_crashes: int
+    # How often one message may be handed over, and how long whoever holds a conversation keeps it, unless it says itself.
+    most_handovers: int
+    lock_ttl_s: int

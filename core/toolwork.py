@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from uuid import uuid4, uuid5
 
 from core.agents.agent import Agent
+from core.agents.builtin import RESERVED
 from core.agents.tool import Effect, Tool, ToolContext, ToolFailed
 from core.attendance import attend, on_a_thread
 from core.content import Block, Blocks, Message, dump, load_sendable
 from core.deadline import Deadline
 from core.digest import digest
 from core.holding import Holding
+from core.inward import Desk, Inward
 from core.model.reply import ModelReply
 from core.store.holds import OpenCall
 from core.store.steps import Asked
@@ -66,10 +68,14 @@ def longest_s(holding: Holding, agent: Agent) -> float:
     return max((tool.time_limit_s for tool in tools if tool is not None), default=0.0)
 
 
-def settle(holding: Holding, agent: Agent, until: Deadline) -> bool:
+def settle(holding: Holding, agent: Agent, desk: Desk, until: Deadline) -> bool:
     """True: the results are committed. False: some calls wait for a person; what the others returned is kept."""
     message = holding.conversation.last
     settled = {block["id"]: _without_running(holding, agent, message, block) for block in message.tool_calls}
+    inward = Inward(holding, agent, desk)
+    for block in message.tool_calls:
+        if settled[block["id"]] is None and block["name"] in RESERVED:
+            settled[block["id"]] = _inwardly(inward, block)
     ready = [id_ for id_, call in holding.calls.items() if call.status == "ready"]
     if ready:
         holding.start(ready)
@@ -84,7 +90,9 @@ def settle(holding: Holding, agent: Agent, until: Deadline) -> bool:
         return False
     outcomes = {id_: outcome or ran[id_] for id_, outcome in settled.items()}
     holding.append_results(
-        [o.block for o in outcomes.values()], {id_: o.status for id_, o in outcomes.items()}
+        [o.block for o in outcomes.values()],
+        {id_: o.status for id_, o in outcomes.items()},
+        inward.consequences(),
     )
     return True
 
@@ -98,6 +106,13 @@ def drop(holding: Holding) -> None:
     holding.append_results(
         [o.block for o in outcomes.values()], {id_: o.status for id_, o in outcomes.items()}
     )
+
+
+def _inwardly(inward: Inward, block: Block) -> Outcome:
+    try:
+        return Outcome("done", _result(block, inward.settle(block)))
+    except ToolFailed as failure:
+        return _error("failed", block, str(failure))
 
 
 def _without_running(holding: Holding, agent: Agent, message: Message, block: Block) -> Outcome | None:

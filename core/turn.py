@@ -22,12 +22,12 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from core import toolwork
+from core import stateless, toolwork
 from core.agents.agent import Agent
 from core.agents.roster import Roster
 from core.attendance import attend
-from core.content import says_something
-from core.conversation import PAUSES, Next
+from core.content import Message, says_something
+from core.conversation import PAUSES, Conversation, Next
 from core.deadline import Deadline
 from core.errors import (
     DatabaseUnavailable,
@@ -43,6 +43,7 @@ from core.errors import (
 )
 from core.holding import Holding, HoldLost, Said
 from core.ids import DeviceId, SessionId, TurnId
+from core.inward import Desk
 from core.model.prompt import Prompt
 from core.model.reply import Model, ModelReply
 from core.reception import CANCELLED, Reception
@@ -50,6 +51,7 @@ from core.shown import Turn, shown
 from core.stint import Limits, Stint
 from core.store.claims import Arrival
 from core.store.ends import Closing, Ended
+from core.store.locks import LockTtl, Relock
 from core.wakeups import Wakeups
 
 _log = logging.getLogger(__name__)
@@ -84,6 +86,8 @@ class Turns:
     limits: Limits
     # Who goes on with what this function cannot end. None: nobody, so it must.
     wakeups: Wakeups | None = field(default=None)
+    # Whether a message is answered, without being stored, while the database is away.
+    stateless_without_database: bool = False
 
     # ---- what a client asks for
 
@@ -92,7 +96,12 @@ class Turns:
         self.model.warm()
         deadline = Deadline.after(wait_s)
         until = Deadline.after(self.limits.turn_budget_s)
-        accepted = self.reception.accept(arrival, until)
+        try:
+            accepted = self.reception.accept(arrival, until)
+        except DatabaseUnavailable:
+            if not self.stateless_without_database:
+                raise
+            return stateless.answer(self.model, self._alone(arrival), arrival, until)
         holding, stays = accepted.holding, self._stays(wait_s)
         if holding is not None:
             stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)
@@ -183,9 +192,9 @@ class Turns:
 
     def _go_through(self, holding: Holding, stint: Stint, device_id: DeviceId | None = None) -> Turn | None:
         """The turn, if it ended here. None: it waits, was handed over, or is another's now."""
-        agent = self.roster.owner(holding.grant.active_agent)
         try:
-            turn = self._steps(holding, agent, stint)
+            self._mind_the_lock(holding)
+            turn = self._steps(holding, stint)
         except HoldLost:
             _log.warning("turn %s: epoch %d writes nothing more", holding.hold.turn_id, holding.hold.epoch)
             return None
@@ -198,10 +207,20 @@ class Turns:
             self.reception.memory.put(holding.remembered(), holding.conversation, device_id)
         return turn
 
-    def _steps(self, holding: Holding, agent: Agent, stint: Stint) -> Turn | None:
-        """The last stored message is the program counter: a new turn and a crashed one go through here alike."""
+    def _mind_the_lock(self, holding: Holding) -> None:
+        """A deploy may have taken away the agent that holds the conversation: the manager answers then."""
+        gone = holding.active_agent
+        if gone is not None and gone not in self.roster.agents:
+            reason = f"This release has no agent {gone}; the manager answers."
+            holding.relock(Relock(None, LockTtl(None, None, 1), "system", "agent_missing", reason, of=gone))
+
+    def _steps(self, holding: Holding, stint: Stint) -> Turn | None:
+        """The last stored message is the program counter: a new turn and a crashed one go through here alike. Who has the
+        conversation goes on, so one that it was handed over to does at once.
+        """
         while True:
             turn: Turn | None
+            agent = self.roster.owner(holding.active_agent)
             try:
                 over, turn = self._step(holding, agent, stint)
             except StopAsked:
@@ -231,7 +250,7 @@ class Turns:
         return self._ask(holding, agent, stint)
 
     def _ask(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
-        prompt = self._prompt(agent, holding)
+        prompt = self._prompt(agent, holding.conversation)
         reply = self._reply(holding, prompt, stint)
         holding.spend(reply.usage)
         said = Said(reply, agent.key, prompt.prefix_digest)
@@ -268,20 +287,24 @@ class Turns:
             return reply.result()
         raise ModelTimeout
 
-    def _prompt(self, agent: Agent, holding: Holding) -> Prompt:
+    def _alone(self, arrival: Arrival) -> Prompt:
+        return self._prompt(self.roster.manager, Conversation([Message.from_client(1, arrival.content)]))
+
+    def _prompt(self, agent: Agent, conversation: Conversation) -> Prompt:
         return Prompt(
             model=self.default_model,
             system=agent.prompt,
             max_tokens=agent.max_tokens,
             thinking=agent.thinking,
-            conversation=holding.conversation,
+            conversation=conversation,
             tools=tuple(tool.declaration() for tool in agent.tools),
         )
 
     def _settle(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
         if stint.can_hand_over and stint.until.left_s() < toolwork.longest_s(holding, agent):
             return self._hand_over(holding, not_run=list(holding.fresh)), None
-        if toolwork.settle(holding, agent, stint.until):
+        desk = Desk(self.roster, self.limits.lock_ttl_s, self.limits.most_handovers)
+        if toolwork.settle(holding, agent, desk, stint.until):
             return False, None
         return holding.hand_over(waits=True), None
 

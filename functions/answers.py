@@ -8,8 +8,10 @@ from starlette.responses import Response
 
 from core.content import dump
 from core.shown import Turn
+from core.store.audit import Note
 from core.store.messages import Page
 from core.store.sessions import StoredSession
+from core.store.todos import Todo
 
 
 class JsonAnswer(Response):
@@ -24,7 +26,7 @@ class JsonAnswer(Response):
 def turn_shape(turn: Turn) -> dict[str, Any]:
     return {
         "id": str(turn.id),
-        "session_id": str(turn.session_id),
+        "session_id": None if turn.session_id is None else str(turn.session_id),
         "seq": turn.seq,
         "status": turn.status,
         "agent": turn.agent,
@@ -36,6 +38,7 @@ def turn_shape(turn: Turn) -> dict[str, Any]:
         "error": turn.error,
         "created_at": moment(turn.created_at),
         "ended_at": moment(turn.ended_at),
+        "stateless": turn.stateless,
     }
 
 
@@ -69,6 +72,28 @@ def page_shape(page: Page, *, backwards: bool) -> dict[str, Any]:
     ]
     edge = items[0 if backwards else -1]["seq"] if page.more else None
     return {"items": items, "next": edge}
+
+
+def todo_shape(todo: Todo) -> dict[str, Any]:
+    return {
+        "position": todo.position,
+        "content": todo.content,
+        "status": todo.status,
+        "updated_at": moment(todo.updated_at),
+    }
+
+
+def note_shape(note: Note) -> dict[str, Any]:
+    return {
+        "id": note.id,
+        "at": moment(note.at),
+        "actor": note.actor,
+        "action": note.action,
+        "agent": note.agent,
+        "until": moment(note.until),
+        "reason": note.reason,
+        "turn_id": None if note.turn_id is None else str(note.turn_id),
+    }
 
 
 def usage_shape(usage: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Request
 
+from core.agents.builtin import LONGEST_REASON, clean
 from core.content import accept, dump
 from core.digest import digest
 from core.errors import (
@@ -27,6 +28,7 @@ from core.turn import LONGEST_WAIT_S
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+_LONGEST_LOCK_S = 31_536_000
 _TURN_FIELDS = {"message", "on_busy", "wait_s"}
 
 
@@ -73,20 +75,7 @@ async def read_arrival(
     request: Request, house: House, device: DeviceId, key: str | None
 ) -> tuple[Arrival, float]:
     """The message, and how many seconds its client waits for the answer."""
-    body = parse_json(await _read_body(request, house.settings.max_body_bytes))
-    if not isinstance(body, dict):
-        raise InvalidRequest(
-            'The body must be a JSON object such as {"message": "Hello"}; nothing was stored.'
-        )
-    problems = [
-        FieldProblem(field[:64], f"is not a field of this call; it takes: {', '.join(sorted(_TURN_FIELDS))}")
-        for field in body
-        if field not in _TURN_FIELDS
-    ]
-    if "message" not in body:
-        problems.append(FieldProblem("message", "is missing"))
-    if problems:
-        raise InvalidRequest(errors=tuple(problems))
+    body = await read_fields(request, house, _TURN_FIELDS, "message")
     content = dump(accept(body["message"], house.settings.max_message_bytes))
     on_busy = _on_busy(body.get("on_busy", OnBusy.QUEUE))
     arrival = Arrival(
@@ -101,6 +90,45 @@ async def read_arrival(
         on_busy=on_busy,
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
+
+
+async def read_fields(request: Request, house: House, taken: set[str], needed: str) -> dict[str, Any]:
+    """A body that is one JSON object with these fields and no others."""
+    body = parse_json(await _read_body(request, house.settings.max_body_bytes))
+    if not isinstance(body, dict):
+        raise InvalidRequest(
+            f'The body must be a JSON object such as {{"{needed}": "..."}}; nothing was stored.'
+        )
+    problems = [
+        FieldProblem(field[:64], f"is not a field of this call; it takes: {', '.join(sorted(taken))}")
+        for field in body
+        if field not in taken
+    ]
+    if needed not in body:
+        problems.append(FieldProblem(needed, "is missing"))
+    if problems:
+        raise InvalidRequest(errors=tuple(problems))
+    return body
+
+
+async def read_lock(request: Request, house: House) -> tuple[str, int | None, str | None]:
+    """Whom the caller wants to hold the conversation, for how many seconds, and why."""
+    body = await read_fields(request, house, {"agent", "ttl_s", "reason"}, "agent")
+    agent, ttl_s, reason = body["agent"], body.get("ttl_s"), body.get("reason")
+    problems = []
+    if not isinstance(agent, str):
+        problems.append(FieldProblem("agent", "must be an agent's key"))
+    if ttl_s is not None and (
+        isinstance(ttl_s, bool) or not isinstance(ttl_s, int) or not 1 <= ttl_s <= _LONGEST_LOCK_S
+    ):
+        problems.append(
+            FieldProblem("ttl_s", f"must be a whole number of seconds from 1 to {_LONGEST_LOCK_S}")
+        )
+    if reason is not None and not (isinstance(reason, str) and len(reason) <= LONGEST_REASON):
+        problems.append(FieldProblem("reason", f"must be a text of at most {LONGEST_REASON} characters"))
+    if problems:
+        raise InvalidRequest(errors=tuple(problems))
+    return agent, ttl_s, None if reason is None else clean(reason, LONGEST_REASON)
 
 
 def _on_busy(given: object) -> str:

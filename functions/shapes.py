@@ -43,7 +43,7 @@ class TurnError(_Shape):
 
 class TurnShape(_Shape):
     id: UUID
-    session_id: UUID
+    session_id: UUID | None
     seq: int
     status: Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
     agent: str | None
@@ -55,6 +55,42 @@ class TurnShape(_Shape):
     error: TurnError | None
     created_at: datetime
     ended_at: datetime | None
+    stateless: bool
+
+
+class LockBody(_Shape):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"agent": "billing"}]})
+
+    agent: str
+    ttl_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    reason: Annotated[str, Field(max_length=500)] | None = None
+
+
+class TodoShape(_Shape):
+    position: int
+    content: str
+    status: Literal["pending", "in_progress", "completed"]
+    updated_at: datetime
+
+
+class TodosShape(_Shape):
+    items: list[TodoShape]
+
+
+class NoteShape(_Shape):
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    agent: str | None
+    until: datetime | None
+    reason: str | None
+    turn_id: UUID | None
+
+
+class AuditShape(_Shape):
+    items: list[NoteShape]
+    next: int | None
 
 
 class SessionShape(_Shape):

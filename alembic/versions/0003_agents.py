@@ -16,9 +16,18 @@ depends_on = None
 NOW = sa.text("now()")
 TIME = sa.DateTime(timezone=True)
 NOUGHT = sa.text("0")
+LOCK_END = "((locked_at AT TIME ZONE 'UTC') + make_interval(secs => session_ttl))"
 
 
 def upgrade() -> None:
+    # By when they run out, not by since when they are held: their times to live differ.
+    op.drop_index("ix_conversation_states_locked_at", "conversation_states")
+    op.create_index(
+        "ix_conversation_states_lock_end",
+        "conversation_states",
+        [sa.text(LOCK_END)],
+        postgresql_where=sa.text("locked_at IS NOT NULL"),
+    )
     op.add_column("users", sa.Column("session_ttl", sa.Integer))
     op.create_check_constraint(op.f("ck_users_session_ttl"), "users", "session_ttl > 0")
     for column in ("reserved_micros", "reserved_tokens"):
@@ -147,3 +156,10 @@ def downgrade() -> None:
     for column in ("reserved_tokens", "reserved_micros"):
         op.drop_column("turns", column)
     op.drop_column("users", "session_ttl")
+    op.drop_index("ix_conversation_states_lock_end", "conversation_states")
+    op.create_index(
+        "ix_conversation_states_locked_at",
+        "conversation_states",
+        ["locked_at"],
+        postgresql_where=sa.text("locked_at IS NOT NULL"),
+    )

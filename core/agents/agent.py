@@ -9,6 +9,13 @@ from core.agents.tool import Tool
 class Agent:
     key: str
     prompt: str
+    # What it is for, as those are told who may hand over to it.
+    description: str = ""
+    hands_over_to: tuple[str, ...] = ()
+    # How long it keeps a conversation; None: as the user has, or the service.
+    lock_ttl_s: int | None = None
+    # Whether it keeps a list of what is to be done.
+    todos: bool = False
     tools: tuple[Tool, ...] = ()
     max_tokens: int = 4_096
     # Whether the model may think before it answers; it decides itself for how long.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from core.agents.agent import Agent
+from core.agents.builtin import equipped
 from core.agents.manager import MANAGER
 
 
@@ -15,7 +16,9 @@ class Roster:
 
     @classmethod
     def of(cls, manager: Agent, *specialists: Agent) -> "Roster":
-        return cls(manager, MappingProxyType({agent.key: agent for agent in (manager, *specialists)}))
+        declared = {agent.key: agent for agent in (manager, *specialists)}
+        agents = {key: equipped(agent, declared) for key, agent in declared.items()}
+        return cls(agents[manager.key], MappingProxyType(agents))
 
     def owner(self, active_agent: str | None) -> Agent:
         """Who answers: the holder of the lock if there is one that we know, else the manager."""

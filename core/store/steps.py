@@ -15,6 +15,7 @@ from core.content import dump
 from core.store.database import Database, Row
 from core.store.fence import CLOCK, FENCE, Reply, named, write
 from core.store.holds import Hold
+from core.store.locks import NOTED, RELOCK, Relock, named_relock
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,12 @@ class Stepped:
 _STEP: Final = f"""
 WITH {CLOCK},
 held AS (
-    UPDATE conversation_states
+    UPDATE conversation_states s
     SET message_seq = message_seq + 1, version = version + 1, usage = CAST(:session_usage AS jsonb),
-        lease_expires_at = at + make_interval(secs => :lease_ttl_s)
+        lease_expires_at = at + make_interval(secs => :lease_ttl_s) %s
     FROM clock
     WHERE {FENCE} AND message_seq = :message_seq
-    RETURNING message_seq, signal_seq
+    RETURNING message_seq, signal_seq, session_ttl
 ),
 """
 
@@ -53,7 +54,7 @@ class Asked:
 # Appends a reply that the turn goes on from, with its tool calls: those that need nobody's yes are on record as started
 # before any of them runs. All or nothing, under the epoch, once.
 _REPLY: Final = text(f"""
-{_STEP}
+{_STEP % ""}
 reply AS (
     INSERT INTO messages (session_id, seq, turn_id, role, agent, content, prefix_digest, stop_reason, usage, created_at)
     SELECT :session_id, message_seq, :turn_id, 'assistant', :agent, :content, :prefix_digest, :stop_reason,
@@ -105,10 +106,10 @@ def append_reply(
     return _stepped(write(database, _REPLY, hold, given, now))
 
 
-# Appends a message of the user's side: the results of tool calls, which are settled by it. All or nothing, under the
-# epoch, once.
+# Appends a message of the user's side: the results of tool calls, which are settled by it; and what they change of the
+# conversation: who holds it, what is to be done. All or nothing, under the epoch, once.
 _RESULTS: Final = text(f"""
-{_STEP}
+{_STEP % RELOCK}
 results AS (
     INSERT INTO messages (session_id, seq, turn_id, role, content, created_at)
     SELECT :session_id, message_seq, :turn_id, 'user', :content, at FROM held, clock
@@ -118,6 +119,18 @@ settled AS (
     FROM held, clock, jsonb_to_recordset(CAST(:settled AS jsonb)) AS s(id text, status text)
     WHERE c.session_id = :session_id AND c.turn_id = :turn_id AND c.id = s.id
 ),
+todo AS (
+    INSERT INTO todos (session_id, position, content, status, updated_at)
+    SELECT :session_id, position, content, status, at
+    FROM held, clock, jsonb_to_recordset(CAST(:todos AS jsonb)) AS t(position integer, content text, status text)
+    ON CONFLICT (session_id, position)
+    DO UPDATE SET content = EXCLUDED.content, status = EXCLUDED.status, updated_at = EXCLUDED.updated_at
+),
+no_more AS (
+    DELETE FROM todos t USING held
+    WHERE t.session_id = :session_id AND t.position > jsonb_array_length(CAST(:todos AS jsonb))
+),
+{NOTED},
 turn AS (
     UPDATE turns SET last_seq = held.message_seq FROM held WHERE session_id = :session_id AND id = :turn_id
 )
@@ -125,11 +138,25 @@ SELECT message_seq, signal_seq FROM held
 """)
 
 
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What calls change of the conversation itself, beside having results."""
+
+    relock: Relock | None = None
+    # The whole list, each with its content and status. None: it stays.
+    todos: Sequence[dict[str, str]] | None = None
+
+    def named(self) -> dict[str, object]:
+        todos = None if self.todos is None else [{"position": n, **t} for n, t in enumerate(self.todos, 1)]
+        return {"todos": None if todos is None else dump(todos), **named_relock(self.relock)}
+
+
 def append_results(
     database: Database,
     hold: Hold,
     content: str,
     settled: dict[str, str],
+    consequences: Consequences,
     *,
     session_usage: str,
     lease_ttl_s: float,
@@ -141,6 +168,7 @@ def append_results(
         "settled": dump([{"id": id_, "status": status} for id_, status in settled.items()]),
         "session_usage": session_usage,
         "lease_ttl_s": lease_ttl_s,
+        **consequences.named(),
     }
     return _stepped(write(database, _RESULTS, hold, given, now))
 
@@ -173,6 +201,27 @@ def absorb(
     """None: the epoch has passed, or more has arrived; nothing was written."""
     given = {"content": content, "lease_ttl_s": lease_ttl_s}
     return _stepped(write(database, _ABSORB, hold, given, now))
+
+
+# Changes who holds the conversation, under the epoch, where no message says so. Sent twice it says the same.
+_RELOCK: Final = text(f"""
+WITH {CLOCK},
+held AS (
+    UPDATE conversation_states s
+    SET version = version + 1, lease_expires_at = at + make_interval(secs => :lease_ttl_s) {RELOCK}
+    FROM clock WHERE {FENCE}
+    RETURNING signal_seq, session_ttl
+),
+{NOTED}
+SELECT signal_seq FROM held
+""")
+
+
+def relock(
+    database: Database, hold: Hold, change: Relock, *, lease_ttl_s: float, now: datetime | None = None
+) -> bool:
+    given = {"lease_ttl_s": lease_ttl_s, **named_relock(change)}
+    return write(database, _RELOCK, hold, given, now) is not None
 
 
 # Moves the end of the lease, if the epoch is still the row's; tells what has arrived from outside.

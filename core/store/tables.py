@@ -31,6 +31,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 # The newest revision under alembic/versions. /ready compares the database with it; a test compares it with the files.
 SCHEMA_REVISION = "0003"
 
+# When the active agent's time is over, as the index has it: UTC without a zone.
+LOCK_END = "((locked_at AT TIME ZONE 'UTC') + make_interval(secs => session_ttl))"
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -90,8 +93,8 @@ conversation_states = Table(
     Index(None, "user_id"),
     # The console's sessions by agent.
     Index(None, "active_agent", postgresql_where=text("active_agent IS NOT NULL")),
-    # The sweep of expired locks, oldest first.
-    Index(None, "locked_at", postgresql_where=text("locked_at IS NOT NULL")),
+    # The sweep of expired locks, by when they ran out. The zone is named, for an index takes nothing that depends on one.
+    Index("ix_conversation_states_lock_end", text(LOCK_END), postgresql_where=text("locked_at IS NOT NULL")),
     # The sweep of idle conversations, oldest first.
     Index(None, "last_active_at"),
     postgresql_with={"fillfactor": 80},

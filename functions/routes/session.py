@@ -6,12 +6,14 @@ from fastapi import APIRouter, Query, Request
 
 from core.errors import FieldProblem, InvalidRequest, SessionNotFound
 from core.ids import DeviceId
-from core.store import messages, sessions
+from core.store import audit, messages, sessions, todos
+from core.store.audit import Note
 from core.store.database import Database
 from core.store.messages import Page
-from functions.answers import JsonAnswer, page_shape, session_shape
+from core.store.todos import Todo
+from functions.answers import JsonAnswer, note_shape, page_shape, session_shape, todo_shape
 from functions.incoming import Device, TheHouse
-from functions.shapes import PROBLEMS, MessagesShape, SessionShape
+from functions.shapes import PROBLEMS, AuditShape, MessagesShape, SessionShape, TodosShape
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 
@@ -46,6 +48,40 @@ async def read(
         raise InvalidRequest(errors=(FieldProblem("before", "goes without `after`"),))
     page = await request.app.state.offload(_page, house.database, device, before, after, limit)
     return JsonAnswer(page_shape(page, backwards=before is not None))
+
+
+@router.get("/todos", summary="What the agent has to do", response_model=TodosShape, responses=PROBLEMS)
+async def list_todos(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
+    items = await request.app.state.offload(_todos, house.database, device)
+    return JsonAnswer({"items": [todo_shape(item) for item in items]})
+
+
+@router.get(
+    "/audit",
+    summary="Who changed what of the conversation",
+    response_model=AuditShape,
+    responses=PROBLEMS,
+)
+async def read_audit(
+    request: Request, house: TheHouse, device: Device, after: Seq = None, limit: Limit = 50
+) -> JsonAnswer:
+    """From the beginning, or after a note's `id`. `next` is what to give as `after` for the next page."""
+    notes, more = await request.app.state.offload(_notes, house.database, device, after or 0, limit)
+    return JsonAnswer({"items": [note_shape(n) for n in notes], "next": notes[-1].id if more else None})
+
+
+def _todos(database: Database, device: DeviceId) -> list[Todo]:
+    found = todos.of_device(database, device)
+    if not found and sessions.find(database, device) is None:
+        raise SessionNotFound
+    return found
+
+
+def _notes(database: Database, device: DeviceId, after: int, limit: int) -> tuple[list[Note], bool]:
+    notes, more = audit.page(database, device, after, limit)
+    if not notes and sessions.find(database, device) is None:
+        raise SessionNotFound
+    return notes, more
 
 
 def _page(database: Database, device: DeviceId, before: int | None, after: int | None, limit: int) -> Page:

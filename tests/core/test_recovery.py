@@ -50,6 +50,7 @@ def queued(house: House, device: UUID, text: str = "Hello") -> SessionId:
     house.turns.wakeups = Bell()
     turn = answer(house, arrival(device, text), 0)
     assert turn.status == "queued"
+    assert turn.session_id is not None
     return turn.session_id
 
 
@@ -57,6 +58,7 @@ def waiting(house: House, model: DemoModel, device: UUID) -> SessionId:
     model.replies.add(Reply(call("burn")))
     turn = answer(house, arrival(device))
     assert turn.status == "waiting"
+    assert turn.session_id is not None
     return turn.session_id
 
 

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from core.store.tables import SCHEMA_REVISION, metadata
+from core.store.tables import LOCK_END, SCHEMA_REVISION, metadata
 from tests.databases import ROOT, engine_of, migrate, run
 
 
@@ -120,8 +120,8 @@ def test_the_sql_of_the_migrations_can_be_printed() -> None:
             "ix_conversation_states_active_agent",
         ),
         (
-            "SELECT * FROM conversation_states WHERE locked_at < now() LIMIT 1",
-            "ix_conversation_states_locked_at",
+            f"SELECT * FROM conversation_states WHERE locked_at IS NOT NULL AND {LOCK_END} < now() AT TIME ZONE 'UTC'",
+            "ix_conversation_states_lock_end",
         ),
         (
             "SELECT * FROM conversation_states WHERE last_active_at < now() LIMIT 1",

@@ -16,7 +16,7 @@ from core.store.database import Database
 from core.store.ends import Closing
 from core.store.fence import Reply
 from core.store.holds import Hold
-from core.store.steps import Asked
+from core.store.steps import Asked, Consequences
 from tests.conversations import arrival, everything, expire, held
 from tests.databases import run
 
@@ -51,7 +51,7 @@ WRITES: dict[str, Write] = {
         now=NOW,
     ),
     "append_results": lambda db, hold: steps.append_results(
-        db, hold, RESULTS, SETTLED, session_usage=USAGE, lease_ttl_s=30, now=NOW
+        db, hold, RESULTS, SETTLED, Consequences(), session_usage=USAGE, lease_ttl_s=30, now=NOW
     ),
     "absorb": lambda db, hold: steps.absorb(db, hold, REPLY.content, lease_ttl_s=30, now=NOW),
     "finish": lambda db, hold: ends.finish(db, hold, REPLY, now=NOW),

@@ -1,0 +1,1 @@
+"""Application sessions: who is talking, and which agent holds the conversation."""

@@ -1,0 +1,208 @@
+"""Locks: which agent holds a conversation, since when, until when; and who said so, in the audit.
+
+What can go wrong, and why it cannot: a caller, a turn and a cleanup may change one lock at once. Each change is one UPDATE of
+the session's row along with its line in the audit, so they come one after the other, and the audit tells them in that order.
+A lock whose time is over is no lock to whoever reads it, whether or not it was cleaned up.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from core.ids import DeviceId, SessionId, UserId
+from core.store.database import Database
+from core.store.tables import LOCK_END
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLock:
+    session_id: SessionId
+    user_id: UserId
+    # None: nobody holds it, so the manager answers.
+    agent: str | None
+    locked_at: datetime | None
+    expires_at: datetime | None
+    session_ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockTtl:
+    """How long a lock lasts: as whoever sets it says, else the agent, else the user, else the setting."""
+
+    given_s: int | None
+    agents_s: int | None
+    default_s: int
+
+    def named(self) -> dict[str, Any]:
+        return {"ttl_s": self.given_s, "agent_ttl_s": self.agents_s, "default_ttl_s": self.default_s}
+
+
+# Of the row `conversation_states` (as `s`) that is being updated.
+TTL: Final = """COALESCE(CAST(:ttl_s AS integer), CAST(:agent_ttl_s AS integer),
+    (SELECT u.session_ttl FROM users u WHERE u.id = s.user_id), CAST(:default_ttl_s AS integer))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Relock:
+    """A change of the lock by whoever works on the conversation. `agent` None: nobody holds it any more."""
+
+    agent: str | None
+    ttl: LockTtl
+    actor: str
+    action: str
+    reason: str
+    # Who held it, where nobody does any more.
+    of: str | None = None
+
+
+# What a step of a holder adds to what it sets of the session's row, and notes of it in the audit.
+RELOCK: Final = f""",
+        active_agent = CASE WHEN :relocks THEN :relock_agent ELSE active_agent END,
+        locked_at = CASE WHEN NOT :relocks THEN locked_at WHEN CAST(:relock_agent AS text) IS NOT NULL THEN at END,
+        session_ttl = CASE WHEN :relocks AND CAST(:relock_agent AS text) IS NOT NULL THEN {TTL} ELSE session_ttl END
+"""
+NOTED: Final = """
+noted AS (
+    INSERT INTO audit_log (session_id, at, actor, action, agent, until, reason, turn_id)
+    SELECT :session_id, at, :relock_actor, :relock_action, :relock_of,
+        CASE WHEN CAST(:relock_agent AS text) IS NOT NULL THEN at + make_interval(secs => held.session_ttl) END,
+        :relock_reason, :turn_id
+    FROM held, clock WHERE :relocks
+)
+"""
+_NOBODY: Final = LockTtl(None, None, 1)
+
+
+def named_relock(change: Relock | None) -> dict[str, Any]:
+    given = change or Relock(None, _NOBODY, "", "", "")
+    return {
+        "relocks": change is not None,
+        "relock_agent": given.agent,
+        "relock_of": given.agent or given.of,
+        "relock_actor": given.actor,
+        "relock_action": given.action,
+        "relock_reason": given.reason,
+        **given.ttl.named(),
+    }
+
+
+_LIVE: Final = """
+    CASE WHEN k.until > k.at THEN s.active_agent END AS agent,
+    CASE WHEN k.until > k.at THEN s.locked_at END AS locked_at,
+    CASE WHEN k.until > k.at THEN k.until END AS expires_at
+"""
+
+# The lock of the device's conversation: device, connection, user and state in one look.
+_FIND: Final = text(f"""
+SELECT s.id AS session_id, s.user_id, s.session_ttl, {_LIVE}
+FROM connections c
+JOIN conversation_states s ON s.id = c.session_id
+CROSS JOIN LATERAL (SELECT s.locked_at + make_interval(secs => s.session_ttl) AS until,
+    COALESCE(CAST(:now AS timestamptz), now()) AS at) AS k
+WHERE c.device_id = :device_id
+""")
+
+
+def find(database: Database, device_id: DeviceId, *, now: datetime | None = None) -> StoredLock | None:
+    """None: the device has no conversation."""
+    row = database.row(_FIND, {"device_id": device_id, "now": now})
+    return None if row is None else StoredLock(**row)
+
+
+# Sets the lock and notes it, at once. Of several at once the last one holds, and each is in the audit.
+_SET: Final = text(f"""
+WITH clock AS MATERIALIZED (
+    SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
+),
+met AS (
+    UPDATE conversation_states s
+    SET active_agent = :agent, locked_at = at, session_ttl = {TTL}, version = version + 1
+    FROM connections c, clock
+    WHERE c.device_id = :device_id AND s.id = c.session_id
+    RETURNING s.id, s.user_id, s.active_agent, s.locked_at, s.session_ttl, at + make_interval(secs => s.session_ttl) AS until
+),
+noted AS (
+    INSERT INTO audit_log (session_id, at, actor, action, agent, until, reason)
+    SELECT id, locked_at, :actor, 'lock_set', active_agent, until, :reason FROM met
+)
+SELECT id AS session_id, user_id, active_agent AS agent, locked_at, until AS expires_at, session_ttl FROM met
+""")
+
+
+def set_lock(
+    database: Database,
+    device_id: DeviceId,
+    agent: str,
+    ttl: LockTtl,
+    *,
+    actor: str,
+    reason: str | None,
+    now: datetime | None = None,
+) -> StoredLock | None:
+    """None: the device has no conversation. Sent twice it holds from the second time on."""
+    given = {"device_id": device_id, "agent": agent, "actor": actor, "reason": reason, "now": now}
+    row = database.row(_SET, {**given, **ttl.named()})
+    return None if row is None else StoredLock(**row)
+
+
+# Clears the lock and notes it, at once. Where there is none it changes and notes nothing.
+_CLEAR: Final = text("""
+WITH clock AS MATERIALIZED (
+    SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
+),
+known AS (
+    SELECT s.id, s.user_id, s.session_ttl, s.active_agent
+    FROM connections c JOIN conversation_states s ON s.id = c.session_id
+    WHERE c.device_id = :device_id
+    FOR UPDATE OF s
+),
+met AS (
+    UPDATE conversation_states s
+    SET active_agent = NULL, locked_at = NULL, version = version + 1
+    FROM known k WHERE s.id = k.id AND k.active_agent IS NOT NULL
+    RETURNING s.id, k.active_agent
+),
+noted AS (
+    INSERT INTO audit_log (session_id, at, actor, action, agent, reason)
+    SELECT id, at, :actor, 'lock_cleared', active_agent, :reason FROM met, clock
+)
+SELECT id AS session_id, user_id, NULL AS agent, NULL AS locked_at, NULL AS expires_at, session_ttl FROM known
+""")
+
+
+def clear_lock(
+    database: Database, device_id: DeviceId, *, actor: str, reason: str | None, now: datetime | None = None
+) -> StoredLock | None:
+    """None: the device has no conversation."""
+    given = {"device_id": device_id, "actor": actor, "reason": reason, "now": now}
+    row = database.row(_CLEAR, given)
+    return None if row is None else StoredLock(**row)
+
+
+# Takes away locks whose time is over, those first that ran out first, and notes each. Several at once take different
+# ones, and one that is being renewed is left alone.
+_CLEAN_UP: Final = text(f"""
+WITH due AS (
+    SELECT id, active_agent, locked_at + make_interval(secs => session_ttl) AS until
+    FROM conversation_states
+    WHERE locked_at IS NOT NULL
+      AND {LOCK_END} <= COALESCE(CAST(:now AS timestamptz), now()) AT TIME ZONE 'UTC'
+    ORDER BY {LOCK_END} LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+),
+met AS (
+    UPDATE conversation_states s
+    SET active_agent = NULL, locked_at = NULL, version = version + 1
+    FROM due WHERE s.id = due.id
+    RETURNING s.id, due.active_agent, due.until
+)
+INSERT INTO audit_log (session_id, at, actor, action, agent, until)
+SELECT id, COALESCE(CAST(:now AS timestamptz), now()), 'system', 'lock_expired', active_agent, until FROM met
+RETURNING session_id
+""")
+
+
+def clean_up(database: Database, limit: int, *, now: datetime | None = None) -> int:
+    return len(database.rows(_CLEAN_UP, {"limit": limit, "now": now}))
