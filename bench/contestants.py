@@ -19,6 +19,7 @@ from core.content import dump
 from core.deadline import Deadline
 from core.house import House, build_house
 from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
+from core.model.bill import Bill
 from core.model.prompt import Prompt
 from core.model.reply import ModelReply
 from core.settings import read_settings
@@ -45,14 +46,14 @@ class SilentModel:
     def close(self) -> None:
         pass
 
-    def ask(self, prompt: Prompt, deadline: Deadline) -> "Future[ModelReply]":
-        del deadline
+    def ask(self, prompt: Prompt, deadline: Deadline, bill: Bill | None = None) -> "Future[ModelReply]":
+        del deadline, bill
         request = prompt.render()
         answered: Future[ModelReply] = Future()
         if self._calls and request["messages"][-1]["content"][0]["type"] == "text":
-            answered.set_result(ModelReply(_call(), "tool_use", USAGE))
+            answered.set_result(ModelReply(_call(), "tool_use", USAGE, USAGE))
         else:
-            answered.set_result(ModelReply(REPLY, "end_turn", USAGE))
+            answered.set_result(ModelReply(REPLY, "end_turn", USAGE, USAGE))
         return answered
 
 

@@ -4,7 +4,9 @@ An error's docstring is what the caller reads, so it says what happened and what
 is known. Nothing here may carry a secret, a message's text or a device ID.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,8 @@ class ModelFailed(LatchkeyError):
     """The model could not answer. Send the message again, with a new Idempotency-Key."""
 
     code, status, title = "model_failed", 502, "Model failed"
+    # What the tries were billed for that came to nothing: tokens by kind and `cost_micros`.
+    spent: Mapping[str, int] = MappingProxyType({})
 
 
 class ModelOverloaded(ModelFailed):

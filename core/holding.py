@@ -8,7 +8,7 @@ lost it stops at once and writes nothing more.
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,7 +16,8 @@ from core.content import Blocks, Message, dump, sendable
 from core.conversation import Conversation
 from core.errors import DatabaseUnavailable
 from core.lease import Lease
-from core.model.reply import ModelReply, added, tokens
+from core.model.bill import added, counted
+from core.model.reply import ModelReply
 from core.store import ends, steps
 from core.store.database import Database
 from core.store.ends import Closing, Ended
@@ -61,7 +62,7 @@ class Holding:
         self.hold: Hold = grant.hold
         self.lease = lease
         self.conversation = conversation
-        self.turn_usage: dict[str, Any] = tokens(grant.turn_usage)
+        self.turn_usage: dict[str, Any] = counted(grant.turn_usage)
         self.session_usage: dict[str, Any] = grant.session_usage
         # Who holds the conversation; None: nobody, so the manager answers.
         self.active_agent = grant.active_agent
@@ -96,10 +97,10 @@ class Holding:
 
     # ---- steps
 
-    def spend(self, usage: dict[str, Any]) -> None:
-        """Counts a reply that was paid for, whether or not it can be used; written with the next commit."""
-        self.turn_usage = added(self.turn_usage, usage)
-        self.session_usage = added(self.session_usage, usage)
+    def spend(self, spent: Mapping[str, int]) -> None:
+        """Counts what was paid for, whether or not it can be used; written with the next commit."""
+        self.turn_usage = added(self.turn_usage, spent)
+        self.session_usage = added(self.session_usage, spent)
 
     def append_reply(self, said: Said, calls: Sequence[Asked]) -> None:
         reply = self._reply(said)
@@ -229,7 +230,17 @@ class Holding:
 
     def hand_over(self, *, waits: bool = False, not_run: Sequence[str] = ()) -> bool:
         """False: something has arrived that has to be seen first."""
-        if self._insist(lambda: ends.hand_over(self._in_time(), self.hold, waits=waits, not_run=not_run)):
+        turn_usage, session_usage = dump(self.turn_usage), dump(self.session_usage)
+        if self._insist(
+            lambda: ends.hand_over(
+                self._in_time(),
+                self.hold,
+                waits=waits,
+                not_run=not_run,
+                turn_usage=turn_usage,
+                session_usage=session_usage,
+            )
+        ):
             return True
         seen = steps.look(self._in_time(), self.hold)
         if seen is not None and seen.epoch == self.hold.epoch and not seen.is_held:

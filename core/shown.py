@@ -7,7 +7,7 @@ from typing import Any
 
 from core.content import Blocks, text_of
 from core.ids import SessionId, TurnId
-from core.model.reply import tokens
+from core.model.bill import counted
 from core.store.turns import StoredTurn
 
 
@@ -50,7 +50,7 @@ def shown(stored: StoredTurn) -> Turn:
         content=json.loads(stored.content) if stored.content else [],
         tool_calls=stored.calls,
         approvals=stored.approvals,
-        usage=tokens(stored.usage or {}),
+        usage=counted(stored.usage or {}),
         error=stored.error,
         created_at=stored.created_at,
         ended_at=stored.ended_at,

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from core.content import Blocks
 from core.deadline import Deadline
 from core.errors import ModelFailed, ModelRefused, ModelTimeout
+from core.model.bill import Bill
 from core.model.prompt import Prompt
-from core.model.reply import Model, tokens
+from core.model.reply import Model
 from core.shown import Turn
 from core.store.claims import Arrival
 
@@ -29,10 +30,10 @@ def answer(model: Model, asked: Prompt, arrival: Arrival, deadline: Deadline) ->
     begun = datetime.now(UTC)
     prompt = replace(asked, system=asked.system + _ALONE, tools=())
     content: Blocks = []
-    usage, error = tokens({}), None
+    bill, error = Bill(asked.model), None
     try:
-        reply = model.ask(prompt, deadline).result(deadline.left_s())
-        content, usage = reply.content, tokens(reply.usage)
+        reply = model.ask(prompt, deadline, bill).result(deadline.left_s())
+        content = reply.content
         error = _error(ModelRefused()) if reply.stop_reason == "refusal" else None
     except TimeoutError:
         error = _error(ModelTimeout())
@@ -48,7 +49,7 @@ def answer(model: Model, asked: Prompt, arrival: Arrival, deadline: Deadline) ->
         content=content,
         tool_calls=[],
         approvals=[],
-        usage=usage,
+        usage=bill.spent,
         error=error,
         created_at=begun,
         ended_at=datetime.now(UTC),

@@ -44,6 +44,7 @@ from core.errors import (
 from core.holding import Holding, HoldLost, Said
 from core.ids import DeviceId, SessionId, TurnId
 from core.inward import Desk
+from core.model.bill import Bill
 from core.model.prompt import Prompt
 from core.model.reply import Model, ModelReply
 from core.reception import CANCELLED, Reception
@@ -252,7 +253,7 @@ class Turns:
     def _ask(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
         prompt = self._prompt(agent, holding.conversation)
         reply = self._reply(holding, prompt, stint)
-        holding.spend(reply.usage)
+        holding.spend(reply.spent)
         said = Said(reply, agent.key, prompt.prefix_digest)
         if reply.stop_reason == "refusal":
             raise ModelRefused
@@ -276,16 +277,20 @@ class Turns:
 
     def _reply(self, holding: Holding, prompt: Prompt, stint: Stint) -> ModelReply:
         limit = Deadline.after(self.limits.model_timeout_s).earlier(stint.until)
-        asked = {"model": self.model.ask(prompt, limit)}
+        bill = Bill(prompt.model)
+        asked = {"model": self.model.ask(prompt, limit, bill)}
 
         def beat() -> None:
             holding.beat()
             if holding.stop is not None:
+                holding.spend(bill.spent)
                 raise StopAsked
 
         for _, reply in attend(asked, limit, beat, holding.lease.beat_s):
             return reply.result()
-        raise ModelTimeout
+        late = ModelTimeout()
+        late.spent = bill.spent
+        raise late
 
     def _alone(self, arrival: Arrival) -> Prompt:
         return self._prompt(self.roster.manager, Conversation([Message.from_client(1, arrival.content)]))
@@ -326,6 +331,7 @@ class Turns:
     def _failed(
         self, holding: Holding, agent: Agent, stint: Stint, failure: ModelFailed
     ) -> tuple[bool, Turn | None]:
+        holding.spend(failure.spent)
         if isinstance(failure, _FOR_WANT_OF_TIME) and not stint.is_last:
             return self._hand_over(holding), None
         error = {"code": failure.code, "detail": failure.detail}

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from core.content import dump
+from core.model.bill import counted
 from core.shown import Turn
 from core.store.audit import Note
 from core.store.messages import Page
@@ -97,13 +98,15 @@ def note_shape(note: Note) -> dict[str, Any]:
 
 
 def usage_shape(usage: dict[str, Any]) -> dict[str, Any]:
+    spent = counted(usage)
+    cost = spent.get("cost_micros")
     return {
-        "input_tokens": usage.get("input_tokens", 0),
-        "output_tokens": usage.get("output_tokens", 0),
-        "cache_read_tokens": usage.get("cache_read_input_tokens", 0),
-        "cache_write_tokens": usage.get("cache_creation_input_tokens", 0),
-        # No price is known to this release.
-        "cost_usd": None,
+        "input_tokens": spent["input_tokens"],
+        "output_tokens": spent["output_tokens"],
+        "cache_read_tokens": spent["cache_read_input_tokens"],
+        "cache_write_tokens": spent["cache_creation_input_tokens"],
+        # None: some of it was spent on a model whose price is not known here.
+        "cost_usd": None if cost is None else cost / 1_000_000,
     }
 
 

@@ -43,6 +43,7 @@ ARROWS: dict[str, set[str]] = {
         "core.conversation",
         "core.errors",
         "core.lease",
+        "core.model.bill",
         "core.model.reply",
         "core.store",
     },
@@ -79,7 +80,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "core.doctor": {"core.content", "core.conversation", "core.doctor", "core.ids", "core.store"},
     "core.stint": {"core.deadline"},
-    "core.shown": {"core.content", "core.ids", "core.model.reply", "core.store"},
+    "core.shown": {"core.content", "core.ids", "core.model.bill", "core.store"},
     "core.recovery": {"core.store", "core.wakeups"},
     "core.turn": {
         "core.agents",

@@ -26,6 +26,7 @@ from core.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
+from core.model.bill import Bill
 from core.model.prompt import Prompt
 from core.model.reply import ModelReply
 from core.settings import Secret
@@ -85,16 +86,25 @@ class Claude:
         if self._client is None and self._api_key is not None:
             threading.Thread(target=self._ready_client, name="warm-model", daemon=True).start()
 
-    def ask(self, prompt: Prompt, deadline: Deadline) -> Future[ModelReply]:
+    def ask(self, prompt: Prompt, deadline: Deadline, bill: Bill | None = None) -> Future[ModelReply]:
         request = prompt.render()
-        return on_a_thread(lambda: self._reply(request, deadline), "ask-model")
+        bill = bill or Bill(prompt.model)
 
-    def _reply(self, request: dict[str, Any], deadline: Deadline) -> ModelReply:
+        def reply() -> ModelReply:
+            try:
+                return self._reply(request, deadline, bill)
+            except ModelFailed as failure:
+                failure.spent = bill.spent
+                raise
+
+        return on_a_thread(reply, "ask-model")
+
+    def _reply(self, request: dict[str, Any], deadline: Deadline, bill: Bill) -> ModelReply:
         client = self._ready_client()
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                return _ask(client, request, deadline)
+                return _ask(client, request, deadline, bill)
             except _PassingFailure as passing:
                 wait_s = pause_s if passing.retry_after_s is None else passing.retry_after_s
                 if wait_s > deadline.left_s() - _SHORTEST_TRY_S:
@@ -124,7 +134,7 @@ class Claude:
             return self._client
 
 
-def _ask(client: Any, request: dict[str, Any], deadline: Deadline) -> ModelReply:
+def _ask(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) -> ModelReply:
     import anthropic
     import httpx2
 
@@ -133,7 +143,10 @@ def _ask(client: Any, request: dict[str, Any], deadline: Deadline) -> ModelReply
         raise ModelTimeout
     try:
         return _read(
-            client.with_options(timeout=httpx2.Timeout(left_s, connect=min(5.0, left_s))), request, deadline
+            client.with_options(timeout=httpx2.Timeout(left_s, connect=min(5.0, left_s))),
+            request,
+            deadline,
+            bill,
         )
     except anthropic.APIStatusError as error:
         raise _failure(error) from error
@@ -144,10 +157,14 @@ def _ask(client: Any, request: dict[str, Any], deadline: Deadline) -> ModelReply
         raise _PassingFailure(ModelUnavailable(), None) from error
 
 
-def _read(client: Any, request: dict[str, Any], deadline: Deadline) -> ModelReply:
+def _read(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) -> ModelReply:
     whole = False
     with client.messages.stream(**request) as stream:
         for event in stream:
+            if event.type == "message_start":
+                bill.begin(event.message.usage.to_dict())
+            elif event.type == "message_delta":
+                bill.go_on(event.usage.to_dict())
             whole = whole or event.type == "message_stop"
             if not whole and not deadline.left_s():
                 raise ModelTimeout
@@ -155,7 +172,7 @@ def _read(client: Any, request: dict[str, Any], deadline: Deadline) -> ModelRepl
     if message is None or message.stop_reason is None:
         raise _PassingFailure(ModelUnavailable(), None)
     answer = message.to_dict()
-    return ModelReply(answer["content"], answer["stop_reason"], answer["usage"])
+    return ModelReply(answer["content"], answer["stop_reason"], answer["usage"], bill.spent)
 
 
 def _failure(error: Any) -> Exception:

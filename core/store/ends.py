@@ -133,7 +133,8 @@ def close(
 # all are ready again. Only if nothing has arrived that the holder has not seen.
 _HAND_OVER: Final = text(f"""
 WITH held AS (
-    UPDATE conversation_states SET version = version + 1, lease_expires_at = NULL
+    UPDATE conversation_states
+    SET version = version + 1, lease_expires_at = NULL, usage = CAST(:session_usage AS jsonb)
     WHERE {FENCE} AND signal_seq = :signal_seq
     RETURNING id
 ),
@@ -142,15 +143,28 @@ ready AS (
     FROM held
     WHERE c.session_id = held.id AND c.turn_id = :turn_id AND c.id = ANY(CAST(:not_run AS text[])) AND c.status = 'started'
 )
-UPDATE turns SET status = :status
+UPDATE turns SET status = :status, usage = CAST(:turn_usage AS jsonb)
 FROM held WHERE session_id = held.id AND turns.id = :turn_id
 RETURNING status
 """)
 
 
-def hand_over(database: Database, hold: Hold, *, waits: bool = False, not_run: Sequence[str] = ()) -> bool:
+def hand_over(
+    database: Database,
+    hold: Hold,
+    *,
+    waits: bool = False,
+    not_run: Sequence[str] = (),
+    turn_usage: str,
+    session_usage: str,
+) -> bool:
     """The turn is queued again, or waits for a person. False: the epoch has passed, or a signal has arrived."""
-    given = {"status": "waiting" if waits else "queued", "not_run": list(not_run)}
+    given = {
+        "status": "waiting" if waits else "queued",
+        "not_run": list(not_run),
+        "turn_usage": turn_usage,
+        "session_usage": session_usage,
+    }
     return write(database, _HAND_OVER, hold, given, None) is not None
 
 

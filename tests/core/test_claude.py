@@ -13,11 +13,13 @@ from core.content import Message
 from core.conversation import Conversation
 from core.deadline import Deadline
 from core.errors import ModelFailed, ModelTimeout
+from core.model.bill import Bill
 from core.model.claude import Claude
 from core.model.prompt import Prompt
 from core.model.reply import ModelReply
 from core.settings import Secret
 from dev.demo_model import DemoModel, Fault, Reply
+from tests.conversations import until
 
 PROMPT = Prompt(
     "claude-test",
@@ -61,6 +63,7 @@ def test_a_reply_comes_whole_with_its_stop_reason_and_usage(claude: Claude, mode
     assert reply.content == [{"type": "text", "text": "Hello \0 there"}]
     assert reply.stop_reason == "end_turn"
     assert reply.usage["output_tokens"] > 0
+    assert reply.spent["output_tokens"] == reply.usage["output_tokens"]
     assert model.requests[-1].body["stream"] is True
 
 
@@ -91,6 +94,58 @@ def test_what_may_pass_is_tried_again(
     assert _asked(claude).content == [{"type": "text", "text": "Once"}]
     assert len(model.requests) == 2
     assert naps == [2.0 if fault.headers else 0.5]
+
+
+BILLED = {"input_tokens": 1_000, "cache_read_input_tokens": 200, "output_tokens": 50}
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"),
+    [
+        (Fault.status(529), 1),
+        (Fault.end_early(after=0), 1),
+        (Fault.cut(after=3), 2),
+        (Fault.error_event(after=3), 2),
+        (Fault.end_early(after=-1), 2),
+    ],
+    ids=str,
+)
+def test_a_try_that_broke_after_it_began_is_counted_with_the_reply(
+    claude: Claude, model: DemoModel, fault: Fault, tries: int
+) -> None:
+    model.faults.add(fault)
+    model.replies.add(Reply("Once", usage=BILLED), Reply("Once", usage=BILLED))
+    reply = _asked(claude)
+    assert reply.usage["input_tokens"] == 1_000
+    assert reply.spent["input_tokens"] == tries * 1_000
+    assert reply.spent["cache_read_input_tokens"] == tries * 200
+
+
+def test_how_much_of_a_broken_answer_was_said_is_counted_as_the_api_told_it(
+    claude: Claude, model: DemoModel
+) -> None:
+    """Before `message_delta` it tells of one token; with it, of all."""
+    model.faults.add(Fault.end_early(after=3), Fault.end_early(after=6))
+    model.replies.add(*[Reply("Once", usage=BILLED)] * 3)
+    assert _asked(claude).spent["output_tokens"] == 1 + 50 + 50
+
+
+def test_tries_that_came_to_nothing_are_told_with_the_failure(claude: Claude, model: DemoModel) -> None:
+    model.faults.add(*[Fault.cut(after=3) for _ in range(50)])
+    model.replies.add(*[Reply("Once", usage=BILLED)] * 50)
+    with pytest.raises(ModelFailed) as caught:
+        _asked(claude, left_s=4.0)
+    assert caught.value.spent["input_tokens"] == len(model.requests) * 1_000
+
+
+def test_an_answer_that_is_left_behind_is_on_the_bill(claude: Claude, model: DemoModel) -> None:
+    _asked(claude)
+    model.faults.add(Fault.drip(0.002))
+    model.replies.add(Reply("word " * 200, usage=BILLED))
+    bill = Bill("claude-test")
+    claude.ask(PROMPT, Deadline.after(2.0), bill)
+    until(lambda: bill.spent["input_tokens"] == 1_000)
+    assert "cost_micros" not in bill.spent
 
 
 @pytest.mark.parametrize(

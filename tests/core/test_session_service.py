@@ -1,6 +1,7 @@
 """The active-agent lock as a library: read, set, cleared, expired at once, and noted each time."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -149,11 +150,12 @@ def test_several_clean_up_at_once_and_each_lock_is_noted_once(
 
 def test_whoever_is_not_known_has_no_lock(house: House, talking: DeviceId, device: UUID) -> None:
     stranger = DeviceId(uuid4())
-    for attempt in (
+    attempts: list[Callable[[], object]] = [
         lambda: house.sessions.get_session_lock(stranger),
         lambda: house.sessions.set_session_lock(stranger, "billing"),
         lambda: house.sessions.clear_session_lock(stranger),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(SessionNotFound):
             attempt()
     with pytest.raises(
@@ -173,12 +175,13 @@ def test_without_the_database_there_is_an_error_and_never_an_empty_lock(
     house: House, talking: DeviceId
 ) -> None:
     service = away(house.sessions)
-    for attempt in (
+    attempts: list[Callable[[], object]] = [
         lambda: service.get_session_lock(talking),
         lambda: service.set_session_lock(talking, "billing"),
         lambda: service.clear_session_lock(talking),
-        lambda: service.cleanup_expired_sessions(),
-    ):
+        service.cleanup_expired_sessions,
+    ]
+    for attempt in attempts:
         with pytest.raises(DatabaseUnavailable):
             attempt()
 

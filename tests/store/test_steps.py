@@ -66,8 +66,10 @@ WRITES: dict[str, Write] = {
         session_usage=USAGE,
         now=NOW,
     ),
-    "hand_over": lambda db, hold: ends.hand_over(db, hold, not_run=["c_peek"]),
-    "wait": lambda db, hold: ends.hand_over(db, hold, waits=True),
+    "hand_over": lambda db, hold: ends.hand_over(
+        db, hold, not_run=["c_peek"], turn_usage=USAGE, session_usage=USAGE
+    ),
+    "wait": lambda db, hold: ends.hand_over(db, hold, waits=True, turn_usage=USAGE, session_usage=USAGE),
     "give_up": ends.give_up,
     "renew": lambda db, hold: steps.renew(db, hold, lease_ttl_s=900, now=NOW),
     "start_calls": lambda db, hold: steps.start_calls(db, hold, ["c_burn"], lease_ttl_s=30, now=NOW),
