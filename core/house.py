@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
 from core.conversation import Memory
 from core.errors import DatabaseNotConfigured
@@ -9,7 +10,7 @@ from core.model.claude import Claude
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.service import SessionService
-from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings, SettingsError
+from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
 from core.stint import Limits
 from core.store.database import Database
 from core.turn import Turns
@@ -84,7 +85,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     )
     turns = Turns(
         reception=reception,
-        model=Claude(settings.anthropic_api_key, settings.anthropic_base_url),
+        model=Claude(settings.anthropic_api_key, settings.anthropic_base_url, mcp_tokens=settings.mcp_tokens),
         roster=roster,
         default_model=settings.anthropic_model,
         limits=Limits(
@@ -102,14 +103,21 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
 
 
 def _check(settings: Settings, roster: Roster) -> None:
-    """A call that no worker has time for would be handed over for ever."""
-    most_s = settings.worker_budget_s - WORKER_RESERVE_S
-    problems = [
-        f"the tool {tool.name} of the agent {agent.key} may take {tool.time_limit_s:g} seconds; accepted: at most "
-        f"{most_s}, which is what WORKER_BUDGET_S leaves it"
-        for agent in roster.agents.values()
-        for tool in agent.tools
-        if tool.time_limit_s > most_s
-    ]
+    problems = roster.problems(longest_call_s=settings.worker_budget_s - WORKER_RESERVE_S)
+    problems += _wrong_tokens(settings, roster)
     if problems:
-        raise SettingsError(problems)
+        raise WrongDeclaration(problems)
+
+
+def _wrong_tokens(settings: Settings, roster: Roster) -> list[str]:
+    servers = {server.name: server for agent in roster.listed for server in agent.mcp_servers}
+    tokens = settings.mcp_tokens or {}
+    return [
+        f"the MCP server {name} needs a token; accepted: one under its name in MCP_TOKENS"
+        for name, server in servers.items()
+        if server.needs_token and name not in tokens
+    ] + [
+        f"MCP_TOKENS has a token for {name!r}, and no agent has an MCP server of that name; accepted: "
+        f"{', '.join(sorted(servers)) or 'none'}"
+        for name in sorted(tokens.keys() - servers.keys())
+    ]
