@@ -47,8 +47,10 @@ def _of_itself(agent: Agent) -> Iterator[str]:
 
 
 def _of_tools(agent: Agent, longest_call_s: float) -> Iterator[str]:
-    tools = list(_listed(agent.tools))
-    if len(tools) != len(agent.tools if isinstance(agent.tools, tuple) else ()):
+    # As it stands in code that no type checker may have seen.
+    given: object = agent.tools
+    tools = [tool for tool in given if isinstance(tool, Tool)] if isinstance(given, tuple) else []
+    if not isinstance(given, tuple) or len(tools) < len(given):
         yield "has tools that are none, or not in a tuple; accepted: tools=(one,), each a function with @tool(effect=...)"
     yield from _doubled((tool.name for tool in tools), "tools of the name")
     for tool in tools:
@@ -59,12 +61,6 @@ def _of_tools(agent: Agent, longest_call_s: float) -> Iterator[str]:
                 f"has a tool {tool.name} that may take {tool.time_limit_s:g} seconds; accepted: at most "
                 f"{longest_call_s:g}, which is what WORKER_BUDGET_S leaves it"
             )
-
-
-def _listed(tools: object) -> Iterator[Tool]:
-    """As they are declared in code, which no type checker may have seen."""
-    if isinstance(tools, tuple):
-        yield from (tool for tool in tools if isinstance(tool, Tool))
 
 
 def _of_handovers(agent: Agent, agents: Sequence[Agent]) -> Iterator[str]:
