@@ -10,11 +10,16 @@ class NotSendable(Exception):
     """A tool returned what is neither a text nor a JSON value."""
 
 
-def as_text(returned: object) -> str:
+def readable(returned: object, most_characters: int) -> str:
+    text = _as_text(returned)
+    return _cut(text, most_characters) if text.strip() else _NOTHING
+
+
+def _as_text(returned: object) -> str:
     if returned is None:
-        return _NOTHING
+        return ""
     if isinstance(returned, str):
-        return returned if returned.strip() else _NOTHING
+        return returned
     try:
         return json.dumps(returned, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -22,7 +27,7 @@ def as_text(returned: object) -> str:
         raise NotSendable(f"returned {type(returned).__name__}; accepted: a text, or a JSON value") from None
 
 
-def cut(text: str, most: int) -> str:
+def _cut(text: str, most: int) -> str:
     """No more than so many characters, and a sentence that says so."""
     if len(text) <= most:
         return text

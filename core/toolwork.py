@@ -24,7 +24,7 @@ from core.model.reply import ModelReply
 from core.store.database import sqlstate
 from core.store.holds import OpenCall
 from core.store.steps import Asked
-from core.tool_results import NotSendable, as_text, cut
+from core.tool_results import NotSendable, readable
 
 _log = logging.getLogger(__name__)
 
@@ -202,16 +202,16 @@ def _call(holding: Holding, tool: Tool, block: Block, deadline: Deadline) -> Cal
 
     def run() -> Outcome:
         try:
-            text = as_text(tool.run(context, block["input"]))
+            text = readable(tool.run(context, block["input"]), tool.most_characters)
         except ToolFailed as failure:
-            return _error("failed", block, cut(as_text(str(failure)), tool.most_characters))
+            return _error("failed", block, readable(str(failure), tool.most_characters))
         except NotSendable as failure:
             _log.error("turn %s: the tool %s %s", context.turn_id, tool.name, failure)
             return _error("failed", block, _NOT_SENDABLE)
         except (Exception, SystemExit) as error:
             _tell(context, tool, error)
             return _error("failed", block, _FAILED)
-        return Outcome("done", _result(block, cut(text, tool.most_characters)))
+        return Outcome("done", _result(block, text))
 
     return run
 

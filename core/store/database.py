@@ -44,6 +44,7 @@ _END_BY: Final = text(
 )
 # What Postgres takes as a number of milliseconds ends at about 24 days.
 _LONGEST_S: Final = 86_400.0
+_TO_TAKE_BACK_S: Final = 1.0
 # How many errors an error may have come from.
 _DEEPEST: Final = 20
 
@@ -125,14 +126,17 @@ class Database:
         _patience.until = Deadline.after(self._connect_timeout_s).earlier(deadline)
         try:
             with self._beside().connect() as connection, connection.begin():
-                _patience.until = deadline
-                # The server too must let go of what is locked, if nobody is left to say so.
-                connection.execute(
-                    _END_BY, {"ms": str(max(1, round(1000 * min(deadline.left_s(), _LONGEST_S))))}
-                )
-                yield connection
-                if not deadline.left_s():
-                    raise TimeoutError("the time of the tool is over, so nothing was committed")
+                try:
+                    _patience.until = deadline
+                    # The server too must let go of what is locked, if nobody is left to say so.
+                    left_ms = max(1, round(1000 * min(deadline.left_s(), _LONGEST_S)))
+                    connection.execute(_END_BY, {"ms": str(left_ms)})
+                    yield connection
+                    if not deadline.left_s():
+                        raise TimeoutError("the time of the tool is over, so nothing was committed")
+                except BaseException:
+                    _patience.until = Deadline.after(_TO_TAKE_BACK_S)
+                    raise
         finally:
             _patience.until = before
 
