@@ -132,8 +132,7 @@ class Database:
                     left_ms = max(1, round(1000 * min(deadline.left_s(), _LONGEST_S)))
                     connection.execute(_END_BY, {"ms": str(left_ms)})
                     yield connection
-                    if not deadline.left_s():
-                        raise TimeoutError("the time of the tool is over, so nothing was committed")
+                    _must_be_left(deadline)
                 except BaseException:
                     _patience.until = Deadline.after(_TO_TAKE_BACK_S)
                     raise
@@ -171,6 +170,11 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _must_be_left(deadline: Deadline) -> None:
+    if not deadline.left_s():
+        raise TimeoutError("the time of the tool is over, so nothing was committed")
 
 
 def _engine(url: str, connect_timeout_s: int, **more: Any) -> Engine:
