@@ -48,7 +48,11 @@ def text_of(blocks: Blocks) -> str:
 
 
 def says_something(block: Block) -> bool:
-    """The API refuses a text block that is empty or blank, though it now and then returns one."""
+    """The API refuses a text block that is empty or blank, though it now and then returns one. What a server's tools are
+    is told by the API, and not said by the model.
+    """
+    if block.get("type") == "mcp_tool_listing":
+        return False
     return block.get("type") != "text" or bool(block["text"].strip())
 
 

@@ -5,7 +5,8 @@ prepares the new messages and not all of them again.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import takewhile
 from threading import Lock
@@ -32,7 +33,7 @@ class Conversation:
         self._messages: list[Message] = []
         self.has_tools = False
         # By prefix digest: what may be sent behind that prefix.
-        self._ready: dict[str, tuple[int, list[Block]]] = {}
+        self._ready: dict[str, _Ready] = {}
         self.add(*messages)
 
     def add(self, *messages: Message) -> None:
@@ -63,27 +64,58 @@ class Conversation:
         """From the last one back."""
         return takewhile(lambda message: message.seq >= first_seq, reversed(self._messages))
 
-    def ready(self, prefix_digest: str) -> list[Block]:
-        """The messages as they may be sent behind a prefix: thinking that was made behind another is left out."""
-        done, ready = self._ready.get(prefix_digest, (0, []))
-        for message in self._messages[done:]:
-            content = [
-                block for block in message.content if _sendable(block, message.prefix_digest == prefix_digest)
-            ]
-            if content:
-                ready.append({"role": message.role, "content": content})
-        self._ready[prefix_digest] = (len(self._messages), ready)
-        return list(ready)
+    def ready(self, prefix_digest: str, servers: Set[str] = frozenset()) -> list[Block]:
+        """The messages as they may be sent behind a prefix: thinking that was made behind another is left out, and so are
+        the calls of MCP servers that it does not name.
+        """
+        ready = self._ready.setdefault(prefix_digest, _Ready(servers))
+        for message in self._messages[ready.done :]:
+            ready.add(message, same_prefix=message.prefix_digest == prefix_digest)
+        return list(ready.messages)
 
 
 def _has_tools(message: Message) -> bool:
     return any(block.get("type") in ("tool_use", "tool_result") for block in message.content)
 
 
-def _sendable(block: Block, same_prefix: bool) -> bool:
-    if block.get("type") in ("thinking", "redacted_thinking"):
-        return same_prefix
-    return says_something(block)
+@dataclass(slots=True)
+class _Ready:
+    """What may be sent behind one prefix, as far as it was made ready."""
+
+    servers: Set[str]
+    done: int = 0
+    messages: list[Block] = field(default_factory=list)
+    # The calls of MCP servers that are sent, whose results are then sent too.
+    called: set[str] = field(default_factory=set)
+
+    def add(self, message: Message, *, same_prefix: bool) -> None:
+        self.done += 1
+        pauses = message.stop_reason in PAUSES
+        calls = [block for block in message.content if block.get("type") == "mcp_tool_use"]
+        # A reply that was cut off may hold a call without its result.
+        answered = {block.get("tool_use_id") for block in message.content}
+        sent = {
+            block["id"]
+            for block in calls
+            if block["server_name"] in self.servers and (pauses or block["id"] in answered)
+        }
+        if pauses and len(sent) < len(calls):
+            # With a part of it the model could not go on where it stopped.
+            return
+        self.called |= sent
+        content = [block for block in message.content if self._sendable(block, same_prefix)]
+        if content:
+            self.messages.append({"role": message.role, "content": content})
+
+    def _sendable(self, block: Block, same_prefix: bool) -> bool:
+        match block.get("type"):
+            case "thinking" | "redacted_thinking" | "mcp_tool_listing":
+                return same_prefix
+            case "mcp_tool_use":
+                return block["id"] in self.called
+            case "mcp_tool_result":
+                return block["tool_use_id"] in self.called
+        return says_something(block)
 
 
 class Memory:

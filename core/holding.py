@@ -9,11 +9,13 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from core.content import Blocks, Message, dump, sendable
 from core.conversation import Conversation
+from core.deadline import Deadline
 from core.errors import DatabaseUnavailable
 from core.lease import Lease
 from core.model.bill import added, counted
@@ -254,6 +256,10 @@ class Holding:
             ends.give_up(self._in_time(), self.hold)
         except DatabaseUnavailable:
             _log.warning("turn %s: could not let go; its lease will run out", self.hold.turn_id)
+
+    def connection(self, deadline: Deadline) -> AbstractContextManager[Any]:
+        """For a tool: a connection of its own, beside those that the turn's commits need."""
+        return self._database.connection(deadline)
 
     def remembered(self) -> Remembered:
         return Remembered(self.hold.session_id, self.grant.rewrites, self.hold.message_seq)

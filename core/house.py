@@ -1,7 +1,9 @@
 """Builds the parts from the settings. The only place that names a concrete database, model or roster."""
 
+import logging
 from dataclasses import dataclass
 
+from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
 from core.conversation import Memory
 from core.errors import DatabaseNotConfigured
@@ -9,11 +11,13 @@ from core.model.claude import Claude
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.service import SessionService
-from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings, SettingsError
+from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
 from core.stint import Limits
 from core.store.database import Database
 from core.turn import Turns
 from core.wakeups import WorkerThreads
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     )
     turns = Turns(
         reception=reception,
-        model=Claude(settings.anthropic_api_key, settings.anthropic_base_url),
+        model=Claude(settings.anthropic_api_key, settings.anthropic_base_url, mcp_tokens=settings.mcp_tokens),
         roster=roster,
         default_model=settings.anthropic_model,
         limits=Limits(
@@ -102,14 +106,20 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
 
 
 def _check(settings: Settings, roster: Roster) -> None:
-    """A call that no worker has time for would be handed over for ever."""
-    most_s = settings.worker_budget_s - WORKER_RESERVE_S
-    problems = [
-        f"the tool {tool.name} of the agent {agent.key} may take {tool.time_limit_s:g} seconds; accepted: at most "
-        f"{most_s}, which is what WORKER_BUDGET_S leaves it"
-        for agent in roster.agents.values()
-        for tool in agent.tools
-        if tool.time_limit_s > most_s
-    ]
+    problems = roster.problems(longest_call_s=settings.worker_budget_s - WORKER_RESERVE_S)
+    problems += _missing_tokens(settings, roster)
     if problems:
-        raise SettingsError(problems)
+        raise WrongDeclaration(problems)
+
+
+def _missing_tokens(settings: Settings, roster: Roster) -> list[str]:
+    """A token too many is only told of: it may be set before the release that needs it, and stay after the last."""
+    servers = {server.name: server for agent in roster.listed for server in agent.mcp_servers}
+    tokens = settings.mcp_tokens or {}
+    for name in sorted(tokens.keys() - servers.keys()):
+        _log.warning("MCP_TOKENS has a token for %r, and no agent has an MCP server of that name", name)
+    return [
+        f"the MCP server {name} needs a token; accepted: one under its name in MCP_TOKENS"
+        for name, server in servers.items()
+        if server.needs_token and name not in tokens
+    ]

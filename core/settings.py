@@ -4,9 +4,11 @@
 secret) and what is accepted.
 """
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -88,6 +90,17 @@ def _token(given: str) -> Secret:
     return Secret(given)
 
 
+def _tokens(given: str) -> Mapping[str, Secret]:
+    accepted = _NotAccepted('a JSON object of names and tokens, such as {"calendar": "..."}')
+    try:
+        found = json.loads(given)
+    except ValueError:
+        raise accepted from None
+    if not isinstance(found, dict) or not all(isinstance(value, str) and value for value in found.values()):
+        raise accepted
+    return MappingProxyType({name: _token(value) for name, value in found.items()})
+
+
 def _name(given: str) -> str:
     if not given.isascii() or not given.isprintable() or len(given) > 100 or " " in given:
         raise _NotAccepted("a name of at most 100 printable ASCII characters without spaces")
@@ -150,6 +163,9 @@ class Settings:
     anthropic_api_key: Secret | None = _setting("ANTHROPIC_API_KEY", _token, secret=True)
     anthropic_base_url: str = _setting("ANTHROPIC_BASE_URL", _web_address, "https://api.anthropic.com")
     anthropic_model: str = _setting("ANTHROPIC_MODEL", _name, "claude-sonnet-5-5")
+
+    # By the name of the MCP server that takes it.
+    mcp_tokens: Mapping[str, Secret] | None = _setting("MCP_TOKENS", _tokens, secret=True)
 
     redis_url: Secret | None = _setting("REDIS_URL", _redis_address, secret=True)
     upstash_redis_rest_url: str | None = _setting("UPSTASH_REDIS_REST_URL", _web_address)

@@ -28,7 +28,7 @@ _ALONE = (
 def answer(model: Model, asked: Prompt, arrival: Arrival, deadline: Deadline) -> Turn:
     """`asked`: the message, as the manager is asked it."""
     begun = datetime.now(UTC)
-    prompt = replace(asked, system=asked.system + _ALONE, tools=())
+    prompt = replace(asked, system=asked.system + _ALONE, tools=(), mcp_servers=())
     content: Blocks = []
     bill, error = Bill(asked.model), None
     try:

@@ -6,6 +6,7 @@ not, and the model is told that its outcome is unknown.
 """
 
 import logging
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4, uuid5
@@ -20,8 +21,10 @@ from core.digest import digest
 from core.holding import Holding
 from core.inward import Desk, Inward
 from core.model.reply import ModelReply
+from core.store.database import sqlstate
 from core.store.holds import OpenCall
 from core.store.steps import Asked
+from core.tool_results import NotSendable, readable
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +38,9 @@ _CUT = "Your message was cut off before this call was complete, so it was not ru
 _STOPPED = "The person stopped this turn. The call was not run, or its result did not come."
 _NO_SUCH_TOOL = "There is no tool of this name here. The call was not run."
 _FAILED = "The tool failed unexpectedly. Whether the call took effect is not certain."
-_NOTHING = "(The tool returned nothing.)"
+_NOT_SENDABLE = (
+    "The tool ran, and what it returned cannot be sent to you. Do not take it that it had no effect."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ def asked_for(agent: Agent, reply: ModelReply) -> list[Asked]:
             name=tool.name,
             effect=tool.effect,
             input_digest=digest(dump(block["input"])),
-            approval_id=str(uuid4()) if tool.needs_approval(block["input"]) else None,
+            approval_id=str(uuid4()) if tool.asks(block["input"]) else None,
         )
         for block, tool in found
         if tool is not None
@@ -185,23 +190,43 @@ def _run(
 
 
 def _call(holding: Holding, tool: Tool, block: Block, deadline: Deadline) -> Callable[[], Outcome]:
+    until = Deadline.after(tool.time_limit_s).earlier(deadline)
     context = ToolContext(
         session_id=holding.hold.session_id,
         turn_id=holding.hold.turn_id,
         idempotency_key=str(uuid5(holding.hold.session_id, block["id"])),
-        deadline=Deadline.after(tool.time_limit_s).earlier(deadline),
+        user_id=holding.grant.user_id,
+        deadline=until,
+        connect=lambda: holding.connection(until),
     )
 
     def run() -> Outcome:
         try:
-            return Outcome("done", _result(block, tool.run(context, block["input"])))
+            text = readable(tool.run(context, block["input"]), tool.most_characters)
         except ToolFailed as failure:
-            return _error("failed", block, str(failure))
-        except (Exception, SystemExit):
-            _log.exception("turn %s: the tool %s failed", context.turn_id, tool.name)
+            return _error("failed", block, readable(str(failure), tool.most_characters))
+        except NotSendable as failure:
+            _log.error("turn %s: the tool %s %s", context.turn_id, tool.name, failure)
+            return _error("failed", block, _NOT_SENDABLE)
+        except (Exception, SystemExit) as error:
+            _tell(context, tool, error)
             return _error("failed", block, _FAILED)
+        return Outcome("done", _result(block, text))
 
     return run
+
+
+def _tell(context: ToolContext, tool: Tool, error: BaseException) -> None:
+    """To whoever runs the service. What Postgres says of a statement quotes what was sent, so of that only its code."""
+    state = sqlstate(error)
+    if state is None:
+        _log.error("turn %s: the tool %s failed", context.turn_id, tool.name, exc_info=error)
+        return
+    where = "".join(traceback.format_tb(error.__traceback__))
+    kind = type(error).__name__
+    _log.error(
+        "turn %s: the tool %s failed: %s, SQLSTATE %s\n%s", context.turn_id, tool.name, kind, state, where
+    )
 
 
 def _late(tool: Tool, block: Block) -> Outcome:
@@ -212,9 +237,7 @@ def _late(tool: Tool, block: Block) -> Outcome:
 
 
 def _result(block: Block, text: str) -> Block:
-    # str.strip refuses whatever else a tool may return.
-    content = text if str.strip(text) else _NOTHING
-    return {"type": "tool_result", "tool_use_id": block["id"], "content": content}
+    return {"type": "tool_result", "tool_use_id": block["id"], "content": text}
 
 
 def _error(status: str, block: Block, text: str) -> Outcome:

@@ -236,7 +236,8 @@ class Turns:
             return self._stop(holding, agent, holding.stop)
         if holding.grant.crashes >= self.limits.most_crashes:
             raise TurnCrashed
-        if holding.hold.message_seq - holding.grant.first_seq >= self.limits.longest_turn:
+        longest = agent.longest_turn or self.limits.longest_turn
+        if holding.hold.message_seq - holding.grant.first_seq >= longest:
             raise TurnTooLong
         follows = holding.conversation.next()
         if follows is Next.SETTLE:
@@ -297,12 +298,16 @@ class Turns:
 
     def _prompt(self, agent: Agent, conversation: Conversation) -> Prompt:
         return Prompt(
-            model=self.default_model,
+            model=agent.model or self.default_model,
             system=agent.prompt,
             max_tokens=agent.max_tokens,
             thinking=agent.thinking,
             conversation=conversation,
-            tools=tuple(tool.declaration() for tool in agent.tools),
+            tools=(
+                *(tool.declaration() for tool in agent.tools),
+                *(server.toolset() for server in agent.mcp_servers),
+            ),
+            mcp_servers=tuple(server.definition() for server in agent.mcp_servers),
         )
 
     def _settle(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from core.agents.refusal import WrongDeclaration
 from core.errors import LatchkeyError
 from core.settings import Settings, SettingsError, read_settings
 
@@ -44,7 +45,7 @@ def main() -> None:
             serve(arguments.port, arguments.home, running)
     except KeyboardInterrupt:
         pass
-    except (CannotRun, SettingsError) as problem:
+    except (CannotRun, SettingsError, WrongDeclaration) as problem:
         sys.exit(f"latchkey  {problem}")
     _say("stopped")
 

@@ -3,17 +3,30 @@
 import asyncio
 import gc
 import logging
+import sys
 
+from fastapi import FastAPI
 from mangum import Mangum
 
-from core.house import build_house
-from core.settings import read_settings
-from functions.app import build_app
+from core.agents.refusal import WrongDeclaration
+from core.settings import SettingsError, read_settings
 
 # Mangum asks for the current event loop, and Python 3.12 warns where there is none.
 asyncio.set_event_loop(asyncio.new_event_loop())
 
-app = build_app(build_house(read_settings()), one_at_a_time=True)
+
+def _wired() -> FastAPI:
+    """What is wrong is said in plain lines. A wrong tool shows while its agent is imported, so that is done in here."""
+    try:
+        from core.house import build_house
+        from functions.app import build_app
+
+        return build_app(build_house(read_settings()), one_at_a_time=True)
+    except (SettingsError, WrongDeclaration) as problem:
+        sys.exit(f"latchkey  {problem}")
+
+
+app = _wired()
 
 handler = Mangum(
     app,

@@ -41,6 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "core.holding": {
         "core.content",
         "core.conversation",
+        "core.deadline",
         "core.errors",
         "core.lease",
         "core.model.bill",
@@ -58,6 +59,7 @@ ARROWS: dict[str, set[str]] = {
         "core.inward",
         "core.model.reply",
         "core.store",
+        "core.tool_results",
     },
     "core.sessions": {"core.agents", "core.deadline", "core.errors", "core.ids", "core.store"},
     "core.stateless": {
@@ -68,6 +70,7 @@ ARROWS: dict[str, set[str]] = {
         "core.shown",
         "core.store",
     },
+    "core.tool_results": set(),
     "core.reception": {
         "core.conversation",
         "core.deadline",
@@ -126,7 +129,7 @@ ARROWS: dict[str, set[str]] = {
 PACKAGES: dict[str, set[str]] = {
     "sqlalchemy": {"core.store", "alembic", "bench", "dev", "tests"},
     "psycopg2": {"core.store.database", "bench", "dev", "tests"},
-    "anthropic": {"core.model", "tests"},
+    "anthropic": {"core.model", "core.agents.typed", "tests"},
     "httpx2": {"core.model", "dev", "tests"},
     "fastapi": {"functions"},
     "starlette": {"functions", "tests"},

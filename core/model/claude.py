@@ -11,7 +11,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -74,10 +74,16 @@ class _PassingFailure(Exception):
 
 class Claude:
     def __init__(
-        self, api_key: Secret | None, base_url: str, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        api_key: Secret | None,
+        base_url: str,
+        *,
+        mcp_tokens: Mapping[str, Secret] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api_key = api_key
         self._base_url = base_url
+        self._mcp_tokens = mcp_tokens or {}
         self._sleep = sleep
         self._client: Any = None
         self._making = threading.Lock()
@@ -87,7 +93,7 @@ class Claude:
             threading.Thread(target=self._ready_client, name="warm-model", daemon=True).start()
 
     def ask(self, prompt: Prompt, deadline: Deadline, bill: Bill | None = None) -> Future[ModelReply]:
-        request = prompt.render()
+        request = self._with_tokens(prompt.render())
         bill = bill or Bill(prompt.model)
 
         def reply() -> ModelReply:
@@ -98,6 +104,19 @@ class Claude:
                 raise
 
         return on_a_thread(reply, "ask-model")
+
+    def _with_tokens(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Here and nowhere else: so a token is in no digest, no row and no prompt that somebody may look at."""
+        servers = request.get("mcp_servers", ())
+        if not any(server["name"] in self._mcp_tokens for server in servers):
+            return request
+        opened = [
+            {**server, "authorization_token": self._mcp_tokens[server["name"]].reveal()}
+            if server["name"] in self._mcp_tokens
+            else server
+            for server in servers
+        ]
+        return {**request, "mcp_servers": opened}
 
     def _reply(self, request: dict[str, Any], deadline: Deadline, bill: Bill) -> ModelReply:
         client = self._ready_client()
@@ -159,7 +178,8 @@ def _ask(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) -
 
 def _read(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) -> ModelReply:
     whole = False
-    with client.messages.stream(**request) as stream:
+    messages = client.beta.messages if "betas" in request else client.messages
+    with messages.stream(**request) as stream:
         for event in stream:
             if event.type == "message_start":
                 bill.begin(event.message.usage.to_dict())

@@ -9,6 +9,10 @@ from core.conversation import Conversation
 from core.digest import digest
 
 # The API refuses tool calls in a conversation that declares no tool. An agent that has none may take over one that had.
+# A server's list of tools comes with its first reply and is sent back: what the server offers tomorrow then changes
+# nothing in front of a thinking block of today.
+_MCP_BETA = "mcp-client-2026-09-15"
+
 _NO_TOOLS = (
     {"name": "no_longer_available", "description": "Not to be called.", "input_schema": {"type": "object"}},
 )
@@ -22,11 +26,13 @@ class Prompt:
     thinking: bool
     conversation: Conversation
     tools: tuple[dict[str, Any], ...] = ()
+    # Whom the API itself asks, for the toolsets among the tools. Without their tokens: those are added when it is sent.
+    mcp_servers: tuple[dict[str, Any], ...] = ()
 
     @cached_property
     def prefix_digest(self) -> str:
         """Of all that stands before the conversation. A thinking block made behind another prefix is refused by the API."""
-        return digest(dump([self.model, self._tools(), self.system]))
+        return digest(dump([self.model, self._tools(), self.system, *self.mcp_servers]))
 
     def render(self) -> dict[str, Any]:
         """The request as the API takes it. Cache markers are added here and never stored."""
@@ -38,15 +44,22 @@ class Prompt:
                 {"type": "text", "text": self.system, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
             ],
             "cache_control": {"type": "ephemeral"},
-            "messages": self.conversation.ready(self.prefix_digest),
+            "messages": self.conversation.ready(self.prefix_digest, self._servers),
         }
         if tools := self._tools():
             request["tools"] = list(tools)
         if tools and not self.tools:
             request["tool_choice"] = {"type": "none"}
+        if self.mcp_servers:
+            request["mcp_servers"] = list(self.mcp_servers)
+            request["betas"] = [_MCP_BETA]
         if self.thinking:
             request["thinking"] = {"type": "adaptive"}
         return request
+
+    @property
+    def _servers(self) -> frozenset[str]:
+        return frozenset(server["name"] for server in self.mcp_servers)
 
     def _tools(self) -> tuple[dict[str, Any], ...]:
         return self.tools or (_NO_TOOLS if self.conversation.has_tools else ())

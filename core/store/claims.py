@@ -155,7 +155,7 @@ message AS (
 SELECT
     g.id IS NOT NULL AS granted, w.session_id, w.version,
     COALESCE(EXTRACT(EPOCH FROM w.lease_expires_at - at), 0) AS busy_for_s,
-    g.lease_epoch, g.message_seq, g.turn_seq, g.usage, g.rewrites,
+    g.user_id, g.lease_epoch, g.message_seq, g.turn_seq, g.usage, g.rewrites,
     -- What came between a grant and its second sending was not read: so no signal counts as seen.
     CASE WHEN p.id IS NULL THEN g.signal_seq ELSE -1 END AS signal_seq,
     CASE WHEN g.locked_at + make_interval(secs => g.session_ttl) > at THEN g.active_agent END AS active_agent,
@@ -229,6 +229,7 @@ def _granted(row: Row, arrival: Arrival) -> Grant:
         history += (Message.from_client(row["message_seq"], arrival.content),)
     return Grant(
         hold=hold_of(row, arrival.turn_id),
+        user_id=UserId(row["user_id"]),
         turn_seq=row["own_seq"],
         turn_created_at=row["turn_created_at"],
         first_seq=row["first_seq"],
@@ -284,7 +285,7 @@ message AS (
     SELECT s.id, s.message_seq, head.id, 'user', head.input, at FROM taken s, head, step, clock WHERE n = 1
 )
 SELECT
-    s.id AS session_id, s.lease_epoch, s.message_seq, s.signal_seq, s.usage, s.rewrites,
+    s.id AS session_id, s.user_id, s.lease_epoch, s.message_seq, s.signal_seq, s.usage, s.rewrites,
     CASE WHEN s.locked_at + make_interval(secs => s.session_ttl) > at THEN s.active_agent END AS active_agent,
     head.id AS turn_id, head.seq AS own_seq, head.created_at AS turn_created_at, head.usage AS turn_usage, head.stop,
     CASE WHEN n = 1 THEN head.input END AS said, begun.first_seq, begun.crashes, begun.input,
@@ -325,6 +326,7 @@ def _taken(row: Row) -> Grant:
         history += (Message.from_client(row["message_seq"], row["said"]),)
     return Grant(
         hold=hold_of(row, TurnId(row["turn_id"])),
+        user_id=UserId(row["user_id"]),
         turn_seq=row["own_seq"],
         turn_created_at=row["turn_created_at"],
         first_seq=row["first_seq"],

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, set_wait_callback
-from sqlalchemy import Engine, PoolProxiedConnection, TextClause, create_engine
+from sqlalchemy import Connection, Engine, NullPool, PoolProxiedConnection, TextClause, create_engine, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -38,6 +38,15 @@ _MEANING: Final[dict[str, type[LatchkeyError]]] = {
 
 
 Row = Mapping[str, Any]
+
+_END_BY: Final = text(
+    "SELECT set_config('statement_timeout', :ms, true), set_config('idle_in_transaction_session_timeout', :ms, true)"
+)
+# What Postgres takes as a number of milliseconds ends at about 24 days.
+_LONGEST_S: Final = 86_400.0
+_TO_TAKE_BACK_S: Final = 1.0
+# How many errors an error may have come from.
+_DEEPEST: Final = 20
 
 _DIALECT: Final = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # it has no types
 
@@ -77,28 +86,20 @@ class Database:
         self._connect_timeout_s = connect_timeout_s
         self._statement_timeout_s = statement_timeout_s
         self._deadline = Deadline.never()
-        self._engine: Engine = create_engine(
+        self._engine = _engine(
             url,
+            connect_timeout_s,
             # psycopg2 otherwise spends a round trip on BEGIN and one on COMMIT.
             isolation_level="AUTOCOMMIT",
-            # It would ask every new connection for the numbers of a type that is not used.
-            use_native_hstore=False,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=connect_timeout_s,
             pool_use_lifo=True,
             # Nothing is ever left open to be rolled back.
             pool_reset_on_return=None,
-            # An error that reaches a log must not carry somebody's message.
-            hide_parameters=True,
-            connect_args={
-                "connect_timeout": connect_timeout_s,
-                "application_name": "latchkey",
-                "keepalives_idle": 30,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-            },
         )
+        # Without a pool: the one above may have a single connection, which the turn needs while its tools run.
+        self._beside = cache(lambda: _engine(url, connect_timeout_s, poolclass=NullPool))
 
     def by(self, deadline: Deadline) -> "Database":
         """The same door, for callers that have only so long."""
@@ -115,6 +116,28 @@ class Database:
     def rows(self, statement: TextClause, parameters: Mapping[str, Any]) -> list[Row]:
         with self._cursor(statement, parameters) as cursor:
             return [_named(cursor, row) for row in cursor.fetchall()]
+
+    @contextmanager
+    def connection(self, deadline: Deadline) -> Iterator[Connection]:
+        """A new connection for the thread that asks for it, in a transaction that is committed at the end, and taken back on
+        an exception or when its time is over. Errors are the driver's own.
+        """
+        before = _patience.until
+        _patience.until = Deadline.after(self._connect_timeout_s).earlier(deadline)
+        try:
+            with self._beside().connect() as connection, connection.begin():
+                try:
+                    _patience.until = deadline
+                    # The server too must let go of what is locked, if nobody is left to say so.
+                    left_ms = max(1, round(1000 * min(deadline.left_s(), _LONGEST_S)))
+                    connection.execute(_END_BY, {"ms": str(left_ms)})
+                    yield connection
+                    _must_be_left(deadline)
+                except BaseException:
+                    _patience.until = Deadline.after(_TO_TAKE_BACK_S)
+                    raise
+        finally:
+            _patience.until = before
 
     @contextmanager
     def _cursor(self, statement: TextClause, parameters: Mapping[str, Any]) -> Iterator[Any]:
@@ -149,6 +172,29 @@ class Database:
         self._engine.dispose()
 
 
+def _must_be_left(deadline: Deadline) -> None:
+    if not deadline.left_s():
+        raise TimeoutError("the time of the tool is over, so nothing was committed")
+
+
+def _engine(url: str, connect_timeout_s: int, **more: Any) -> Engine:
+    return create_engine(
+        url,
+        # It would ask every new connection for the numbers of a type that is not used.
+        use_native_hstore=False,
+        # An error that reaches a log must not carry somebody's message.
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": connect_timeout_s,
+            "application_name": "latchkey",
+            "keepalives_idle": 30,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+        **more,
+    )
+
+
 @cache
 def _for_the_driver(statement: TextClause) -> str:
     return str(statement.compile(dialect=_DIALECT))
@@ -177,6 +223,18 @@ def reason(error: BaseException) -> str:
     cause = error.__cause__ or error
     lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
     return lines[0] if lines else type(cause).__name__
+
+
+def sqlstate(error: BaseException | None) -> str | None:
+    """The code of the driver's error that this one is or came from. None: it has to do with none."""
+    for _ in range(_DEEPEST):
+        original = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(original, psycopg2.Error):
+            return original.pgcode or "unknown"
+        if error is None:
+            break
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _meaning(error: DBAPIError | psycopg2.Error) -> type[LatchkeyError] | None:

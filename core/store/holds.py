@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from core.content import Message, load_sendable
-from core.ids import SessionId, TurnId
+from core.ids import SessionId, TurnId, UserId
 from core.store.database import Row
 
 
@@ -46,6 +46,7 @@ class Grant:
     """The conversation is ours: its turn, and what was said up to and with the message to be answered."""
 
     hold: Hold
+    user_id: UserId
     turn_seq: int
     turn_created_at: datetime
     first_seq: int

@@ -30,7 +30,12 @@ from tests.databases import run
 ROOT = Path(__file__).parents[2]
 PEEK = Tool(name="peek", description="Looks.", effect=Effect.READ, run=lambda _, __: "seen")
 MANAGER = Agent(
-    key="manager", prompt="You route.", hands_over_to=("billing", "scheduling"), thinking=True, tools=(PEEK,)
+    key="manager",
+    prompt="You route.",
+    description="Everything else.",
+    hands_over_to=("billing", "scheduling"),
+    thinking=True,
+    tools=(PEEK,),
 )
 SCHEDULING = Agent(
     key="scheduling",

@@ -7,13 +7,14 @@ from uuid import UUID
 
 import pytest
 
+from core.agents.refusal import WrongDeclaration
 from core.agents.tool import Arguments, ToolContext, ToolFailed
 from core.content import Blocks
 from core.deadline import Deadline
 from core.holding import Holding
 from core.house import House, build_house
 from core.ids import DeviceId
-from core.settings import Settings, SettingsError
+from core.settings import Settings
 from core.store import steps
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
@@ -270,7 +271,7 @@ def test_a_step_whose_reply_was_lost_counts_once(
 
 
 def test_a_tool_that_no_worker_has_time_for_is_refused_at_start(settings: Settings) -> None:
-    with pytest.raises(SettingsError, match="the tool peek of the agent manager may take 500 seconds"):
+    with pytest.raises(WrongDeclaration, match="the agent manager has a tool peek that may take 500 seconds"):
         build_house(settings, Workshop().roster(time_limit_s=500))
 
 

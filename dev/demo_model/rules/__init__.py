@@ -6,7 +6,7 @@ Shapes come before meanings: once `check` is past the shapes, later rules may in
 from __future__ import annotations
 
 from ..request import Request
-from . import breakpoints, conversation, envelope, messages, toolbox
+from . import breakpoints, conversation, envelope, messages, remote, toolbox
 
 __all__ = ["check"]
 
@@ -16,4 +16,5 @@ def check(request: Request, *, text_beside_results: bool = False) -> None:
     toolbox.check(request)
     messages.check(request)
     conversation.check(request, text_beside_results=text_beside_results)
+    remote.check(request)
     breakpoints.check(request)

@@ -41,13 +41,13 @@ def _check_last(last: Json) -> None:
     """Current models take no prefill: the conversation ends with the user.
 
     One assistant message may end it: what `pause_turn` left, a turn stopped in the middle of a server's tool,
-    which is sent again unchanged to go on. It shows as a final server_tool_use block.
+    which is sent again unchanged to go on. It shows as a final server_tool_use or mcp_tool_use block.
     """
     if last["role"] != "assistant":
         return
     content = last["content"]
     final = {"type": "text", "text": content} if isinstance(content, str) else content[-1]
-    if final["type"] == "server_tool_use":
+    if final["type"] in ("server_tool_use", "mcp_tool_use"):
         return
     if final["type"] == "text" and final["text"] != final["text"].rstrip():
         raise Refusal("messages: final assistant content cannot end with trailing whitespace")
