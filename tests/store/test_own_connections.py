@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -77,10 +78,14 @@ def test_a_statement_is_not_waited_for_beyond_the_deadline(database: Database) -
 
 def test_a_server_lets_go_of_what_nobody_commits(database: Database, database_url: str) -> None:
     """A function may be frozen inside the block: what it locked must not be locked until it wakes."""
-    with suppress(TimeoutError, DBAPIError), database.connection(Deadline.after(0.3)) as connection:
+    with (
+        ThreadPoolExecutor(1) as another,
+        suppress(TimeoutError, DBAPIError),
+        database.connection(Deadline.after(1)) as connection,
+    ):
         connection.execute(WRITE)
-        assert run(database_url, HELD)
-        until(lambda: not run(database_url, HELD), 5)
+        assert another.submit(run, database_url, HELD).result()
+        until(lambda: not another.submit(run, database_url, HELD).result())
     assert written(database_url) == 0
 
 
