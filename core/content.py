@@ -25,14 +25,36 @@ class Message:
     prefix_digest: str = ""
     # Why the model stopped there, if it was a model.
     stop_reason: str = ""
+    # Bytes of its content as it is stored. 0: not known yet.
+    size: int = 0
 
     @property
     def tool_calls(self) -> Blocks:
         return [block for block in self.content if block.get("type") == "tool_use"]
 
+    @property
+    def has_results(self) -> bool:
+        return any(block.get("type") == "tool_result" for block in self.content)
+
     @classmethod
     def from_client(cls, seq: int, content: str) -> "Message":
-        return cls(seq, "user", load_sendable(content))
+        return cls(seq, "user", load_sendable(content), size=_bytes_of(content))
+
+    @property
+    def stored_size(self) -> int:
+        return self.size or _bytes_of(dump(self.content))
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What stands for all messages up to a number when the model is told of the conversation."""
+
+    upto_seq: int
+    # JSON text of blocks, as a message's.
+    content: str
+
+    def as_message(self) -> Message:
+        return Message.from_client(self.upto_seq, self.content)
 
 
 def dump(value: object) -> str:
@@ -45,6 +67,10 @@ def dump(value: object) -> str:
 
 def text_of(blocks: Blocks) -> str:
     return "".join(block["text"] for block in blocks if block.get("type") == "text")
+
+
+def _bytes_of(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def says_something(block: Block) -> bool:

@@ -1,7 +1,7 @@
 """The conversation as the model is told of it, and what its last message says is next.
 
 It grows at its end only. What was made ready to be sent stays ready, so a process that goes on with a long conversation
-prepares the new messages and not all of them again.
+prepares the new messages and not all of them again. Where its beginning was compacted, it begins with what stands for it.
 """
 
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from enum import Enum, auto
 from itertools import takewhile
 from threading import Lock
 
-from core.content import Block, Blocks, Message, says_something
+from core.content import Block, Blocks, Compaction, Message, says_something
 from core.ids import DeviceId, SessionId
 from core.store.holds import Remembered
 
@@ -28,17 +28,57 @@ class Next(Enum):
 PAUSES = ("pause_turn", "compaction")
 
 
+# What an image counts in tokens, however many bytes it has.
+_IMAGE_TOKENS = 1_600
+# Bytes of JSON text that make a token: few, so that the estimate is rather too high.
+_TOKEN_BYTES = 3
+
+
+def tokens_of(message: Message) -> int:
+    """An estimate, without asking anybody."""
+    images = [block for block in _parts(message.content) if block.get("type") == "image"]
+    pixels = sum(len(image.get("source", {}).get("data", "")) for image in images)
+    return (message.stored_size - pixels) // _TOKEN_BYTES + _IMAGE_TOKENS * len(images)
+
+
+def _parts(blocks: Blocks) -> Iterator[Block]:
+    for block in blocks:
+        yield block
+        if block.get("type") == "tool_result" and isinstance(block.get("content"), list):
+            yield from block["content"]
+
+
 class Conversation:
-    def __init__(self, messages: Iterable[Message] = ()) -> None:
+    def __init__(self, messages: Iterable[Message] = (), compaction: Compaction | None = None) -> None:
+        self.compaction = compaction
         self._messages: list[Message] = []
         self.has_tools = False
+        self.tokens = 0
+        self.size = 0
         # By prefix digest: what may be sent behind that prefix.
         self._ready: dict[str, _Ready] = {}
+        if compaction is not None:
+            self.add(compaction.as_message())
         self.add(*messages)
 
     def add(self, *messages: Message) -> None:
         self._messages.extend(messages)
         self.has_tools = self.has_tools or any(map(_has_tools, messages))
+        self.tokens += sum(map(tokens_of, messages))
+        self.size += sum(message.stored_size for message in messages)
+
+    def until(self, place: int) -> "Conversation":
+        """Its beginning, with what stands for what was before, as one of its own."""
+        return Conversation(self.messages[:place], self.compaction)
+
+    def since(self, place: int, compaction: Compaction) -> "Conversation":
+        """The same, told with a compaction for everything before."""
+        return Conversation(self.messages[place:], compaction)
+
+    @property
+    def messages(self) -> list[Message]:
+        """Without what stands for those before them."""
+        return self._messages if self.compaction is None else self._messages[1:]
 
     @property
     def last(self) -> Message:

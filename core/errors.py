@@ -217,6 +217,14 @@ class ModelRejectedRequest(ModelFailed):
     code = "model_rejected_request"
 
 
+class PromptTooLong(ModelFailed):
+    """The conversation is longer than the model can read, and could not be made shorter. Send the message again, or begin
+    a new conversation.
+    """
+
+    code = "prompt_too_long"
+
+
 class ModelRefused(ModelFailed):
     """The model declined to answer this message."""
 

@@ -13,14 +13,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from core.content import Blocks, Message, dump, sendable
+from core.compaction import Window
+from core.content import Blocks, Compaction, Message, dump, sendable
 from core.conversation import Conversation
 from core.deadline import Deadline
 from core.errors import DatabaseUnavailable
 from core.lease import Lease
 from core.model.bill import added, counted
 from core.model.reply import ModelReply
-from core.store import ends, steps
+from core.store import compactions, ends, steps
 from core.store.database import Database
 from core.store.ends import Closing, Ended
 from core.store.fence import Reply
@@ -79,6 +80,9 @@ class Holding:
         # Nothing of what it knows was taken back.
         self.is_current = True
         self.has_ended = False
+        # Nothing more is folded until more was said than this; and below what, if the model said that it is too long.
+        self.folded_at = 0
+        self.window: Window | None = None
 
     # ---- while an outside call runs
 
@@ -157,6 +161,32 @@ class Holding:
         ):
             raise HoldLost
         self.active_agent = change.agent
+
+    def compact(self, place: int, content: Blocks, agent: str, usage: dict[str, Any]) -> None:
+        """What is before this place of the conversation is told by these blocks from now on."""
+        compaction = Compaction(self.conversation.messages[place - 1].seq, dump(content))
+        turn_usage, session_usage = dump(self.turn_usage), dump(self.session_usage)
+        laid = self._insist(
+            lambda: compactions.add(
+                self._in_time(),
+                self.hold,
+                compaction,
+                rewrites=self.grant.rewrites,
+                agent=agent,
+                lease_ttl_s=self.lease.ttl_s,
+                usage=dump(usage),
+                turn_usage=turn_usage,
+                session_usage=session_usage,
+            )
+        )
+        # If it is still ours as it was, then it was our own first try that was committed.
+        if not laid and self._look().message_seq != self.hold.message_seq:
+            raise HoldLost
+        self.grant = replace(self.grant, rewrites=self.grant.rewrites + 1)
+        self.conversation = self.conversation.since(place, compaction)
+
+    def todos(self) -> list[tuple[str, str]]:
+        return self._insist(lambda: compactions.todos(self._in_time(), self.hold.session_id), renews=False)
 
     def absorb(self) -> None:
         """What was steered into the turn becomes a message of it. If more has arrived meanwhile, that is seen first."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
+from core.compaction import Window
 from core.conversation import Memory
 from core.errors import DatabaseNotConfigured
 from core.model.claude import Claude
@@ -99,6 +100,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
             most_crashes=settings.most_crashes,
             most_handovers=settings.most_handovers,
             lock_ttl_s=settings.default_session_ttl_s,
+            window=Window(tokens=settings.compact_at_tokens, messages=settings.compact_at_messages),
         ),
         stateless_without_database=settings.without_database == "stateless",
     )

@@ -174,7 +174,7 @@ class Reception:
             conversation = kept[1]
             conversation.add(*grant.history)
         else:
-            conversation = Conversation(grant.history)
+            conversation = Conversation(grant.history, grant.compaction)
         return Holding(self.database, grant, lease, conversation, approval_ttl_s=self.approval_ttl_s)
 
 

@@ -155,6 +155,9 @@ class Settings:
     most_crashes: int = _setting("MOST_CRASHES", _whole(1, 100), 3)
     # How often one message may be handed over from agent to agent.
     most_handovers: int = _setting("MOST_HANDOVERS", _whole(1, 100), 4)
+    # How many tokens (as estimated) and messages the model is told before the conversation is compacted.
+    compact_at_tokens: int = _setting("COMPACT_AT_TOKENS", _whole(10_000, 900_000), 100_000)
+    compact_at_messages: int = _setting("COMPACT_AT_MESSAGES", _whole(10, 10_000), 200)
     approval_ttl_s: int = _setting("APPROVAL_TTL_S", _whole(1, 31_536_000), 3_600)
     key_ttl_s: int = _setting("KEY_TTL_S", _whole(60, 31_536_000), 86_400)
     max_body_bytes: int = _setting("MAX_BODY_BYTES", _whole(1_024, 10_000_000), 1_048_576)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from core.compaction import Window
 from core.deadline import Deadline
 
 
@@ -29,3 +30,5 @@ class Limits:
     # How often one message may be handed over, and how long whoever holds a conversation keeps it, unless it says itself.
     most_handovers: int
     lock_ttl_s: int
+    # How much the model is told before the conversation is compacted.
+    window: Window

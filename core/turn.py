@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from core import stateless, toolwork
+from core import folding, stateless, toolwork
 from core.agents.agent import Agent
 from core.agents.roster import Roster
 from core.attendance import attend
@@ -38,6 +38,7 @@ from core.errors import (
     ModelStoppedUnexpectedly,
     ModelTimeout,
     ModelUnavailable,
+    PromptTooLong,
     TurnCrashed,
     TurnTooLong,
 )
@@ -249,13 +250,30 @@ class Turns:
             return self._close(holding, agent, Closing("completed", agent.key))
         if stint.can_hand_over and stint.until.left_s() <= stint.room_to_ask_s:
             return self._hand_over(holding), None
+        if folding.is_due(holding, self.limits.window):
+            return self._fold(holding, agent, stint)
         return self._ask(holding, agent, stint)
+
+    def _fold(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
+        """Makes the conversation shorter by a piece. If that fails, the turn goes on with it as it is."""
+        if stint.can_hand_over and stint.until.left_s() < folding.ROOM_S:
+            return self._hand_over(holding), None
+        limit = folding.limit(stint)
+        prompt = self._prompt(agent, holding.conversation)
+        folding.fold(
+            holding, agent, prompt, self.limits.window, lambda asked: self._reply(holding, asked, limit)
+        )
+        return False, None
 
     def _ask(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
         prompt = self._prompt(agent, holding.conversation)
         reply = self._reply(holding, prompt, stint)
         holding.spend(reply.spent)
         said = Said(reply, agent.key, prompt.prefix_digest)
+        if reply.stop_reason == "model_context_window_exceeded" and folding.make_room(
+            holding, self.limits.window
+        ):
+            return False, None
         if reply.stop_reason == "refusal":
             raise ModelRefused
         if reply.stop_reason not in _WHOLE:
@@ -337,6 +355,8 @@ class Turns:
         self, holding: Holding, agent: Agent, stint: Stint, failure: ModelFailed
     ) -> tuple[bool, Turn | None]:
         holding.spend(failure.spent)
+        if isinstance(failure, PromptTooLong) and folding.make_room(holding, self.limits.window):
+            return False, None
         if isinstance(failure, _FOR_WANT_OF_TIME) and not stint.is_last:
             return self._hand_over(holding), None
         error = {"code": failure.code, "detail": failure.detail}

@@ -20,7 +20,7 @@ from core.store.database import ConnectionDied, Database
 from dev.demo_model import DemoModel
 from tests.databases import run
 
-TABLES = ("conversation_states", "turns", "messages", "tool_calls", "approvals")
+TABLES = ("conversation_states", "turns", "messages", "tool_calls", "approvals", "compactions")
 
 
 def arrival(device: UUID, text: str = "Hello", key: str | None = None, on_busy: str = "queue") -> Arrival:

@@ -25,6 +25,7 @@ from core.errors import (
     ModelRejectedRequest,
     ModelTimeout,
     ModelUnavailable,
+    PromptTooLong,
 )
 from core.model.bill import Bill
 from core.model.prompt import Prompt
@@ -41,7 +42,6 @@ _SHORTEST_TRY_S = 1.0
 # The API's error types to ours. A failure that may pass by itself is tried again while there is time.
 _FAILURES: dict[str, type[ModelFailed]] = {
     "invalid_request_error": ModelRejectedRequest,
-    "request_too_large": ModelRejectedRequest,
     "not_found_error": ModelRejectedRequest,
     "authentication_error": ModelRejectedCredentials,
     "permission_error": ModelRejectedCredentials,
@@ -198,6 +198,9 @@ def _read(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) 
 def _failure(error: Any) -> Exception:
     """What an error of the API means. In the middle of a stream its status is 200, so its type is what counts."""
     kind = error.type or _BY_STATUS.get(error.status_code, "api_error")
+    if _is_too_long(kind, error.api_message):
+        _log.warning("model: %s (request %s): %s", kind, error.request_id, error.api_message)
+        return PromptTooLong()
     failure = _FAILURES.get(kind, ModelUnavailable if error.status_code >= 500 else ModelRejectedRequest)()
     _log.warning(
         "model: %s %s (request %s): %s", error.status_code, kind, error.request_id, error.api_message
@@ -205,6 +208,14 @@ def _failure(error: Any) -> Exception:
     if isinstance(failure, _PASSING):
         return _PassingFailure(failure, _retry_after_s(error))
     return failure
+
+
+def _is_too_long(kind: str, message: str | None) -> bool:
+    """A request that is too long has no error type of its own."""
+    said = (message or "").lower()
+    return kind == "request_too_large" or (
+        kind == "invalid_request_error" and ("prompt is too long" in said or "exceed context limit" in said)
+    )
 
 
 def _retry_after_s(error: Any) -> float | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from core.content import dump
+from core.content import Block, dump
 from core.conversation import Conversation
 from core.digest import digest
 
@@ -17,6 +17,9 @@ _NO_TOOLS = (
     {"name": "no_longer_available", "description": "Not to be called.", "input_schema": {"type": "object"}},
 )
 
+# How many blocks a cache mark looks back for what was cached, less a few: the API says "about 20".
+_LOOKED_BACK = 15
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -28,11 +31,18 @@ class Prompt:
     tools: tuple[dict[str, Any], ...] = ()
     # Whom the API itself asks, for the toolsets among the tools. Without their tokens: those are added when it is sent.
     mcp_servers: tuple[dict[str, Any], ...] = ()
+    # False: its tools are declared as ever, and not to be called this time.
+    may_call: bool = True
 
     @cached_property
     def prefix_digest(self) -> str:
-        """Of all that stands before the conversation. A thinking block made behind another prefix is refused by the API."""
-        return digest(dump([self.model, self._tools(), self.system, *self.mcp_servers]))
+        """Of all that stands before the messages, with what stands for those that were compacted. A thinking block made
+        behind another prefix is refused by the API.
+        """
+        standing: list[Any] = [self.model, self._tools(), self.system, *self.mcp_servers]
+        if self.conversation.compaction is not None:
+            standing.append(self.conversation.compaction.content)
+        return digest(dump(standing))
 
     def render(self) -> dict[str, Any]:
         """The request as the API takes it. Cache markers are added here and never stored."""
@@ -44,11 +54,11 @@ class Prompt:
                 {"type": "text", "text": self.system, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
             ],
             "cache_control": {"type": "ephemeral"},
-            "messages": self.conversation.ready(self.prefix_digest, self._servers),
+            "messages": _marked(self.conversation.ready(self.prefix_digest, self._servers)),
         }
         if tools := self._tools():
             request["tools"] = list(tools)
-        if tools and not self.tools:
+        if tools and not (self.tools and self.may_call):
             request["tool_choice"] = {"type": "none"}
         if self.mcp_servers:
             request["mcp_servers"] = list(self.mcp_servers)
@@ -63,3 +73,23 @@ class Prompt:
 
     def _tools(self) -> tuple[dict[str, Any], ...]:
         return self.tools or (_NO_TOOLS if self.conversation.has_tools else ())
+
+
+def _marked(messages: list[Block]) -> list[Block]:
+    """A mark where the last request ended, if the mark at the end does not look back so far: the prefix was cached there.
+
+    That request was answered by the last message of the model, so it ended right before it, whoever sent it.
+    """
+    replied = max(
+        (place for place, message in enumerate(messages) if message["role"] == "assistant"), default=0
+    )
+    if not replied or sum(len(message["content"]) for message in messages[replied:]) <= _LOOKED_BACK:
+        return messages
+    return [*messages[: replied - 1], *map(_with_mark, messages[replied - 1 : replied]), *messages[replied:]]
+
+
+def _with_mark(message: Block) -> Block:
+    *before, last = message["content"]
+    if last["type"] in ("thinking", "redacted_thinking"):
+        return message
+    return {**message, "content": [*before, {**last, "cache_control": {"type": "ephemeral"}}]}

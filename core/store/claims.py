@@ -24,7 +24,18 @@ from sqlalchemy import text
 from core.content import Message
 from core.ids import DeviceId, SessionId, TurnId, UserId
 from core.store.database import Database, Row
-from core.store.holds import FLOOR, HISTORY, Grant, Remembered, hold_of, read_calls, read_history, remembered
+from core.store.holds import (
+    FLOOR,
+    HISTORY,
+    OVERLAY,
+    Grant,
+    Remembered,
+    hold_of,
+    read_calls,
+    read_compaction,
+    read_history,
+    remembered,
+)
 
 
 class Outcome(StrEnum):
@@ -89,6 +100,9 @@ known AS MATERIALIZED (
     SELECT c.session_id, s.version, s.lease_expires_at, s.lease_holder, {FLOOR} AS floor
     FROM connections c JOIN conversation_states s ON s.id = c.session_id
     WHERE c.device_id = :device_id
+),
+overlay AS MATERIALIZED (
+    SELECT o.* FROM known k CROSS JOIN LATERAL ({OVERLAY}) o
 ),
 met AS (
     INSERT INTO connections (device_id, user_id, session_id, created_at)
@@ -164,11 +178,12 @@ SELECT
     COALESCE(p.created_at, at) AS turn_created_at,
     (SELECT json_agg(json_build_object('id', a.id, 'status', a.status, 'stop', a.stop, 'begun', a.first_seq IS NOT NULL)
         ORDER BY a.seq) FROM ahead a) AS ahead,
-    ({HISTORY} AND m.session_id = w.session_id AND m.seq > w.floor) AS history
+    o.upto_seq, o.content AS compaction,
+    ({HISTORY} AND m.session_id = w.session_id AND m.seq > COALESCE(o.upto_seq, w.floor)) AS history
 FROM (
     SELECT session_id, version, lease_expires_at, floor FROM known UNION ALL SELECT session_id, 0, NULL, 0 FROM met
 ) AS w
-CROSS JOIN clock LEFT JOIN granted g ON true LEFT JOIN prior p ON true
+CROSS JOIN clock LEFT JOIN granted g ON true LEFT JOIN prior p ON true LEFT JOIN overlay o ON true
 """)
 
 
@@ -238,6 +253,7 @@ def _granted(row: Row, arrival: Arrival) -> Grant:
         active_agent=row["active_agent"],
         rewrites=row["rewrites"],
         history=history,
+        compaction=read_compaction(row),
     )
 
 
@@ -251,7 +267,11 @@ head AS MATERIALIZED (
     SELECT * FROM turns WHERE session_id = :session_id AND ended_at IS NULL ORDER BY seq LIMIT 1
 ),
 known AS MATERIALIZED (
-    SELECT s.id, s.version, s.lease_holder, {FLOOR} AS floor FROM conversation_states s WHERE s.id = :session_id
+    SELECT s.id AS session_id, s.version, s.lease_holder, {FLOOR} AS floor
+    FROM conversation_states s WHERE s.id = :session_id
+),
+overlay AS MATERIALIZED (
+    SELECT o.* FROM known k CROSS JOIN LATERAL ({OVERLAY}) o
 ),
 step AS MATERIALIZED (
     SELECT CASE WHEN first_seq IS NULL THEN 1 ELSE 0 END AS n FROM head
@@ -264,7 +284,7 @@ taken AS (
         message_seq = s.message_seq + n,
         version = s.version + 1
     FROM known k, head, step, clock
-    WHERE s.id = k.id AND s.version = k.version AND head.status <> 'waiting'
+    WHERE s.id = k.session_id AND s.version = k.version AND head.status <> 'waiting'
       AND (s.lease_expires_at IS NULL OR s.lease_expires_at <= at OR s.lease_holder = :holder)
     RETURNING s.*
 ),
@@ -292,8 +312,9 @@ SELECT
     (SELECT json_agg(json_build_object('id', c.id, 'name', c.name, 'effect', c.effect, 'status', c.status,
         'result', c.result))::text FROM tool_calls c
         WHERE c.session_id = s.id AND c.turn_id = head.id AND c.message_seq = s.message_seq) AS calls,
-    ({HISTORY} AND m.session_id = s.id AND m.seq > k.floor) AS history
-FROM taken s, head, step, begun, known k, clock
+    o.upto_seq, o.content AS compaction,
+    ({HISTORY} AND m.session_id = s.id AND m.seq > COALESCE(o.upto_seq, k.floor)) AS history
+FROM taken s CROSS JOIN head CROSS JOIN step CROSS JOIN begun CROSS JOIN known k CROSS JOIN clock LEFT JOIN overlay o ON true
 """)
 
 
@@ -335,6 +356,7 @@ def _taken(row: Row) -> Grant:
         active_agent=row["active_agent"],
         rewrites=row["rewrites"],
         history=history,
+        compaction=read_compaction(row),
         stop=row["stop"],
         input=row["input"],
         crashes=row["crashes"],

@@ -87,6 +87,10 @@ rolled_back AS (
     UPDATE messages m SET left_out = true
     FROM held WHERE m.session_id = :session_id AND m.turn_id = :turn_id AND m.seq >= :left_out_from
 ),
+uncompacted AS (
+    UPDATE compactions c SET left_out = true
+    FROM held WHERE c.session_id = :session_id AND c.upto_seq >= :left_out_from
+),
 dropped AS (
     UPDATE tool_calls c SET ended_at = at,
         status = CASE WHEN c.status = 'started' AND c.effect = 'once' AND c.id <> ALL(CAST(:not_run AS text[]))

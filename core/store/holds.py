@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from core.content import Message, load_sendable
+from core.content import Compaction, Message, load_sendable
 from core.ids import SessionId, TurnId, UserId
 from core.store.database import Row
 
@@ -54,8 +54,11 @@ class Grant:
     session_usage: dict[str, Any]
     active_agent: str | None
     rewrites: int
-    # What of the history was asked for: all of it, or what came after the last message that the process remembers.
+    # What of the history was asked for: what the model is told of it, or what came after the last message that the
+    # process remembers.
     history: tuple[Message, ...]
+    # What stands for the messages before the history, if some were compacted; not given to one that remembers.
+    compaction: Compaction | None = None
     stop: str | None = None
     input: str | None = None
     crashes: int = 0
@@ -66,9 +69,17 @@ class Grant:
 HISTORY: Final = """
     SELECT '[' || string_agg(
         '{"seq":' || m.seq || ',"role":"' || m.role || '","prefix":"' || COALESCE(m.prefix_digest, '')
-        || '","stop":"' || COALESCE(m.stop_reason, '') || '","content":' || m.content || '}', ',' ORDER BY m.seq) || ']'
+        || '","stop":"' || COALESCE(m.stop_reason, '') || '","size":' || octet_length(m.content)
+        || ',"content":' || m.content || '}', ',' ORDER BY m.seq) || ']'
     FROM messages m
     WHERE NOT m.left_out
+"""
+
+# What stands for the beginning of the history. Who remembers knows it: a compaction counts `rewrites` up.
+OVERLAY: Final = """
+    SELECT c.upto_seq, c.content FROM compactions c
+    WHERE NOT c.left_out AND k.floor = 0 AND c.session_id = k.session_id
+    ORDER BY c.upto_seq DESC LIMIT 1
 """
 
 # After which message the history is asked for: what the caller remembers counts only while nothing was rewritten.
@@ -87,9 +98,13 @@ def read_history(text: str | None) -> tuple[Message, ...]:
     if text is None:
         return ()
     return tuple(
-        Message(item["seq"], item["role"], item["content"], item["prefix"], item["stop"])
+        Message(item["seq"], item["role"], item["content"], item["prefix"], item["stop"], item["size"])
         for item in load_sendable(text)
     )
+
+
+def read_compaction(row: Row) -> Compaction | None:
+    return None if row["upto_seq"] is None else Compaction(row["upto_seq"], row["compaction"])
 
 
 def read_calls(text: str | None) -> tuple[OpenCall, ...]:

@@ -156,7 +156,11 @@ def test_an_answer_that_is_left_behind_is_on_the_bill(claude: Claude, model: Dem
         (Fault.status(402), "model_billing"),
         (Fault.status(403), "model_credentials_rejected"),
         (Fault.status(404), "model_rejected_request"),
-        (Fault.status(413), "model_rejected_request"),
+        (Fault.status(413), "prompt_too_long"),
+        (
+            Fault.status(400, message="prompt is too long: 210000 tokens > 200000 maximum"),
+            "prompt_too_long",
+        ),
     ],
     ids=str,
 )

@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from core.content import Compaction
 from core.house import House
 from core.ids import DeviceId
-from core.store import admissions, claims, ends, steps, turns
+from core.store import admissions, claims, compactions, ends, steps, turns
 from core.store.admissions import Admission
 from core.store.database import Database
 from core.store.ends import Closing
@@ -54,6 +55,18 @@ WRITES: dict[str, Write] = {
         db, hold, RESULTS, SETTLED, Consequences(), session_usage=USAGE, lease_ttl_s=30, now=NOW
     ),
     "absorb": lambda db, hold: steps.absorb(db, hold, REPLY.content, lease_ttl_s=30, now=NOW),
+    "compact": lambda db, hold: compactions.add(
+        db,
+        hold,
+        Compaction(1, REPLY.content),
+        rewrites=0,
+        agent="manager",
+        usage=USAGE,
+        turn_usage=USAGE,
+        session_usage=USAGE,
+        lease_ttl_s=30,
+        now=NOW,
+    ),
     "finish": lambda db, hold: ends.finish(db, hold, REPLY, now=NOW),
     "close": lambda db, hold: ends.close(
         db, hold, Closing("failed", "manager"), turn_usage=USAGE, session_usage=USAGE, now=NOW
@@ -77,7 +90,7 @@ WRITES: dict[str, Write] = {
         db, hold, "c_post", status="done", result="{}", lease_ttl_s=30, now=NOW
     ),
 }
-STEPS = ("append_reply", "append_results", "absorb")
+STEPS = ("append_reply", "append_results", "absorb", "compact")
 ENDS = ("finish", "close", "roll_back", "hand_over", "wait")
 
 
