@@ -72,7 +72,7 @@ class Latchkey:
     def __init__(self, url: str, *, calls: bool = False, remembers: bool = False) -> None:
         roster = Roster.of(Agent(key="manager", prompt="You are brief.", tools=(SLOTS,) if calls else ()))
         self._house: House = build_house(read_settings({"DATABASE_URL": url}), roster)
-        self._house.turns.model = SilentModel(calls=calls)
+        self._house.turns.asking.model = SilentModel(calls=calls)
         self._remembers = remembers
 
     def turn(self, device: UUID) -> None:

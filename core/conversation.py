@@ -31,14 +31,14 @@ PAUSES = ("pause_turn", "compaction")
 # What an image counts in tokens, however many bytes it has.
 _IMAGE_TOKENS = 1_600
 # Bytes of JSON text that make a token: few, so that the estimate is rather too high.
-_TOKEN_BYTES = 3
+TOKEN_BYTES = 3
 
 
 def tokens_of(message: Message) -> int:
     """An estimate, without asking anybody."""
     images = [block for block in _parts(message.content) if block.get("type") == "image"]
     pixels = sum(len(image.get("source", {}).get("data", "")) for image in images)
-    return (message.stored_size - pixels) // _TOKEN_BYTES + _IMAGE_TOKENS * len(images)
+    return (message.stored_size - pixels) // TOKEN_BYTES + _IMAGE_TOKENS * len(images)
 
 
 def _parts(blocks: Blocks) -> Iterator[Block]:

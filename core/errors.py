@@ -243,6 +243,36 @@ class ModelStoppedUnexpectedly(ModelFailed):
     code = "model_stopped_unexpectedly"
 
 
+class BudgetExceeded(ModelFailed):
+    """A budget is used up."""
+
+    code, status, title = "budget_exceeded", 402, "Over budget"
+
+
+class TurnBudgetExceeded(BudgetExceeded):
+    """Going on with this message could cost more than one message may. What was done is kept: ask for less at once."""
+
+    code = "turn_budget_exceeded"
+
+
+class SessionBudgetExceeded(BudgetExceeded):
+    """This conversation has used up its budget. Begin a new one, or ask whoever runs this service for more."""
+
+    code = "session_budget_exceeded"
+
+
+class UserBudgetExceeded(BudgetExceeded):
+    """Your budget for today is used up. It begins anew at midnight UTC."""
+
+    code = "user_budget_exceeded"
+
+
+class OrgBudgetExceeded(BudgetExceeded):
+    """Your organisation's budget for today is used up. It begins anew at midnight UTC."""
+
+    code = "org_budget_exceeded"
+
+
 class TurnCrashed(ModelFailed):
     """Answering this message ended its function again and again, so it is not tried once more. Say it another way."""
 

@@ -68,11 +68,9 @@ def make_room(holding: Holding, window: Window) -> bool:
     return True
 
 
-def limit(stint: Stint) -> Stint:
+def limit(stint: Stint) -> Deadline:
     """Where nobody else can go on, there must be time left to answer without a summary."""
-    if stint.can_hand_over:
-        return stint
-    return replace(stint, until=Deadline.after(stint.until.left_s() / 2))
+    return stint.until if stint.can_hand_over else Deadline.after(stint.until.left_s() / 2)
 
 
 def fold(
@@ -107,10 +105,10 @@ def _summary(holding: Holding, prompt: Prompt, ask: Callable[[Prompt], ModelRepl
         try:
             reply = ask(asked)
         except ModelFailed as failure:
-            holding.spend(failure.spent)
+            holding.tally.spend(failure.spent)
             why = failure.code
             break
-        holding.spend(reply.spent)
+        holding.tally.spend(reply.spent)
         if reply.stop_reason in ("end_turn", "stop_sequence") and text_of(reply.content).strip():
             return reply
         why = reply.stop_reason

@@ -8,10 +8,11 @@ lost it stops at once and writes nothing more.
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from core.compaction import Window
 from core.content import Blocks, Compaction, Message, dump, sendable
@@ -19,15 +20,17 @@ from core.conversation import Conversation
 from core.deadline import Deadline
 from core.errors import DatabaseUnavailable
 from core.lease import Lease
-from core.model.bill import added, counted
 from core.model.reply import ModelReply
-from core.store import compactions, ends, steps
+from core.store import compactions, ends, spending, steps
 from core.store.database import Database
 from core.store.ends import Closing, Ended
 from core.store.fence import Reply
 from core.store.holds import Grant, Hold, OpenCall, Remembered
 from core.store.locks import Relock
+from core.store.spending import Total
 from core.store.steps import Asked, Consequences, Seen, Stepped
+from core.store.used import Amount
+from core.tally import Tally
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class Holding:
         conversation: Conversation,
         *,
         approval_ttl_s: int,
+        charges: bool = False,
     ) -> None:
         self._database = database
         self._approval_ttl_s = approval_ttl_s
@@ -65,8 +69,7 @@ class Holding:
         self.hold: Hold = grant.hold
         self.lease = lease
         self.conversation = conversation
-        self.turn_usage: dict[str, Any] = counted(grant.turn_usage)
-        self.session_usage: dict[str, Any] = grant.session_usage
+        self.tally = Tally(grant.turn_usage, grant.session_usage, charges=charges)
         # Who holds the conversation; None: nobody, so the manager answers.
         self.active_agent = grant.active_agent
         self.stop = grant.stop
@@ -103,10 +106,18 @@ class Holding:
 
     # ---- steps
 
-    def spend(self, spent: Mapping[str, int]) -> None:
-        """Counts what was paid for, whether or not it can be used; written with the next commit."""
-        self.turn_usage = added(self.turn_usage, spent)
-        self.session_usage = added(self.session_usage, spent)
+    def reserve(self, amount: Amount) -> list[Total]:
+        """Sets aside what the next call may cost; tells what is spent and set aside of the day with it."""
+        used, attempt = self.tally.used(), uuid4()
+        totals = self._insist(
+            lambda: spending.reserve(
+                self._in_time(), self.hold, amount, used, attempt, lease_ttl_s=self.lease.ttl_s
+            )
+        )
+        if totals is None:
+            raise HoldLost
+        self.tally.charged()
+        return totals
 
     def append_reply(self, said: Said, calls: Sequence[Asked]) -> None:
         reply = self._reply(said)
@@ -120,6 +131,7 @@ class Holding:
                 approval_ttl_s=self._approval_ttl_s,
             )
         )
+        self.tally.charged()
         self._moved_on(stepped, self._message("assistant", said.reply.content, said))
         self.calls = {
             call.id: OpenCall(
@@ -134,7 +146,7 @@ class Holding:
         self, blocks: Blocks, settled: dict[str, str], consequences: Consequences | None = None
     ) -> None:
         follows = consequences or Consequences()
-        content, usage = dump(blocks), dump(self.session_usage)
+        content, usage = dump(blocks), dump(self.tally.session)
         stepped = self._insist(
             lambda: steps.append_results(
                 self._in_time(),
@@ -165,7 +177,7 @@ class Holding:
     def compact(self, place: int, content: Blocks, agent: str, usage: dict[str, Any]) -> None:
         """What is before this place of the conversation is told by these blocks from now on."""
         compaction = Compaction(self.conversation.messages[place - 1].seq, dump(content))
-        turn_usage, session_usage = dump(self.turn_usage), dump(self.session_usage)
+        used = self.tally.used()
         laid = self._insist(
             lambda: compactions.add(
                 self._in_time(),
@@ -175,13 +187,13 @@ class Holding:
                 agent=agent,
                 lease_ttl_s=self.lease.ttl_s,
                 usage=dump(usage),
-                turn_usage=turn_usage,
-                session_usage=session_usage,
+                used=used,
             )
         )
         # If it is still ours as it was, then it was our own first try that was committed.
         if not laid and self._look().message_seq != self.hold.message_seq:
             raise HoldLost
+        self.tally.charged()
         self.grant = replace(self.grant, rewrites=self.grant.rewrites + 1)
         self.conversation = self.conversation.since(place, compaction)
 
@@ -244,6 +256,7 @@ class Holding:
         reply = self._reply(said)
         ended = self._ended(lambda: ends.finish(self._in_time(), self.hold, reply))
         if ended is not None:
+            self.tally.charged()
             self._add(self._message("assistant", said.reply.content, said))
         return ended
 
@@ -251,27 +264,16 @@ class Holding:
         """None: something has arrived that comes first."""
         if closing.status == "completed" and self.is_called:
             return None
-        turn_usage, session_usage = dump(self.turn_usage), dump(self.session_usage)
-        ended = self._ended(
-            lambda: ends.close(
-                self._in_time(), self.hold, closing, turn_usage=turn_usage, session_usage=session_usage
-            )
-        )
+        used = self.tally.used()
+        ended = self._ended(lambda: ends.close(self._in_time(), self.hold, closing, used=used))
         self.is_current = closing.left_out_from is None
         return ended
 
     def hand_over(self, *, waits: bool = False, not_run: Sequence[str] = ()) -> bool:
         """False: something has arrived that has to be seen first."""
-        turn_usage, session_usage = dump(self.turn_usage), dump(self.session_usage)
+        used = self.tally.used()
         if self._insist(
-            lambda: ends.hand_over(
-                self._in_time(),
-                self.hold,
-                waits=waits,
-                not_run=not_run,
-                turn_usage=turn_usage,
-                session_usage=session_usage,
-            )
+            lambda: ends.hand_over(self._in_time(), self.hold, waits=waits, not_run=not_run, used=used)
         ):
             return True
         seen = steps.look(self._in_time(), self.hold)
@@ -359,6 +361,5 @@ class Holding:
             prefix_digest=said.prefix_digest,
             stop_reason=said.reply.stop_reason,
             usage=dump(said.reply.usage),
-            turn_usage=dump(self.turn_usage),
-            session_usage=dump(self.session_usage),
+            used=self.tally.used(),
         )

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
+from core.asking import Asking
+from core.budgets import Budgets, Limit
 from core.compaction import Window
 from core.conversation import Memory
 from core.errors import DatabaseNotConfigured
 from core.model.claude import Claude
+from core.model.prices import price_of
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.service import SessionService
@@ -64,7 +67,7 @@ class House:
 
     def close(self) -> None:
         if self._turns is not None:
-            self._turns.model.close()
+            self._turns.asking.model.close()
         if self._database is not None:
             self._database.close()
 
@@ -79,6 +82,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         connect_timeout_s=settings.database_connect_timeout_s,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
+    budgets = _budgets(settings)
     reception = Reception(
         database=database,
         memory=Memory(),
@@ -86,16 +90,20 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         lease_margin_s=LEASE_MARGIN_S,
         session_ttl_s=settings.default_session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
+        budgets=budgets,
     )
     turns = Turns(
         reception=reception,
-        model=Claude(settings.anthropic_api_key, settings.anthropic_base_url, mcp_tokens=settings.mcp_tokens),
+        asking=Asking(
+            Claude(settings.anthropic_api_key, settings.anthropic_base_url, mcp_tokens=settings.mcp_tokens),
+            default_model=settings.anthropic_model,
+            timeout_s=settings.model_timeout_s,
+            budgets=budgets,
+        ),
         roster=roster,
-        default_model=settings.anthropic_model,
         limits=Limits(
             turn_budget_s=settings.turn_budget_s,
             worker_budget_s=settings.worker_budget_s,
-            model_timeout_s=settings.model_timeout_s,
             longest_turn=settings.longest_turn,
             most_crashes=settings.most_crashes,
             most_handovers=settings.most_handovers,
@@ -107,11 +115,34 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     return House(settings, database, turns)
 
 
+def _budgets(settings: Settings) -> Budgets:
+    return Budgets(
+        turn=Limit(settings.budget_turn_micros, settings.budget_turn_tokens),
+        session=Limit(settings.budget_session_micros, settings.budget_session_tokens),
+        user=Limit(settings.budget_user_micros, settings.budget_user_tokens),
+        org=Limit(settings.budget_org_micros, settings.budget_org_tokens),
+    )
+
+
 def _check(settings: Settings, roster: Roster) -> None:
     problems = roster.problems(longest_call_s=settings.worker_budget_s - WORKER_RESERVE_S)
     problems += _missing_tokens(settings, roster)
+    problems += _missing_prices(settings, roster)
     if problems:
         raise WrongDeclaration(problems)
+
+
+def _missing_prices(settings: Settings, roster: Roster) -> list[str]:
+    """A budget in dollars that counts a model as free is none."""
+    if not _budgets(settings).need_prices:
+        return []
+    models = {agent.model or settings.anthropic_model for agent in roster.listed}
+    return [
+        f"the model {model} has no known price, and a budget in dollars is set; accepted: one of core/model/prices.py, or "
+        "budgets in tokens"
+        for model in sorted(models)
+        if price_of(model) is None
+    ]
 
 
 def _missing_tokens(settings: Settings, roster: Roster) -> list[str]:

@@ -8,11 +8,12 @@ was not made for, and no transaction is held between the two.
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import TypeVar
 from uuid import UUID, uuid4
 
+from core.budgets import Budgets, over
 from core.conversation import Conversation, Memory
 from core.deadline import Deadline
 from core.errors import ApprovalNotFound, DatabaseConflict, IdempotencyKeyReused, SessionBusy, TurnNotFound
@@ -58,6 +59,7 @@ class Reception:
     lease_margin_s: float
     session_ttl_s: int
     approval_ttl_s: int
+    budgets: Budgets = field(default=Budgets())
 
     def accept(self, arrival: Arrival, deadline: Deadline) -> Accepted:
         kept = self.memory.of_device(arrival.device_id)
@@ -139,12 +141,15 @@ class Reception:
             lease_ttl_s=self.lease_ttl_s,
             session_ttl_s=self.session_ttl_s,
             known=kept[0] if kept else None,
+            limits=self.budgets.at_the_door(),
         )
         if claim.grant is not None:
             holding = self._holding(claim.grant, lease, kept)
             return Accepted(claim.turn_id, claim.grant.hold.session_id, holding)
         if claim.outcome is Outcome.REUSED:
             raise IdempotencyKeyReused
+        if claim.over_budget is not None and claim.outcome is Outcome.OVER:
+            raise over(claim.over_budget)
         standing = claim.standing
         if standing is None or claim.outcome is Outcome.AGAIN:
             return None
@@ -175,7 +180,14 @@ class Reception:
             conversation.add(*grant.history)
         else:
             conversation = Conversation(grant.history, grant.compaction)
-        return Holding(self.database, grant, lease, conversation, approval_ttl_s=self.approval_ttl_s)
+        return Holding(
+            self.database,
+            grant,
+            lease,
+            conversation,
+            approval_ttl_s=self.approval_ttl_s,
+            charges=self.budgets.are_reserved,
+        )
 
 
 def _answering(claim: Claim, arrival: Arrival, standing: Standing) -> TurnId:

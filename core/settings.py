@@ -6,6 +6,7 @@ secret) and what is accepted.
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -42,6 +43,9 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("Wrong settings:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+_DOLLARS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
 
 class _NotAccepted(Exception):
@@ -107,6 +111,14 @@ def _name(given: str) -> str:
     return given
 
 
+def _dollars(given: str) -> int:
+    """In millionths of a dollar."""
+    if not _DOLLARS.fullmatch(given) or not float(given):
+        raise _NotAccepted("dollars from 0.000001 to 999999999, such as 0.50")
+    whole, _, part = given.partition(".")
+    return int(whole) * 1_000_000 + int(part.ljust(6, "0"))
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(given: str) -> str:
         if given in choices:
@@ -158,6 +170,15 @@ class Settings:
     # How many tokens (as estimated) and messages the model is told before the conversation is compacted.
     compact_at_tokens: int = _setting("COMPACT_AT_TOKENS", _whole(10_000, 900_000), 100_000)
     compact_at_messages: int = _setting("COMPACT_AT_MESSAGES", _whole(10, 10_000), 200)
+    # What a message, a conversation, and a day (UTC) of a user and of an organisation may cost. None: without end.
+    budget_turn_micros: int | None = _setting("BUDGET_TURN_USD", _dollars)
+    budget_turn_tokens: int | None = _setting("BUDGET_TURN_TOKENS", _whole(1, 10**15))
+    budget_session_micros: int | None = _setting("BUDGET_SESSION_USD", _dollars)
+    budget_session_tokens: int | None = _setting("BUDGET_SESSION_TOKENS", _whole(1, 10**15))
+    budget_user_micros: int | None = _setting("BUDGET_USER_DAY_USD", _dollars)
+    budget_user_tokens: int | None = _setting("BUDGET_USER_DAY_TOKENS", _whole(1, 10**15))
+    budget_org_micros: int | None = _setting("BUDGET_ORG_DAY_USD", _dollars)
+    budget_org_tokens: int | None = _setting("BUDGET_ORG_DAY_TOKENS", _whole(1, 10**15))
     approval_ttl_s: int = _setting("APPROVAL_TTL_S", _whole(1, 31_536_000), 3_600)
     key_ttl_s: int = _setting("KEY_TTL_S", _whole(60, 31_536_000), 86_400)
     max_body_bytes: int = _setting("MAX_BODY_BYTES", _whole(1_024, 10_000_000), 1_048_576)

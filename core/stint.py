@@ -23,7 +23,6 @@ class Stint:
 class Limits:
     turn_budget_s: float
     worker_budget_s: float
-    model_timeout_s: float
     # How many messages a turn may add, and how many holders may die over it.
     longest_turn: int
     most_crashes: int

@@ -25,7 +25,7 @@ from uuid import UUID
 from core import folding, stateless, toolwork
 from core.agents.agent import Agent
 from core.agents.roster import Roster
-from core.attendance import attend
+from core.asking import Asking, StopAsked
 from core.content import Message, says_something
 from core.conversation import PAUSES, Conversation, Next
 from core.deadline import Deadline
@@ -45,9 +45,7 @@ from core.errors import (
 from core.holding import Holding, HoldLost, Said
 from core.ids import DeviceId, SessionId, TurnId
 from core.inward import Desk
-from core.model.bill import Bill
-from core.model.prompt import Prompt
-from core.model.reply import Model, ModelReply
+from core.model.reply import ModelReply
 from core.reception import CANCELLED, Reception
 from core.shown import Turn, shown
 from core.stint import Limits, Stint
@@ -73,18 +71,13 @@ _FIRST_LOOK_S = 0.05
 _LONGEST_LOOK_S = 0.5
 
 
-class StopAsked(Exception):
-    """While the model was being asked, the person changed their mind."""
-
-
 @dataclass(slots=True)
 class Turns:
     """Answers messages. Built once a process; what it remembers between two of them is a help and no more."""
 
     reception: Reception
-    model: Model
+    asking: Asking
     roster: Roster
-    default_model: str
     limits: Limits
     # Who goes on with what this function cannot end. None: nobody, so it must.
     wakeups: Wakeups | None = field(default=None)
@@ -95,7 +88,7 @@ class Turns:
 
     def answer(self, arrival: Arrival, wait_s: float) -> Turn:
         """Takes the message, and gives its turn as it stands after so long at the most."""
-        self.model.warm()
+        self.asking.model.warm()
         deadline = Deadline.after(wait_s)
         until = Deadline.after(self.limits.turn_budget_s)
         try:
@@ -103,7 +96,7 @@ class Turns:
         except DatabaseUnavailable:
             if not self.stateless_without_database:
                 raise
-            return stateless.answer(self.model, self._alone(arrival), arrival, until)
+            return self._answer_alone(arrival, until)
         holding, stays = accepted.holding, self._stays(wait_s)
         if holding is not None:
             stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)
@@ -115,6 +108,12 @@ class Turns:
         else:
             self._wake(accepted.session_id)
         return self._watch(arrival.device_id, accepted.turn_id, deadline, stays=stays, until=until)
+
+    def _answer_alone(self, arrival: Arrival, until: Deadline) -> Turn:
+        alone = Conversation([Message.from_client(1, arrival.content)])
+        return stateless.answer(
+            self.asking.model, self.asking.prompt(self.roster.manager, alone), arrival, until
+        )
 
     def look(self, device_id: DeviceId, turn_id: TurnId, wait_s: float) -> Turn:
         """The turn as it stands, as soon as it is over or after so long at the most."""
@@ -139,7 +138,7 @@ class Turns:
     def work(self, session_id: SessionId) -> None:
         """What a worker does: goes on with a conversation until nothing is left to do in it, or its own time is over."""
         until = Deadline.after(self.limits.worker_budget_s)
-        self._go_on(session_id, Stint(until, self.limits.model_timeout_s, self.wakeups is not None, True))
+        self._go_on(session_id, Stint(until, self.asking.timeout_s, self.wakeups is not None, True))
 
     # ---- who works on it
 
@@ -259,16 +258,16 @@ class Turns:
         if stint.can_hand_over and stint.until.left_s() < folding.ROOM_S:
             return self._hand_over(holding), None
         limit = folding.limit(stint)
-        prompt = self._prompt(agent, holding.conversation)
+        prompt = self.asking.prompt(agent, holding.conversation)
         folding.fold(
-            holding, agent, prompt, self.limits.window, lambda asked: self._reply(holding, asked, limit)
+            holding, agent, prompt, self.limits.window, lambda asked: self.asking.reply(holding, asked, limit)
         )
         return False, None
 
     def _ask(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
-        prompt = self._prompt(agent, holding.conversation)
-        reply = self._reply(holding, prompt, stint)
-        holding.spend(reply.spent)
+        prompt = self.asking.prompt(agent, holding.conversation)
+        reply = self.asking.reply(holding, prompt, stint.until)
+        holding.tally.spend(reply.spent)
         said = Said(reply, agent.key, prompt.prefix_digest)
         if reply.stop_reason == "model_context_window_exceeded" and folding.make_room(
             holding, self.limits.window
@@ -293,40 +292,6 @@ class Turns:
             holding.append_reply(said, ())
             return False, None
         return True, self._ended(holding, agent, "completed", ended)
-
-    def _reply(self, holding: Holding, prompt: Prompt, stint: Stint) -> ModelReply:
-        limit = Deadline.after(self.limits.model_timeout_s).earlier(stint.until)
-        bill = Bill(prompt.model)
-        asked = {"model": self.model.ask(prompt, limit, bill)}
-
-        def beat() -> None:
-            holding.beat()
-            if holding.stop is not None:
-                holding.spend(bill.spent)
-                raise StopAsked
-
-        for _, reply in attend(asked, limit, beat, holding.lease.beat_s):
-            return reply.result()
-        late = ModelTimeout()
-        late.spent = bill.spent
-        raise late
-
-    def _alone(self, arrival: Arrival) -> Prompt:
-        return self._prompt(self.roster.manager, Conversation([Message.from_client(1, arrival.content)]))
-
-    def _prompt(self, agent: Agent, conversation: Conversation) -> Prompt:
-        return Prompt(
-            model=agent.model or self.default_model,
-            system=agent.prompt,
-            max_tokens=agent.max_tokens,
-            thinking=agent.thinking,
-            conversation=conversation,
-            tools=(
-                *(tool.declaration() for tool in agent.tools),
-                *(server.toolset() for server in agent.mcp_servers),
-            ),
-            mcp_servers=tuple(server.definition() for server in agent.mcp_servers),
-        )
 
     def _settle(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
         if stint.can_hand_over and stint.until.left_s() < toolwork.longest_s(holding, agent):
@@ -354,7 +319,7 @@ class Turns:
     def _failed(
         self, holding: Holding, agent: Agent, stint: Stint, failure: ModelFailed
     ) -> tuple[bool, Turn | None]:
-        holding.spend(failure.spent)
+        holding.tally.spend(failure.spent)
         if isinstance(failure, PromptTooLong) and folding.make_room(holding, self.limits.window):
             return False, None
         if isinstance(failure, _FOR_WANT_OF_TIME) and not stint.is_last:
@@ -406,7 +371,7 @@ class Turns:
             content=holding.conversation.said_in(grant.first_seq),
             tool_calls=holding.log,
             approvals=[],
-            usage=holding.turn_usage,
+            usage=holding.tally.turn,
             error=error,
             created_at=grant.turn_created_at,
             ended_at=ended.ended_at,

@@ -140,7 +140,7 @@ def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Serve
     # On Lambda a function of its own goes on with what a request leaves behind; here a few threads do.
     running.callback(house.start_workers(threads=4).stop)
     # Loads the model's client now, in the background, rather than during the first reply.
-    house.turns.model.warm()
+    house.turns.asking.model.warm()
     app = build_app(house, one_at_a_time=False)
     return uvicorn.Server(
         uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=5, backlog=1024)

@@ -125,14 +125,17 @@ def row_held(url: str) -> Iterator[None]:
 def losing_replies(monkeypatch: pytest.MonkeyPatch, statement: object, times: int = 1) -> list[object]:
     """The statement is committed, and then the connection is said to have died."""
     lost: list[object] = []
-    real = Database.row
 
-    def row(self: Database, given: Any, parameters: Any) -> object:
-        result = real(self, given, parameters)
-        if given is statement and len(lost) < times:
-            lost.append(given)
-            raise ConnectionDied
-        return result
+    def losing(real: Callable[..., object]) -> Callable[..., object]:
+        def execute(self: Database, given: Any, parameters: Any) -> object:
+            result = real(self, given, parameters)
+            if given is statement and len(lost) < times:
+                lost.append(given)
+                raise ConnectionDied
+            return result
 
-    monkeypatch.setattr(Database, "row", row)
+        return execute
+
+    for name in ("row", "rows"):
+        monkeypatch.setattr(Database, name, losing(getattr(Database, name)))
     return lost

@@ -32,6 +32,7 @@ def upgrade() -> None:
     op.create_check_constraint(op.f("ck_users_session_ttl"), "users", "session_ttl > 0")
     for column in ("reserved_micros", "reserved_tokens"):
         op.add_column("turns", sa.Column(column, sa.BigInteger, nullable=False, server_default=NOUGHT))
+    op.add_column("turns", sa.Column("reservation", sa.Uuid))
     op.add_column("tool_calls", sa.Column("settled_at", TIME))
     op.create_index("ix_tool_calls_session_id_message_seq", "tool_calls", ["session_id", "message_seq"])
     extend_approvals()
@@ -153,7 +154,7 @@ def downgrade() -> None:
         op.drop_column("approvals", column)
     op.drop_index("ix_tool_calls_session_id_message_seq", "tool_calls")
     op.drop_column("tool_calls", "settled_at")
-    for column in ("reserved_tokens", "reserved_micros"):
+    for column in ("reservation", "reserved_tokens", "reserved_micros"):
         op.drop_column("turns", column)
     op.drop_column("users", "session_ttl")
     op.drop_index("ix_conversation_states_lock_end", "conversation_states")

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from core.content import Block, dump
-from core.conversation import Conversation
+from core.conversation import TOKEN_BYTES, Conversation
 from core.digest import digest
 
 # The API refuses tool calls in a conversation that declares no tool. An agent that has none may take over one that had.
@@ -43,6 +43,12 @@ class Prompt:
         if self.conversation.compaction is not None:
             standing.append(self.conversation.compaction.content)
         return digest(dump(standing))
+
+    @property
+    def tokens(self) -> int:
+        """An estimate of what the model reads, rather too high."""
+        standing = len(dump([self.system, self._tools()]).encode("utf-8", "surrogatepass"))
+        return self.conversation.tokens + standing // TOKEN_BYTES
 
     def render(self) -> dict[str, Any]:
         """The request as the API takes it. Cache markers are added here and never stored."""

@@ -36,6 +36,7 @@ from core.store.holds import (
     read_history,
     remembered,
 )
+from core.store.spending import OVER, DoorLimits
 
 
 class Outcome(StrEnum):
@@ -43,6 +44,7 @@ class Outcome(StrEnum):
     SEEN = "seen"  # this key's turn is there, ended or not
     REUSED = "reused"  # this key came with another body
     BUSY = "busy"  # other turns come first
+    OVER = "over"  # a budget is used up
     AGAIN = "again"  # somebody else was at it at the same moment: claim again
 
 
@@ -88,11 +90,13 @@ class Claim:
     turn_id: TurnId
     standing: Standing | None = None
     grant: Grant | None = None
+    # Whose, if one is used up.
+    over_budget: str | None = None
 
 
 # Meets the device, finds the key's turn or makes a new one with its message, and takes the lease, all or nothing, while
 # the conversation is free and as it was read. Of several at once one is granted; nothing is written for the others.
-_CLAIM: Final = text(f"""
+_CLAIM_TEXT: Final = f"""
 WITH clock AS MATERIALIZED (
     SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
 ),
@@ -131,6 +135,7 @@ ahead AS MATERIALIZED (
 step AS MATERIALIZED (
     SELECT CASE WHEN EXISTS (SELECT FROM prior) THEN 0 ELSE 1 END AS n
 ),
+%(over)s
 opened AS (
     INSERT INTO conversation_states
         (id, user_id, session_ttl, lease_epoch, lease_expires_at, lease_holder, message_seq, turn_seq, version,
@@ -150,7 +155,7 @@ taken AS (
         last_active_at = at
     FROM known k, step, clock
     WHERE s.id = k.session_id AND s.version = k.version
-      AND (n = 1 AND NOT EXISTS (SELECT FROM ahead) AND (s.lease_expires_at IS NULL OR s.lease_expires_at <= at)
+      AND (n = 1 AND NOT EXISTS (SELECT FROM ahead) AND (s.lease_expires_at IS NULL OR s.lease_expires_at <= at) %(unless)s
         OR s.lease_holder = :turn_id AND EXISTS (SELECT FROM prior WHERE id = :turn_id AND status = 'running'))
     RETURNING s.*
 ),
@@ -173,7 +178,7 @@ SELECT
     -- What came between a grant and its second sending was not read: so no signal counts as seen.
     CASE WHEN p.id IS NULL THEN g.signal_seq ELSE -1 END AS signal_seq,
     CASE WHEN g.locked_at + make_interval(secs => g.session_ttl) > at THEN g.active_agent END AS active_agent,
-    p.id AS prior_id, p.joined_to AS prior_joined_to, p.body_digest AS prior_digest,
+    %(scope)s AS over_budget, p.id AS prior_id, p.joined_to AS prior_joined_to, p.body_digest AS prior_digest,
     COALESCE(p.seq, g.turn_seq) AS own_seq, COALESCE(p.first_seq, g.message_seq) AS first_seq,
     COALESCE(p.created_at, at) AS turn_created_at,
     (SELECT json_agg(json_build_object('id', a.id, 'status', a.status, 'stop', a.stop, 'begun', a.first_seq IS NOT NULL)
@@ -184,7 +189,17 @@ FROM (
     SELECT session_id, version, lease_expires_at, floor FROM known UNION ALL SELECT session_id, 0, NULL, 0 FROM met
 ) AS w
 CROSS JOIN clock LEFT JOIN granted g ON true LEFT JOIN prior p ON true LEFT JOIN overlay o ON true
-""")
+"""
+_CLAIM: Final = text(_CLAIM_TEXT % {"over": "", "unless": "", "scope": "NULL"})
+# The same where budgets are set: nothing is granted to a message whose conversation, user or organisation has none left.
+_CLAIM_WITHIN: Final = text(
+    _CLAIM_TEXT
+    % {
+        "over": OVER,
+        "unless": "AND NOT EXISTS (SELECT FROM spent_up)",
+        "scope": "(SELECT scope FROM spent_up)",
+    }
+)
 
 
 def claim(
@@ -194,10 +209,11 @@ def claim(
     lease_ttl_s: float,
     session_ttl_s: int,
     known: Remembered | None = None,
+    limits: DoorLimits | None = None,
     now: datetime | None = None,
 ) -> Claim:
     row = database.row(
-        _CLAIM,
+        _CLAIM if limits is None else _CLAIM_WITHIN,
         {
             "device_id": arrival.device_id,
             "user_id": arrival.user_id,
@@ -210,6 +226,7 @@ def claim(
             "session_ttl_s": session_ttl_s,
             "now": now,
             **remembered(known),
+            **({} if limits is None else limits.named()),
         },
     )
     if row is None:
@@ -218,10 +235,12 @@ def claim(
         return Claim(Outcome.GRANTED, arrival.turn_id, grant=_granted(row, arrival))
     standing = _standing(row)
     turn_id = TurnId(row["prior_joined_to"] or row["prior_id"] or arrival.turn_id)
-    return Claim(_outcome(row, arrival, standing), turn_id, standing)
+    return Claim(_outcome(row, arrival, standing), turn_id, standing, over_budget=row["over_budget"])
 
 
 def _outcome(row: Row, arrival: Arrival, standing: Standing) -> Outcome:
+    if row["prior_id"] is None and row["over_budget"]:
+        return Outcome.OVER
     if row["prior_id"] is None:
         return Outcome.BUSY if standing.turns or standing.is_held else Outcome.AGAIN
     return Outcome.SEEN if row["prior_digest"] == arrival.body_digest else Outcome.REUSED

@@ -10,6 +10,8 @@ from core.ids import SessionId
 from core.store.database import Database
 from core.store.fence import CLOCK, FENCE, write
 from core.store.holds import Hold
+from core.store.spending import GIVEN_BACK, SETTLED
+from core.store.used import Used
 
 # Lays a compaction over the messages up to its number and counts `rewrites` up, all or nothing, under the epoch, and only
 # over the messages and the rewrites that it was made of: so sent twice it writes once. One that was left out at the same
@@ -22,8 +24,9 @@ held AS (
         lease_expires_at = at + make_interval(secs => :lease_ttl_s)
     FROM clock
     WHERE {FENCE} AND message_seq = :message_seq AND rewrites = :rewrites
-    RETURNING rewrites
+    RETURNING rewrites, user_id, org_id
 ),
+{SETTLED}
 compacted AS (
     INSERT INTO compactions (session_id, upto_seq, content, agent, usage, created_at)
     SELECT :session_id, :upto_seq, :content, :agent, CAST(:usage AS jsonb), at FROM held, clock
@@ -32,7 +35,7 @@ compacted AS (
         left_out = false
 ),
 turn AS (
-    UPDATE turns SET usage = CAST(:turn_usage AS jsonb) FROM held WHERE session_id = :session_id AND id = :turn_id
+    UPDATE turns SET usage = CAST(:turn_usage AS jsonb), {GIVEN_BACK} FROM held WHERE session_id = :session_id AND id = :turn_id
 )
 SELECT rewrites FROM held
 """)
@@ -46,8 +49,7 @@ def add(
     rewrites: int,
     agent: str,
     usage: str,
-    turn_usage: str,
-    session_usage: str,
+    used: Used,
     lease_ttl_s: float,
     now: datetime | None = None,
 ) -> bool:
@@ -58,8 +60,7 @@ def add(
         "rewrites": rewrites,
         "agent": agent,
         "usage": usage,
-        "turn_usage": turn_usage,
-        "session_usage": session_usage,
+        **used.named(),
         "lease_ttl_s": lease_ttl_s,
     }
     return write(database, _ADD, hold, given, now) is not None

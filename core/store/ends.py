@@ -19,6 +19,8 @@ from core.content import dump
 from core.store.database import Database, Row
 from core.store.fence import CLOCK, FENCE, Reply, named, write
 from core.store.holds import Hold
+from core.store.spending import GIVEN_BACK, SETTLED
+from core.store.used import Used
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ held AS (
     SET message_seq = message_seq + 1, version = version + 1, lease_expires_at = NULL,
         usage = CAST(:session_usage AS jsonb)
     WHERE {FENCE} AND message_seq = :message_seq AND signal_seq = :signal_seq
-    RETURNING message_seq, turn_seq
+    RETURNING message_seq, turn_seq, user_id, org_id
 ),
+{SETTLED}
 reply AS (
     INSERT INTO messages
         (session_id, seq, turn_id, role, agent, content, prefix_digest, stop_reason, usage, created_at)
@@ -47,7 +50,8 @@ reply AS (
     FROM held, clock
 )
 UPDATE turns
-SET status = 'completed', agent = :agent, last_seq = held.message_seq, usage = CAST(:turn_usage AS jsonb), ended_at = at
+SET status = 'completed', agent = :agent, last_seq = held.message_seq, usage = CAST(:turn_usage AS jsonb), ended_at = at,
+    {GIVEN_BACK}
 FROM held, clock
 WHERE session_id = :session_id AND id = :turn_id
 RETURNING ended_at, held.turn_seq > seq AS more
@@ -81,8 +85,9 @@ held AS (
     SET version = version + 1, lease_expires_at = NULL, usage = CAST(:session_usage AS jsonb),
         rewrites = rewrites + CASE WHEN CAST(:left_out_from AS bigint) IS NULL THEN 0 ELSE 1 END
     WHERE {FENCE} AND message_seq = :message_seq AND signal_seq = :signal_seq
-    RETURNING turn_seq
+    RETURNING turn_seq, user_id, org_id
 ),
+{SETTLED}
 rolled_back AS (
     UPDATE messages m SET left_out = true
     FROM held WHERE m.session_id = :session_id AND m.turn_id = :turn_id AND m.seq >= :left_out_from
@@ -104,7 +109,7 @@ withdrawn AS (
 )
 UPDATE turns
 SET status = :status, agent = COALESCE(:agent, agent), error = CAST(:error AS jsonb), ended_at = at,
-    usage = CAST(:turn_usage AS jsonb)
+    usage = CAST(:turn_usage AS jsonb), {GIVEN_BACK}
 FROM held, clock
 WHERE session_id = :session_id AND id = :turn_id
 RETURNING ended_at, held.turn_seq > seq AS more
@@ -116,8 +121,7 @@ def close(
     hold: Hold,
     closing: Closing,
     *,
-    turn_usage: str,
-    session_usage: str,
+    used: Used,
     now: datetime | None = None,
 ) -> Ended | None:
     """None: the epoch has passed, the turn is over already, or a signal has arrived; nothing was written."""
@@ -127,8 +131,7 @@ def close(
         "error": None if closing.error is None else dump(closing.error),
         "left_out_from": closing.left_out_from,
         "not_run": list(closing.not_run),
-        "turn_usage": turn_usage,
-        "session_usage": session_usage,
+        **used.named(),
     }
     return _ended(write(database, _CLOSE, hold, given, now))
 
@@ -140,14 +143,15 @@ WITH held AS (
     UPDATE conversation_states
     SET version = version + 1, lease_expires_at = NULL, usage = CAST(:session_usage AS jsonb)
     WHERE {FENCE} AND signal_seq = :signal_seq
-    RETURNING id
+    RETURNING id, user_id, org_id
 ),
+{SETTLED}
 ready AS (
     UPDATE tool_calls c SET status = 'ready'
     FROM held
     WHERE c.session_id = held.id AND c.turn_id = :turn_id AND c.id = ANY(CAST(:not_run AS text[])) AND c.status = 'started'
 )
-UPDATE turns SET status = :status, usage = CAST(:turn_usage AS jsonb)
+UPDATE turns SET status = :status, usage = CAST(:turn_usage AS jsonb), {GIVEN_BACK}
 FROM held WHERE session_id = held.id AND turns.id = :turn_id
 RETURNING status
 """)
@@ -159,15 +163,13 @@ def hand_over(
     *,
     waits: bool = False,
     not_run: Sequence[str] = (),
-    turn_usage: str,
-    session_usage: str,
+    used: Used,
 ) -> bool:
     """The turn is queued again, or waits for a person. False: the epoch has passed, or a signal has arrived."""
     given = {
         "status": "waiting" if waits else "queued",
         "not_run": list(not_run),
-        "turn_usage": turn_usage,
-        "session_usage": session_usage,
+        **used.named(),
     }
     return write(database, _HAND_OVER, hold, given, None) is not None
 

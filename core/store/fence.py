@@ -12,6 +12,7 @@ from sqlalchemy import TextClause
 
 from core.store.database import Database, Row
 from core.store.holds import Hold
+from core.store.used import Used
 
 FENCE: Final = "id = :session_id AND lease_epoch = :epoch AND lease_expires_at IS NOT NULL"
 
@@ -27,8 +28,7 @@ class Reply:
     prefix_digest: str
     stop_reason: str
     usage: str
-    turn_usage: str
-    session_usage: str
+    used: Used
 
 
 def write(
@@ -39,4 +39,5 @@ def write(
 
 
 def named(reply: Reply) -> dict[str, Any]:
-    return {field: getattr(reply, field) for field in Reply.__slots__}
+    fields = {field: getattr(reply, field) for field in Reply.__slots__ if field != "used"}
+    return {**fields, **reply.used.named()}

@@ -16,6 +16,7 @@ from core.store.database import Database, Row
 from core.store.fence import CLOCK, FENCE, Reply, named, write
 from core.store.holds import Hold
 from core.store.locks import NOTED, RELOCK, Relock, named_relock
+from core.store.spending import GIVEN_BACK, SETTLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ held AS (
         lease_expires_at = at + make_interval(secs => :lease_ttl_s) %s
     FROM clock
     WHERE {FENCE} AND message_seq = :message_seq
-    RETURNING message_seq, signal_seq, session_ttl
+    RETURNING message_seq, signal_seq, session_ttl, user_id, org_id
 ),
 """
 
@@ -77,8 +78,9 @@ waiting AS (
     SELECT :session_id, approval_id, :turn_id, id, input_digest, 'pending', at, at + make_interval(secs => :approval_ttl_s)
     FROM held, asked, clock WHERE approval_id IS NOT NULL
 ),
+{SETTLED}
 turn AS (
-    UPDATE turns SET agent = :agent, last_seq = held.message_seq, usage = CAST(:turn_usage AS jsonb)
+    UPDATE turns SET agent = :agent, last_seq = held.message_seq, usage = CAST(:turn_usage AS jsonb), {GIVEN_BACK}
     FROM held WHERE session_id = :session_id AND id = :turn_id
 )
 SELECT message_seq, signal_seq FROM held

@@ -138,6 +138,8 @@ turns = Table(
     # Of its user's and organisation's budgets of the day, what the turn has been given and not yet used.
     Column("reserved_micros", BigInteger, nullable=False, server_default=text("0")),
     Column("reserved_tokens", BigInteger, nullable=False, server_default=text("0")),
+    # The attempt that was given it: sent again it is given nothing more.
+    Column("reservation", Uuid),
     Column("error", JSONB),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("ended_at", _TIME),

@@ -128,11 +128,11 @@ def test_and_one_that_was_stopped_in_the_middle(
 def test_a_model_without_a_known_price_costs_nobody_knows_what(
     house: House, model: DemoModel, device: UUID
 ) -> None:
-    known = house.turns.default_model
-    house.turns.default_model = "claude-test"
+    known = house.turns.asking.default_model
+    house.turns.asking.default_model = "claude-test"
     turn = answer(house, arrival(device))
     assert "cost_micros" not in turn.usage
     assert usage_shape(turn.usage)["cost_usd"] is None
-    house.turns.default_model = known
+    house.turns.asking.default_model = known
     assert answer(house, arrival(device)).usage["cost_micros"] > 0
     assert cost(house, device) is None, "and so does the conversation as a whole"

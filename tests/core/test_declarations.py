@@ -112,11 +112,7 @@ def test_what_every_agent_knows_of_itself_reaches_the_model(settings: Settings) 
     from core.conversation import Conversation
 
     house = build_house(settings, Roster.of(MANAGER, replace(BILLING, model="claude-small")))
-
-    class Holding:
-        conversation = Conversation()
-
-    told = [house.turns._prompt(agent, Holding()).model for agent in house.turns.roster.listed]  # type: ignore[arg-type]
+    told = [house.turns.asking.prompt(agent, Conversation()).model for agent in house.turns.roster.listed]
     assert told == [settings.anthropic_model, "claude-small"]
     house.close()
 

@@ -17,6 +17,7 @@ from core.lease import Lease
 from core.store import claims, ends, steps
 from core.store.claims import Arrival, Claim, Outcome
 from core.store.ends import Closing
+from core.store.used import Used
 from dev.demo_model import DemoModel, Fault
 from tests.conversations import (
     answer,
@@ -108,9 +109,7 @@ def test_what_came_between_two_sendings_of_a_claim_is_not_passed_over(
     answer(house, arrival(device, "mind the dog", on_busy="steer"), 0)
     again = claim(house, message).grant
     assert again is not None
-    assert (
-        ends.close(house.database, again.hold, Closing("failed"), turn_usage="{}", session_usage="{}") is None
-    )
+    assert ends.close(house.database, again.hold, Closing("failed"), used=Used("{}", "{}")) is None
 
 
 class Deaf:

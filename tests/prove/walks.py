@@ -82,7 +82,7 @@ class Function:
         database = self.house.turns.reception.database
         database.__class__ = _MortalDatabase
         database.points = self.points  # type: ignore[attr-defined]
-        model: Any = self.house.turns.model
+        model: Any = self.house.turns.asking.model
         model._sleep = lambda _: None
         self.house.turns.wakeups = _Deaf()
 

@@ -18,6 +18,7 @@ from core.store.ends import Closing
 from core.store.fence import Reply
 from core.store.holds import Hold
 from core.store.steps import Asked, Consequences
+from core.store.used import Used
 from tests.conversations import arrival, everything, expire, held
 from tests.databases import run
 
@@ -27,8 +28,7 @@ REPLY = Reply(
     prefix_digest="p",
     stop_reason="tool_use",
     usage='{"output_tokens":3}',
-    turn_usage='{"output_tokens":3}',
-    session_usage='{"output_tokens":3}',
+    used=Used('{"output_tokens":3}', '{"output_tokens":3}'),
 )
 CALLS = [
     Asked("c_peek", "peek", "read", "d", None),
@@ -39,6 +39,7 @@ RESULTS = '[{"type":"tool_result","tool_use_id":"c_peek","content":"yes"}]'
 SETTLED = {"c_peek": "done", "c_post": "unknown", "c_burn": "denied"}
 NOW = datetime.now(UTC)
 USAGE = '{"output_tokens":5}'
+USED = Used(USAGE, USAGE)
 
 Write = Callable[[Database, Hold], Any]
 WRITES: dict[str, Write] = {
@@ -62,27 +63,21 @@ WRITES: dict[str, Write] = {
         rewrites=0,
         agent="manager",
         usage=USAGE,
-        turn_usage=USAGE,
-        session_usage=USAGE,
+        used=USED,
         lease_ttl_s=30,
         now=NOW,
     ),
     "finish": lambda db, hold: ends.finish(db, hold, REPLY, now=NOW),
-    "close": lambda db, hold: ends.close(
-        db, hold, Closing("failed", "manager"), turn_usage=USAGE, session_usage=USAGE, now=NOW
-    ),
+    "close": lambda db, hold: ends.close(db, hold, Closing("failed", "manager"), used=USED, now=NOW),
     "roll_back": lambda db, hold: ends.close(
         db,
         hold,
         Closing("cancelled", left_out_from=1),
-        turn_usage=USAGE,
-        session_usage=USAGE,
+        used=USED,
         now=NOW,
     ),
-    "hand_over": lambda db, hold: ends.hand_over(
-        db, hold, not_run=["c_peek"], turn_usage=USAGE, session_usage=USAGE
-    ),
-    "wait": lambda db, hold: ends.hand_over(db, hold, waits=True, turn_usage=USAGE, session_usage=USAGE),
+    "hand_over": lambda db, hold: ends.hand_over(db, hold, not_run=["c_peek"], used=USED),
+    "wait": lambda db, hold: ends.hand_over(db, hold, waits=True, used=USED),
     "give_up": ends.give_up,
     "renew": lambda db, hold: steps.renew(db, hold, lease_ttl_s=900, now=NOW),
     "start_calls": lambda db, hold: steps.start_calls(db, hold, ["c_burn"], lease_ttl_s=30, now=NOW),
