@@ -86,6 +86,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         lease_margin_s=LEASE_MARGIN_S,
         session_ttl_s=settings.default_session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
+        outcome_ttl_s=settings.outcome_ttl_s,
     )
     turns = Turns(
         reception=reception,

@@ -108,8 +108,10 @@ def test_what_came_between_two_sendings_of_a_claim_is_not_passed_over(
     answer(house, arrival(device, "mind the dog", on_busy="steer"), 0)
     again = claim(house, message).grant
     assert again is not None
+    closing = Closing("failed")
     assert (
-        ends.close(house.database, again.hold, Closing("failed"), turn_usage="{}", session_usage="{}") is None
+        ends.close(house.database, again.hold, closing, turn_usage="{}", session_usage="{}", outcome_ttl_s=60)
+        is None
     )
 
 

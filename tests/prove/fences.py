@@ -176,9 +176,9 @@ FENCES = (
         "the other approvals of the turn",
         APPROVALS,
         "_DECIDE: Final",
-        " AND a.id <> due.id)",
+        "AND a.id NOT IN (SELECT due.id FROM due))",
         STORE,
-        " AND false)",
+        "AND false)",
     ),
     _gone(
         "the version in mend",
@@ -289,8 +289,8 @@ FENCES = (
     ),
     _gone(
         "one retry on a dead connection",
-        "core/reception.py",
-        "def _past_dead_connections",
+        "core/tries.py",
+        "def past_dead_connections",
         "_MOST_DEATHS - 1",
         RETRY,
         "0",
