@@ -7,6 +7,7 @@ the next try reads what they decided; the same decision by the same person is no
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from core.access import Role
@@ -102,7 +103,12 @@ class Decisions:
 
 
 def expire(
-    database: Database, session_id: SessionId, version: int, overdue: Sequence[Overdue | Approval]
+    database: Database,
+    session_id: SessionId,
+    version: int,
+    overdue: Sequence[Overdue | Approval],
+    *,
+    now: datetime | None = None,
 ) -> int:
     """Nobody answered in time, which is a no: how many ended so."""
     verdicts = [
@@ -112,7 +118,7 @@ def expire(
         )
         for approval in overdue
     ]
-    return approvals.decide(database, session_id, version, verdicts, "expired")
+    return approvals.decide(database, session_id, version, verdicts, "expired", now=now)
 
 
 def _check(found: Found, decision: Decision) -> None:
