@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 from uuid import UUID
 
@@ -70,7 +71,9 @@ def attempts(house: House, device: UUID, asking: Turn) -> Attempts:
 
 
 def at_once(url: str, *attempts: Callable[[], Any]) -> list[str | None]:
-    """All of them have read the same before any of them writes. The code of what each was refused with."""
+    """They stand in line to write, in this order, and all have read the same before the first writes. The code of what
+    each was refused with.
+    """
 
     def attempt(what: Callable[[], Any]) -> str | None:
         try:
@@ -81,8 +84,10 @@ def at_once(url: str, *attempts: Callable[[], Any]) -> list[str | None]:
 
     with ThreadPoolExecutor(len(attempts)) as pool:
         with row_held(url):
-            tried = [pool.submit(attempt, what) for what in attempts]
-            wait_for_locks(url, len(attempts))
+            tried = []
+            for number, what in enumerate(attempts, 1):
+                tried.append(pool.submit(attempt, what))
+                wait_for_locks(url, number)
         return [future.result(30) for future in tried]
 
 
@@ -94,45 +99,30 @@ def told(model: DemoModel) -> Blocks:
 DECIDED = (
     "SELECT a.status, l.action, l.actor FROM approvals a JOIN audit_log l ON l.session_id = a.session_id"
 )
-PAIRS = [
-    ("approved", "denied"),
-    ("approved", "withdrawn"),
-    ("approved", "expired"),
-    ("denied", "withdrawn"),
-    ("denied", "expired"),
-    ("expired", "withdrawn"),
-]
 ACTORS = {"approved": "user", "denied": "user", "expired": "system", "withdrawn": "user"}
 
 
-@pytest.mark.parametrize(("one", "other"), PAIRS)
-def test_of_two_at_once_one_decides(
+@pytest.mark.parametrize(("first", "second"), list(permutations(ACTORS, 2)))
+def test_of_two_at_once_the_first_decides(
     house: House,
     shop: Workshop,
     database_url: str,
     device: UUID,
     attempts: Attempts,
-    one: str,
-    other: str,
+    first: str,
+    second: str,
 ) -> None:
     house.turns.wakeups = Deaf()
-    refused = dict(zip((one, other), at_once(database_url, attempts[one], attempts[other]), strict=True))
-    ((status, action, actor),) = run(database_url, DECIDED)
-    assert status in (one, other)
-    assert (action, actor) == (f"approval_{status}", ACTORS[status])
-    loser = other if status == one else one
-    assert refused[status] is None
-    # A stop that comes second finds nothing to withdraw, and stops the turn all the same.
-    assert refused[loser] == (None if loser == "withdrawn" else f"approval_{_seen(status, loser)}")
+    refused = at_once(database_url, attempts[first], attempts[second])
+    assert run(database_url, DECIDED) == [(first, f"approval_{first}", ACTORS[first])]
+    # A person is told that it is decided, or that its time was over. Who only stops the turn has nothing to withdraw.
+    by_first = "approval_expired" if first == "expired" else "approval_decided"
+    told = {"withdrawn": None, "expired": "approval_decided"}.get(second, by_first)
+    assert refused == [None, told]
     house.turns.wakeups = None
     turn = answer(house, arrival(device, "burn it", "k"))
-    assert turn.status == ("cancelled" if "withdrawn" in (one, other) else "completed")
-    assert shop.ran["burn"] == (status == "approved" and turn.status == "completed")
-
-
-def _seen(status: str, loser: str) -> str:
-    """What the one who came second is told: that it is decided, or that its time was over."""
-    return "expired" if status == "expired" and loser != "expired" else "decided"
+    assert turn.status == ("cancelled" if "withdrawn" in (first, second) else "completed")
+    assert shop.ran["burn"] == (first == "approved" and second != "withdrawn")
 
 
 def test_the_same_yes_from_two_places_is_one(
