@@ -60,10 +60,22 @@ class Decisions:
     database: Database
     # The conversation may have something to be gone on with.
     wake: Callable[[SessionId], None]
+    budget_s: float
 
-    def decide(
-        self, device_id: DeviceId, approval_id: UUID, decision: Decision, until: Deadline, patience: Deadline
+    def __call__(
+        self,
+        device_id: DeviceId,
+        approval_id: UUID,
+        *,
+        yes: bool,
+        kind: str | None = None,
+        shown: str | None = None,
+        note: str | None = None,
+        wait_s: float = PATIENCE_S,
     ) -> Approval:
+        """A yes or a no to a call; or, of an outcome that nobody knows, that it happened or did not."""
+        decision = Decision(yes, kind, shown, note)
+        until, patience = Deadline.after(self.budget_s), Deadline.after(wait_s)
         while True:
             try:
                 decided = again_and_again(until, lambda: self._try(device_id, approval_id, decision, until))

@@ -20,7 +20,6 @@ did after its lease was taken by another is not written, because its epoch has p
 import logging
 import time
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from core import folding, stateless, toolwork
 from core.agents.agent import Agent
@@ -29,7 +28,7 @@ from core.attendance import attend
 from core.content import Message, says_something
 from core.conversation import PAUSES, Conversation, Next
 from core.deadline import Deadline
-from core.decisions import PATIENCE_S, Decision, Decisions
+from core.decisions import Decisions
 from core.errors import (
     DatabaseUnavailable,
     ModelFailed,
@@ -52,7 +51,6 @@ from core.model.reply import Model, ModelReply
 from core.reception import CANCELLED, Reception
 from core.shown import Turn, shown
 from core.stint import Limits, Stint
-from core.store.asked import Approval
 from core.store.claims import Arrival
 from core.store.ends import Closing, Ended
 from core.store.locks import LockTtl, Relock
@@ -134,22 +132,10 @@ class Turns:
         self._wake(stored.session_id)
         return shown(stored)
 
-    def decide(
-        self,
-        device_id: DeviceId,
-        approval_id: UUID,
-        *,
-        yes: bool,
-        kind: str | None = None,
-        shown: str | None = None,
-        note: str | None = None,
-        wait_s: float = PATIENCE_S,
-    ) -> Approval:
-        """A yes or a no to a call; or, of an outcome that nobody knows, that it happened or did not."""
-        until = Deadline.after(self.limits.turn_budget_s)
-        decisions = Decisions(self.reception.database, self._wake)
-        decision = Decision(yes, kind, shown, note)
-        return decisions.decide(device_id, approval_id, decision, until, Deadline.after(wait_s))
+    @property
+    def decide(self) -> Decisions:
+        """To be called with what a person decided."""
+        return Decisions(self.reception.database, self._wake, self.limits.turn_budget_s)
 
     def work(self, session_id: SessionId) -> None:
         """What a worker does: goes on with a conversation until nothing is left to do in it, or its own time is over."""

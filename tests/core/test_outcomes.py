@@ -127,13 +127,13 @@ def test_the_word_is_of_the_turn_that_made_the_call(
     seen = house.turns.look(DeviceId(device), turn.id, 0)
     assert (seen.reply, seen.status) == (turn.reply, "completed")
     assert [made["status"] for made in seen.tool_calls] == ["done"]
-    record = records.read(house.database, turn.session_id)
+    record = records.read(house.database, asked.session_id)
     assert record is not None
     assert diagnose(record).is_well
 
 
-def test_an_open_question_is_no_ailment(house: House, turn: Turn) -> None:
-    record = records.read(house.database, turn.session_id)
+def test_an_open_question_is_no_ailment(house: House, asked: Approval) -> None:
+    record = records.read(house.database, asked.session_id)
     assert record is not None
     assert diagnose(record).is_well
 

@@ -17,7 +17,7 @@ from core.store.asked import Approval
 from core.store.ends import Closing
 from core.store.fence import Reply
 from core.store.holds import Hold
-from core.store.steps import Asked
+from core.store.steps import Asked, Consequences
 from tests.agents import Workshop
 from tests.conversations import arrival, everything, held
 from tests.databases import run
@@ -53,6 +53,7 @@ def results(house: House, hold: Hold, **settled: str) -> bool:
         hold,
         dump([{"type": "tool_result", "tool_use_id": id_, "content": "?"} for id_ in settled]),
         settled,
+        Consequences(),
         session_usage="{}",
         lease_ttl_s=30,
         outcome_ttl_s=60,
