@@ -183,10 +183,11 @@ class Walk(RuleBasedStateMachine):
             turn_id = TurnId(UUID(open_[choice % len(open_)][0]))
             self.functions[which].do(trap, lambda house: house.turns.cancel(DeviceId(self.device), turn_id))
 
-    @rule(which=WHICH, trap=TRAPS, yes=st.booleans())
-    def decide(self, which: int, trap: Trap | None, yes: bool) -> None:
+    @rule(which=WHICH, trap=TRAPS, yes=st.booleans(), kind=st.sampled_from(["call", "outcome"]))
+    def decide(self, which: int, trap: Trap | None, yes: bool, kind: str) -> None:
         function = self.functions[which]
-        for asked in approvals.pending(function.house.database, DeviceId(self.device), 1):
+        found = approvals.pending(function.house.database, DeviceId(self.device))
+        for asked in [approval for approval in found if approval.kind == kind][:1]:
             # What came of a call is not told in the middle of a turn.
             with suppress(SessionBusy):
                 function.do(
