@@ -132,9 +132,35 @@ class SessionBusy(LatchkeyError):
 
 
 class ApprovalNotFound(LatchkeyError):
-    """Nothing waits under this ID for a decision: it was decided, its time is over, or it is not yours."""
+    """There is no approval of this ID, or it is of a conversation that is not yours. GET /v1/approvals lists yours."""
 
     code, status, title = "approval_not_found", 404, "Approval not found"
+
+
+class ApprovalDecided(LatchkeyError):
+    """It was decided otherwise already. Nothing was stored, and it stays so."""
+
+    code, status, title = "approval_decided", 409, "Approval decided"
+
+
+class ApprovalChanged(LatchkeyError):
+    """The digest is not that of the call that waits. Nothing was stored: read the approval again, show the person its
+    arguments, and send the `input_digest` that stands beside them.
+    """
+
+    code, status, title = "approval_changed", 409, "Not what was shown"
+
+
+class ApprovalExpired(LatchkeyError):
+    """Nobody decided in time, which was a no. Nothing was stored: if it is still wanted, ask for it in a new message."""
+
+    code, status, title = "approval_expired", 410, "Approval expired"
+
+
+class RoleTooSmall(LatchkeyError):
+    """What you are in this conversation is not enough to decide this. Nothing was stored."""
+
+    code, status, title = "role_too_small", 403, "Role too small"
 
 
 class IdempotencyKeyReused(LatchkeyError):

@@ -61,10 +61,12 @@ class Holding:
         conversation: Conversation,
         *,
         approval_ttl_s: int,
+        outcome_ttl_s: int,
         charges: bool = False,
     ) -> None:
         self._database = database
         self._approval_ttl_s = approval_ttl_s
+        self._outcome_ttl_s = outcome_ttl_s
         self.grant = grant
         self.hold: Hold = grant.hold
         self.lease = lease
@@ -156,11 +158,14 @@ class Holding:
                 follows,
                 session_usage=usage,
                 lease_ttl_s=self.lease.ttl_s,
+                outcome_ttl_s=self._outcome_ttl_s,
             )
         )
         self._moved_on(stepped, self._message("user", blocks))
         if follows.relock is not None:
             self.active_agent = follows.relock.agent
+        # What a person is asked of them is in the rows alone.
+        self.saw_all = self.saw_all and "unknown" not in settled.values()
         # As a look at the stored turn tells them.
         for call in sorted(self.calls.values(), key=lambda call: call.id):
             shown = {"id": call.id, "name": call.name, "effect": call.effect, "status": settled[call.id]}
@@ -265,7 +270,11 @@ class Holding:
         if closing.status == "completed" and self.is_called:
             return None
         used = self.tally.used()
-        ended = self._ended(lambda: ends.close(self._in_time(), self.hold, closing, used=used))
+        ended = self._ended(
+            lambda: ends.close(
+                self._in_time(), self.hold, closing, used=used, outcome_ttl_s=self._outcome_ttl_s
+            )
+        )
         self.is_current = closing.left_out_from is None
         return ended
 

@@ -91,6 +91,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         session_ttl_s=settings.default_session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
         budgets=budgets,
+        outcome_ttl_s=settings.outcome_ttl_s,
     )
     turns = Turns(
         reception=reception,

@@ -5,35 +5,26 @@ else was quicker, nothing was written and the next try reads anew; so a decision
 was not made for, and no transaction is held between the two.
 """
 
-import random
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
-from typing import TypeVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from core.budgets import Budgets, over
 from core.conversation import Conversation, Memory
 from core.deadline import Deadline
-from core.errors import ApprovalNotFound, DatabaseConflict, IdempotencyKeyReused, SessionBusy, TurnNotFound
+from core.errors import IdempotencyKeyReused, SessionBusy, TurnNotFound
 from core.holding import Holding
 from core.ids import DeviceId, SessionId, TurnId
 from core.lease import Lease
 from core.policies import OnBusy, admission
-from core.store import admissions, approvals, claims, turns
-from core.store.approvals import PendingApproval
+from core.store import admissions, claims, turns
 from core.store.claims import Arrival, Claim, Outcome, Standing
-from core.store.database import ConnectionDied, Database
+from core.store.database import Database
 from core.store.holds import Grant, Remembered
 from core.store.turns import StoredTurn
+from core.tries import again_and_again, past_dead_connections
 
-T = TypeVar("T")
 Kept = tuple[Remembered, Conversation]
-
-# How often a connection may die under one request.
-_MOST_DEATHS = 3
-_LONGEST_PAUSE_S = 0.05
 
 _REPLACED = {
     "code": "turn_replaced",
@@ -59,11 +50,12 @@ class Reception:
     lease_margin_s: float
     session_ttl_s: int
     approval_ttl_s: int
+    outcome_ttl_s: int
     budgets: Budgets = field(default=Budgets())
 
     def accept(self, arrival: Arrival, deadline: Deadline) -> Accepted:
         kept = self.memory.of_device(arrival.device_id)
-        accepted = _again_and_again(deadline, lambda: self._accept(arrival, kept, deadline))
+        accepted = again_and_again(deadline, lambda: self._accept(arrival, kept, deadline))
         if kept is not None and accepted.holding is None:
             self.memory.put(*kept, arrival.device_id)
         return accepted
@@ -84,7 +76,7 @@ class Reception:
             )
             return None if grant is None else self._holding(grant, lease, kept)
 
-        holding = _past_dead_connections(once)
+        holding = past_dead_connections(once)
         if kept is not None and holding is None:
             self.memory.put(*kept)
         return holding
@@ -100,38 +92,15 @@ class Reception:
                 return stored
             return None
 
-        return _again_and_again(deadline, once)
-
-    def decide(
-        self, device_id: DeviceId, approval_id: UUID, *, yes: bool, deadline: Deadline
-    ) -> PendingApproval:
-        decision = "approved" if yes else "denied"
-        tried: list[PendingApproval] = []
-
-        def once() -> PendingApproval | None:
-            found = approvals.pending(self.database.by(deadline), device_id)
-            asked = next((approval for approval in found if approval.id == approval_id), None)
-            if asked is None:
-                # Decided already: by our own try, whose reply was lost, or by somebody else.
-                if tried and self._is_decided(device_id, tried[-1], decision):
-                    return tried[-1]
-                raise ApprovalNotFound
-            tried.append(asked)
-            return asked if approvals.decide(self.database.by(deadline), asked, decision) else None
-
-        return _again_and_again(deadline, once)
+        return again_and_again(deadline, once)
 
     def find(self, device_id: DeviceId, turn_id: TurnId) -> StoredTurn:
-        stored = _past_dead_connections(lambda: turns.find(self.database, device_id, turn_id))
+        stored = past_dead_connections(lambda: turns.find(self.database, device_id, turn_id))
         if stored is None:
             raise TurnNotFound
         return stored
 
     # ---- one try
-
-    def _is_decided(self, device_id: DeviceId, approval: PendingApproval, decision: str) -> bool:
-        stored = self.find(device_id, approval.turn_id)
-        return any((a["id"], a["status"]) == (str(approval.id), decision) for a in stored.approvals)
 
     def _accept(self, arrival: Arrival, kept: Kept | None, deadline: Deadline) -> Accepted | None:
         lease = Lease.from_now(self.lease_ttl_s, self.lease_margin_s)
@@ -187,6 +156,7 @@ class Reception:
             conversation,
             approval_ttl_s=self.approval_ttl_s,
             charges=self.budgets.are_reserved,
+            outcome_ttl_s=self.outcome_ttl_s,
         )
 
 
@@ -208,33 +178,3 @@ def _busy(standing: Standing) -> SessionBusy:
         "Another message of this conversation is being answered, and this one asked not to wait. Nothing was stored: "
         f"send it again in a moment.{free}"
     )
-
-
-def _again_and_again(deadline: Deadline, attempt: Callable[[], T | None]) -> T:
-    """Until an attempt gives something. The pauses are random, so that many who collide do not collide again."""
-    for pause_s in _pauses(deadline):
-        try:
-            done = _past_dead_connections(attempt)
-        except DatabaseConflict:
-            done = None
-        if done is not None:
-            return done
-        time.sleep(pause_s)
-    raise DatabaseConflict
-
-
-def _pauses(deadline: Deadline) -> Iterator[float]:
-    longest_s = 0.001
-    while deadline.left_s():
-        yield random.uniform(0, longest_s)  # noqa: S311 - spreads out those who collide
-        longest_s = min(2 * longest_s, _LONGEST_PAUSE_S)
-
-
-def _past_dead_connections(attempt: Callable[[], T]) -> T:
-    """Each of ours may be sent again: a function that was frozen wakes with a connection that is long dead."""
-    for _ in range(_MOST_DEATHS - 1):
-        try:
-            return attempt()
-        except ConnectionDied:
-            continue
-    return attempt()

@@ -7,7 +7,10 @@ write at the version that was read, so the second to come finds nothing to do.
 import logging
 from dataclasses import dataclass
 
+from core.decisions import expire
+from core.ids import SessionId
 from core.store import approvals, turns
+from core.store.approvals import Overdue
 from core.store.database import Database
 from core.wakeups import Wakeups
 
@@ -23,8 +26,7 @@ class Swept:
 
 def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 100) -> Swept:
     """Wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, forgets old keys."""
-    overdue = approvals.overdue(database, limit)
-    expired = sum(approvals.decide(database, approval, "expired") for approval in overdue)
+    expired = _end_overdue(database, limit)
     stranded = turns.stranded(database, limit)
     for session_id in stranded:
         wakeups.wake(session_id)
@@ -32,3 +34,12 @@ def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 
     if swept != Swept(0, 0, 0):
         _log.info("sweep: woke %d, expired %d, forgot %d", swept.woken, swept.expired, swept.forgotten)
     return swept
+
+
+def _end_overdue(database: Database, limit: int) -> int:
+    """Those of one conversation in one write: after the first the version that they were read at would be past."""
+    overdue = approvals.overdue(database, limit)
+    by_session: dict[tuple[SessionId, int], list[Overdue]] = {}
+    for approval in overdue:
+        by_session.setdefault((approval.session_id, approval.version), []).append(approval)
+    return sum(expire(database, *session, due) for session, due in by_session.items())

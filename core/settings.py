@@ -180,6 +180,8 @@ class Settings:
     budget_org_micros: int | None = _setting("BUDGET_ORG_DAY_USD", _dollars)
     budget_org_tokens: int | None = _setting("BUDGET_ORG_DAY_TOKENS", _whole(1, 10**15))
     approval_ttl_s: int = _setting("APPROVAL_TTL_S", _whole(1, 31_536_000), 3_600)
+    # How long a person has to say what came of a call whose outcome nobody knows.
+    outcome_ttl_s: int = _setting("OUTCOME_TTL_S", _whole(1, 31_536_000), 604_800)
     key_ttl_s: int = _setting("KEY_TTL_S", _whole(60, 31_536_000), 86_400)
     max_body_bytes: int = _setting("MAX_BODY_BYTES", _whole(1_024, 10_000_000), 1_048_576)
     max_message_bytes: int = _setting("MAX_MESSAGE_BYTES", _whole(1, 10_000_000), 131_072)

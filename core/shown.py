@@ -8,6 +8,7 @@ from typing import Any
 from core.content import Blocks, text_of
 from core.ids import SessionId, TurnId
 from core.model.bill import counted
+from core.store.asked import Approval
 from core.store.turns import StoredTurn
 
 
@@ -23,7 +24,7 @@ class Turn:
     agent: str | None
     content: Blocks
     tool_calls: list[dict[str, Any]]
-    approvals: list[dict[str, Any]]
+    approvals: list[Approval]
     usage: dict[str, Any]
     error: dict[str, str] | None
     created_at: datetime

@@ -24,6 +24,7 @@ from core.model.reply import ModelReply
 from core.store.database import sqlstate
 from core.store.holds import OpenCall
 from core.store.steps import Asked
+from core.told import DENIED, refusal
 from core.tool_results import NotSendable, readable
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ _UNKNOWN = (
     "effect, and it was not and must not be run again. Say so to the person."
 )
 _LATE = "The call did not end within its {limit:g} seconds."
-_DENIED = "A person was asked and did not allow this call. It was not run."
 _CUT = "Your message was cut off before this call was complete, so it was not run."
 _STOPPED = "The person stopped this turn. The call was not run, or its result did not come."
 _NO_SUCH_TOOL = "There is no tool of this name here. The call was not run."
@@ -61,6 +61,7 @@ def asked_for(agent: Agent, reply: ModelReply) -> list[Asked]:
             effect=tool.effect,
             input_digest=digest(dump(block["input"])),
             approval_id=str(uuid4()) if tool.asks(block["input"]) else None,
+            approver=tool.approver,
         )
         for block, tool in found
         if tool is not None
@@ -129,7 +130,8 @@ def _without_running(holding: Holding, agent: Agent, message: Message, block: Bl
     if (kept := _kept(call)) is not None:
         return kept
     if call.status == "denied":
-        return _error("denied", block, _DENIED)
+        # Decided by a release that kept no reason.
+        return Outcome("denied", refusal(call.id, DENIED))
     if call.status == "asked":
         return None
     if agent.tool(call.name) is None:

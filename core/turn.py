@@ -20,7 +20,6 @@ did after its lease was taken by another is not written, because its epoch has p
 import logging
 import time
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from core import folding, stateless, toolwork
 from core.agents.agent import Agent
@@ -29,6 +28,7 @@ from core.asking import Asking, StopAsked
 from core.content import Message, says_something
 from core.conversation import PAUSES, Conversation, Next
 from core.deadline import Deadline
+from core.decisions import Decisions
 from core.errors import (
     DatabaseUnavailable,
     ModelFailed,
@@ -131,9 +131,10 @@ class Turns:
         self._wake(stored.session_id)
         return shown(stored)
 
-    def decide(self, device_id: DeviceId, approval_id: UUID, *, yes: bool) -> None:
-        until = Deadline.after(self.limits.turn_budget_s)
-        self._wake(self.reception.decide(device_id, approval_id, yes=yes, deadline=until).session_id)
+    @property
+    def decide(self) -> Decisions:
+        """To be called with what a person decided."""
+        return Decisions(self.reception.database, self._wake, self.limits.turn_budget_s)
 
     def work(self, session_id: SessionId) -> None:
         """What a worker does: goes on with a conversation until nothing is left to do in it, or its own time is over."""

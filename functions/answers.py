@@ -9,6 +9,7 @@ from starlette.responses import Response
 from core.content import dump
 from core.model.bill import counted
 from core.shown import Turn
+from core.store.asked import Approval
 from core.store.audit import Note
 from core.store.messages import Page
 from core.store.sessions import StoredSession
@@ -34,12 +35,32 @@ def turn_shape(turn: Turn) -> dict[str, Any]:
         "reply": turn.reply,
         "content": turn.content,
         "tool_calls": turn.tool_calls,
-        "approvals": turn.approvals,
+        "approvals": [approval_shape(approval) for approval in turn.approvals],
         "usage": usage_shape(turn.usage),
         "error": turn.error,
         "created_at": moment(turn.created_at),
         "ended_at": moment(turn.ended_at),
         "stateless": turn.stateless,
+    }
+
+
+def approval_shape(approval: Approval) -> dict[str, Any]:
+    return {
+        "id": str(approval.id),
+        "session_id": str(approval.session_id),
+        "turn_id": str(approval.turn_id),
+        "tool_call_id": approval.tool_call_id,
+        "kind": approval.kind,
+        "tool": approval.tool,
+        "agent": approval.agent,
+        "arguments": approval.arguments,
+        "input_digest": approval.input_digest,
+        "role": approval.role,
+        "status": approval.status,
+        "note": approval.note,
+        "created_at": moment(approval.created_at),
+        "expires_at": moment(approval.expires_at),
+        "decided_at": moment(approval.decided_at),
     }
 
 

@@ -41,6 +41,39 @@ class TurnError(_Shape):
     detail: str
 
 
+class ApprovalShape(_Shape):
+    id: UUID
+    session_id: UUID
+    turn_id: UUID
+    tool_call_id: str
+    kind: Literal["call", "outcome"]
+    tool: str
+    agent: str | None
+    arguments: dict[str, Any] | None
+    input_digest: str
+    role: Literal["owner", "editor", "viewer"]
+    status: Literal["pending", "approved", "denied", "expired", "withdrawn"]
+    note: str | None
+    created_at: datetime
+    expires_at: datetime
+    decided_at: datetime | None
+
+
+class ApprovalsShape(_Shape):
+    items: list[ApprovalShape]
+
+
+class DecisionBody(_Shape):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"decision": "deny", "note": "Not this month."}]}
+    )
+
+    decision: Literal["approve", "deny", "happened", "did_not_happen"]
+    # With `approve`: of the arguments that the person was shown.
+    input_digest: str | None = None
+    note: Annotated[str | None, Field(max_length=500)] = None
+
+
 class TurnShape(_Shape):
     id: UUID
     session_id: UUID | None
@@ -50,7 +83,7 @@ class TurnShape(_Shape):
     reply: str | None
     content: list[dict[str, Any]]
     tool_calls: list[dict[str, Any]]
-    approvals: list[dict[str, Any]]
+    approvals: list[ApprovalShape]
     usage: UsageShape
     error: TurnError | None
     created_at: datetime

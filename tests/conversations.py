@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +16,15 @@ from core.holding import Holding
 from core.house import House
 from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
 from core.shown import Turn
+from core.store import approvals
+from core.store.approvals import Overdue, Verdict
+from core.store.asked import Approval
 from core.store.claims import Arrival
 from core.store.database import ConnectionDied, Database
 from dev.demo_model import DemoModel
 from tests.databases import run
 
-TABLES = ("conversation_states", "turns", "messages", "tool_calls", "approvals", "compactions")
+TABLES = ("conversation_states", "turns", "messages", "tool_calls", "approvals", "compactions", "audit_log")
 
 
 def arrival(device: UUID, text: str = "Hello", key: str | None = None, on_busy: str = "queue") -> Arrival:
@@ -52,6 +56,14 @@ def taken(house: House, session_id: SessionId) -> Holding:
     holding = house.turns.reception.take(session_id, Deadline.after(20))
     assert holding is not None
     return holding
+
+
+def decide(
+    database: Database, approval: Approval | Overdue, decision: str, *, now: datetime | None = None
+) -> bool:
+    """One decision by nobody in particular, at the version that the approval was read at."""
+    given = (approval.session_id, approval.version, [Verdict(approval.id)], decision)
+    return approvals.decide(database, *given, now=now) == 1
 
 
 def expire(url: str) -> None:

@@ -33,14 +33,25 @@ def upgrade() -> None:
     for column in ("reserved_micros", "reserved_tokens"):
         op.add_column("turns", sa.Column(column, sa.BigInteger, nullable=False, server_default=NOUGHT))
     op.add_column("turns", sa.Column("reservation", sa.Uuid))
-    op.add_column("tool_calls", sa.Column("settled_at", TIME))
-    op.create_index("ix_tool_calls_session_id_message_seq", "tool_calls", ["session_id", "message_seq"])
+    extend_tool_calls()
     extend_approvals()
     create_members()
     create_audit_log()
     create_todos()
     create_compactions()
     create_spending()
+
+
+def extend_tool_calls() -> None:
+    op.add_column("tool_calls", sa.Column("settled_at", TIME))
+    op.add_column(
+        "tool_calls",
+        sa.Column("approver", sa.String(16), nullable=False, server_default=sa.text("'owner'")),
+    )
+    op.create_check_constraint(
+        op.f("ck_tool_calls_approver"), "tool_calls", "approver IN ('owner', 'editor', 'viewer')"
+    )
+    op.create_index("ix_tool_calls_session_id_message_seq", "tool_calls", ["session_id", "message_seq"])
 
 
 def extend_approvals() -> None:
@@ -51,6 +62,7 @@ def extend_approvals() -> None:
         "approvals", sa.Column("role", sa.String(16), nullable=False, server_default=sa.text("'owner'"))
     )
     op.add_column("approvals", sa.Column("decided_by", sa.Uuid))
+    op.add_column("approvals", sa.Column("note", sa.Text))
     op.create_check_constraint(op.f("ck_approvals_kind"), "approvals", "kind IN ('call', 'outcome')")
     op.create_check_constraint(
         op.f("ck_approvals_role"), "approvals", "role IN ('owner', 'editor', 'viewer')"
@@ -150,10 +162,11 @@ def downgrade() -> None:
         op.drop_table(table)
     # What the release before cannot read: an approval that asks what came of a call.
     op.execute("DELETE FROM approvals WHERE kind = 'outcome'")
-    for column in ("decided_by", "role", "kind"):
+    for column in ("note", "decided_by", "role", "kind"):
         op.drop_column("approvals", column)
     op.drop_index("ix_tool_calls_session_id_message_seq", "tool_calls")
-    op.drop_column("tool_calls", "settled_at")
+    for column in ("approver", "settled_at"):
+        op.drop_column("tool_calls", column)
     for column in ("reservation", "reserved_tokens", "reserved_micros"):
         op.drop_column("turns", column)
     op.drop_column("users", "session_ttl")

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from core.content import dump
 from core.ids import SessionId, TurnId
+from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
 from core.store.claims import Arrival
 from core.store.database import Database
 
@@ -32,7 +33,7 @@ class Admission:
 
 # Files the message as a turn of its own or as part of another, with all that follows from it, all or nothing, if nobody
 # committed since the given version. Sent twice it writes once.
-_ADMIT: Final = text("""
+_ADMIT: Final = text(f"""
 WITH clock AS MATERIALIZED (
     SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
 ),
@@ -52,9 +53,11 @@ stopped AS (
     FROM met WHERE session_id = :session_id AND id = :stops
 ),
 withdrawn AS (
-    UPDATE approvals SET status = 'withdrawn', decided_at = at
-    FROM met, clock WHERE session_id = :session_id AND turn_id = :stops AND status = 'pending'
+    UPDATE approvals a SET status = 'withdrawn', decided_at = at
+    FROM met, clock WHERE session_id = :session_id AND turn_id = :stops AND status = 'pending' AND kind = 'call'
+    {WITHDRAWN}
 ),
+{WITHDRAWN_BY.format(actor="user")},
 joined AS (
     UPDATE turns SET input = CASE WHEN input IS NULL THEN :content
         ELSE left(input, -1) || ',' || substr(:content, 2) END
@@ -105,7 +108,7 @@ def admit(
 
 
 # Asks a begun turn to stop, or ends one that has not begun, if nobody committed since the given version.
-_STOP: Final = text("""
+_STOP: Final = text(f"""
 WITH clock AS MATERIALIZED (
     SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
 ),
@@ -116,9 +119,11 @@ met AS (
     RETURNING id
 ),
 withdrawn AS (
-    UPDATE approvals SET status = 'withdrawn', decided_at = at
-    FROM met, clock WHERE session_id = met.id AND turn_id = :turn_id AND status = 'pending'
-)
+    UPDATE approvals a SET status = 'withdrawn', decided_at = at
+    FROM met, clock WHERE session_id = met.id AND turn_id = :turn_id AND status = 'pending' AND kind = 'call'
+    {WITHDRAWN}
+),
+{WITHDRAWN_BY.format(actor="user")}
 UPDATE turns
 SET stop = COALESCE(stop, 'cancel'), input = CASE WHEN first_seq IS NOT NULL THEN input END,
     status = CASE WHEN first_seq IS NULL THEN 'cancelled' WHEN status = 'waiting' THEN 'queued' ELSE status END,

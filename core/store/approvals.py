@@ -1,106 +1,227 @@
-"""Approvals: what a person is asked before a tool runs.
+"""Approvals: what a person is asked. May this call run; or what came of it, where no function can know.
 
 What can go wrong, and why it cannot: a yes, a no, a stop and the end of its time may come at once. Each is a write at the
 version of the session's row that it was decided on, so one of them is first, and the others find it decided.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import text
 
-from core.ids import DeviceId, SessionId, TurnId
+from core.access import Role
+from core.content import dump
+from core.ids import DeviceId, SessionId, UserId
+from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
 
+# Ends the statements that withdraw questions: from `withdrawn`, which returns each.
+WITHDRAWN_BY: Final = """
+audited AS (
+    INSERT INTO audit_log (session_id, at, actor, action, reason, turn_id)
+    SELECT w.session_id, w.decided_at, '{actor}', 'approval_withdrawn', c.name, w.turn_id
+    FROM withdrawn w JOIN tool_calls c ON c.session_id = w.session_id AND c.turn_id = w.turn_id AND c.id = w.tool_call_id
+)
+"""
+WITHDRAWN: Final = "RETURNING a.session_id, a.turn_id, a.tool_call_id, a.decided_at"
 
-@dataclass(frozen=True, slots=True)
-class PendingApproval:
-    id: UUID
-    session_id: SessionId
-    turn_id: TurnId
-    tool_call_id: str
-    tool: str
-    input_digest: str
-    expires_at: datetime
-    version: int
+# Nobody works on the conversation, and no turn of it stands in the middle: what is said now comes between two turns.
+QUIET: Final = """(COALESCE(s.lease_expires_at <= clock.at, true) AND NOT EXISTS (
+    SELECT FROM turns t WHERE t.session_id = s.id AND t.ended_at IS NULL AND t.first_seq IS NOT NULL))"""
 
+_CLOCK: Final = "clock AS MATERIALIZED (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at)"
 
-_PENDING: Final = text("""
-SELECT a.id, a.session_id, a.turn_id, a.tool_call_id, c.name AS tool, a.input_digest, a.expires_at, s.version
-FROM connections d
-JOIN conversation_states s ON s.id = d.session_id
-JOIN approvals a ON a.session_id = s.id AND a.status = 'pending'
+# The conversations of the device's user, and those that they were let into.
+_MINE: Final = """
+mine AS (
+    SELECT s.id, 'owner' AS held_as, d.user_id
+    FROM connections d JOIN conversation_states s ON s.user_id = d.user_id
+    WHERE d.device_id = :device_id
+    UNION ALL
+    SELECT b.session_id, b.role, d.user_id
+    FROM connections d JOIN members b ON b.user_id = d.user_id
+    JOIN conversation_states s ON s.id = b.session_id AND s.user_id <> d.user_id
+    WHERE d.device_id = :device_id
+)
+"""
+
+_RANKS: Final = "ARRAY[" + ", ".join(f"'{role}'" for role in Role) + "]"
+
+# What waits for a decision that this device's user may make, read from one snapshot; the newest conversation first.
+_PENDING: Final = text(f"""
+WITH {_CLOCK}, {_MINE}
+SELECT {APPROVAL}, s.version
+FROM mine
+JOIN conversation_states s ON s.id = mine.id
+JOIN approvals a ON a.session_id = s.id
 JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
-WHERE d.device_id = :device_id
-ORDER BY a.created_at, a.id
+JOIN messages m ON m.session_id = c.session_id AND m.seq = c.message_seq
+CROSS JOIN clock
+WHERE a.status = 'pending' AND a.expires_at > clock.at
+  AND array_position({_RANKS}, mine.held_as::text) >= array_position({_RANKS}, a.role::text)
+ORDER BY s.last_active_at DESC, s.id, a.created_at, a.id LIMIT :limit
 """)
 
 
-def pending(database: Database, device_id: DeviceId) -> list[PendingApproval]:
-    """What the device's conversation waits for, read from one snapshot."""
-    return [PendingApproval(**row) for row in database.rows(_PENDING, {"device_id": device_id})]
+def pending(
+    database: Database, device_id: DeviceId, limit: int = 100, *, now: datetime | None = None
+) -> list[Approval]:
+    given = {"device_id": device_id, "limit": limit, "now": now}
+    return [Approval.of(row) for row in database.rows(_PENDING, given)]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An approval as one user finds it."""
+
+    approval: Approval
+    # Still pending on record, though its time is over: no sweep has seen it yet.
+    is_overdue: bool
+    decided_by: UserId | None
+    user_id: UserId
+    held_as: Role
+    # The model is still told of the call, and can be told more of it now.
+    is_told: bool
+    is_quiet: bool
+
+
+# One approval of a conversation that the device's user owns or was let into; that of anybody else is not there.
+_FIND: Final = text(f"""
+WITH {_CLOCK}, {_MINE}
+SELECT {APPROVAL}, s.version, a.status = 'pending' AND a.expires_at <= clock.at AS is_overdue, a.decided_by,
+    mine.user_id, mine.held_as, NOT m.left_out AS is_told, {QUIET} AS is_quiet
+FROM mine
+JOIN conversation_states s ON s.id = mine.id
+JOIN approvals a ON a.session_id = s.id AND a.id = :id
+JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
+JOIN messages m ON m.session_id = c.session_id AND m.seq = c.message_seq
+CROSS JOIN clock
+""")
+
+
+def find(
+    database: Database, device_id: DeviceId, approval_id: UUID, *, now: datetime | None = None
+) -> Found | None:
+    row = database.row(_FIND, {"device_id": device_id, "id": approval_id, "now": now})
+    if row is None:
+        return None
+    return Found(
+        Approval.of(row),
+        row["is_overdue"],
+        row["decided_by"],
+        row["user_id"],
+        Role(row["held_as"]),
+        row["is_told"],
+        row["is_quiet"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    id: UUID
+    tool_call_id: str
+    kind: str
+    session_id: SessionId
+    version: int
 
 
 # Approvals whose time is over, of any conversation, oldest first.
 _OVERDUE: Final = text("""
-SELECT a.id, a.session_id, a.turn_id, a.tool_call_id, c.name AS tool, a.input_digest, a.expires_at, s.version
-FROM approvals a
-JOIN conversation_states s ON s.id = a.session_id
-JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
+SELECT a.id, a.tool_call_id, a.kind, a.session_id, s.version
+FROM approvals a JOIN conversation_states s ON s.id = a.session_id
 WHERE a.status = 'pending' AND a.expires_at <= COALESCE(CAST(:now AS timestamptz), now())
-ORDER BY a.expires_at LIMIT :limit
+ORDER BY a.expires_at, a.id LIMIT :limit
 """)
 
 
-def overdue(database: Database, limit: int, *, now: datetime | None = None) -> list[PendingApproval]:
-    return [PendingApproval(**row) for row in database.rows(_OVERDUE, {"limit": limit, "now": now})]
+def overdue(database: Database, limit: int, *, now: datetime | None = None) -> list[Overdue]:
+    return [Overdue(**row) for row in database.rows(_OVERDUE, {"limit": limit, "now": now})]
 
 
-# Decides one approval and makes its call ready, or denies it; the turn is queued again when nothing else is pending. All
-# or nothing, if nobody committed since the given version, the approval is still pending, and its time fits the decision.
-_DECIDE: Final = text("""
-WITH clock AS MATERIALIZED (
-    SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
-),
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is decided of one approval, and what its call is answered with if it may not run."""
+
+    id: UUID
+    result: str | None = None
+
+
+# Decides approvals of one conversation alike, makes their calls ready or denies them; a turn is queued again when nothing
+# else of it is pending. All or nothing, if nobody committed since the given version; of those that are still pending and
+# whose time fits the decision.
+_DECIDE: Final = text(f"""
+WITH {_CLOCK},
 due AS (
-    SELECT a.session_id, a.id, a.turn_id, a.tool_call_id FROM approvals a, clock
-    WHERE a.session_id = :session_id AND a.id = :id AND a.status = 'pending'
+    SELECT a.id, a.turn_id, a.tool_call_id, a.kind, v.result, c.name
+    FROM jsonb_to_recordset(CAST(:verdicts AS jsonb)) AS v(id uuid, result text)
+    JOIN approvals a ON a.session_id = :session_id AND a.id = v.id
+    JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
+    CROSS JOIN clock
+    WHERE a.status = 'pending' AND (a.kind = 'call' OR :decision = 'expired')
       AND (a.expires_at <= at) = (:decision = 'expired')
 ),
 met AS (
     UPDATE conversation_states s SET version = version + 1
-    FROM due WHERE s.id = due.session_id AND s.version = :version
+    WHERE s.id = :session_id AND s.version = :version AND EXISTS (SELECT FROM due)
     RETURNING s.id
 ),
 call AS (
-    UPDATE tool_calls c SET status = CASE WHEN :decision = 'approved' THEN 'ready' ELSE 'denied' END
+    UPDATE tool_calls c
+    SET status = CASE WHEN :decision = 'approved' THEN 'ready' ELSE 'denied' END, result = due.result
     FROM met, due WHERE c.session_id = met.id AND c.turn_id = due.turn_id AND c.id = due.tool_call_id AND c.status = 'asked'
 ),
 turn AS (
     UPDATE turns t SET status = 'queued'
-    FROM met, due
-    WHERE t.session_id = met.id AND t.id = due.turn_id AND t.status = 'waiting' AND NOT EXISTS (
+    FROM met
+    WHERE t.session_id = met.id AND t.status = 'waiting'
+      AND t.id IN (SELECT due.turn_id FROM due WHERE due.kind = 'call')
+      AND NOT EXISTS (
         SELECT FROM approvals a
-        WHERE a.session_id = met.id AND a.turn_id = t.id AND a.status = 'pending' AND a.id <> due.id)
+        WHERE a.session_id = met.id AND a.turn_id = t.id AND a.status = 'pending' AND a.kind = 'call'
+          AND a.id NOT IN (SELECT due.id FROM due))
+),
+audited AS (
+    INSERT INTO audit_log (session_id, at, actor, action, reason, turn_id)
+    SELECT met.id, at, :actor, 'approval_' || :decision, concat_ws(': ', due.name, CAST(:note AS text)), due.turn_id
+    FROM met, due, clock
+),
+decided AS (
+    UPDATE approvals a
+    SET status = :decision, decided_at = at, decided_by = CAST(:decided_by AS uuid), note = CAST(:note AS text)
+    FROM met, due, clock
+    WHERE a.session_id = met.id AND a.id = due.id
+    RETURNING a.id
 )
-UPDATE approvals a SET status = :decision, decided_at = at
-FROM met, due, clock
-WHERE a.session_id = met.id AND a.id = due.id
-RETURNING a.id
+SELECT count(*) AS decided FROM decided
 """)
 
 
 def decide(
-    database: Database, approval: PendingApproval, decision: str, *, now: datetime | None = None
-) -> bool:
-    """False: somebody committed since it was read, or it is decided, or its time is over; nothing was written."""
-    given = {
-        "session_id": approval.session_id,
-        "id": approval.id,
-        "version": approval.version,
+    database: Database,
+    session_id: SessionId,
+    version: int,
+    verdicts: Sequence[Verdict],
+    decision: str,
+    *,
+    by: UserId | None = None,
+    note: str | None = None,
+    now: datetime | None = None,
+) -> int:
+    """How many were decided. 0: somebody committed since that version, or they are decided, or their time is over.
+    Without `by`, it is time that decides.
+    """
+    given: dict[str, Any] = {
+        "session_id": session_id,
+        "version": version,
+        "verdicts": dump([{"id": str(verdict.id), "result": verdict.result} for verdict in verdicts]),
         "decision": decision,
+        "actor": "user" if by else "system",
+        "decided_by": by,
+        "note": note,
         "now": now,
     }
-    return database.row(_DECIDE, given) is not None
+    row = database.row(_DECIDE, given)
+    return 0 if row is None else int(row["decided"])

@@ -16,9 +16,11 @@ from typing import Final
 from sqlalchemy import text
 
 from core.content import dump
+from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
 from core.store.database import Database, Row
 from core.store.fence import CLOCK, FENCE, Reply, named, write
 from core.store.holds import Hold
+from core.store.outcomes import ASKED, UNKNOWN
 from core.store.spending import GIVEN_BACK, SETTLED
 from core.store.used import Used
 
@@ -102,11 +104,24 @@ dropped AS (
             THEN 'unknown' ELSE 'dropped' END
     FROM held, clock
     WHERE c.session_id = :session_id AND c.turn_id = :turn_id AND c.status IN ('asked', 'ready', 'started')
+    RETURNING {UNKNOWN}
 ),
+unknown AS (  -- and those that were known to be unknown, and not yet told so to the model
+    SELECT * FROM dropped WHERE status = 'unknown'
+    UNION ALL
+    SELECT {UNKNOWN} FROM held, tool_calls c
+    WHERE c.session_id = :session_id AND c.turn_id = :turn_id AND c.status = 'unknown' AND NOT EXISTS (
+        SELECT FROM approvals a WHERE a.session_id = c.session_id AND a.turn_id = c.turn_id AND a.tool_call_id = c.id
+          AND a.kind = 'outcome')
+),
+{ASKED},
 withdrawn AS (
     UPDATE approvals a SET status = 'withdrawn', decided_at = at
-    FROM held, clock WHERE a.session_id = :session_id AND a.turn_id = :turn_id AND a.status = 'pending'
-)
+    FROM held, clock
+    WHERE a.session_id = :session_id AND a.turn_id = :turn_id AND a.status = 'pending' AND a.kind = 'call'
+    {WITHDRAWN}
+),
+{WITHDRAWN_BY.format(actor="turn")}
 UPDATE turns
 SET status = :status, agent = COALESCE(:agent, agent), error = CAST(:error AS jsonb), ended_at = at,
     usage = CAST(:turn_usage AS jsonb), {GIVEN_BACK}
@@ -122,6 +137,7 @@ def close(
     closing: Closing,
     *,
     used: Used,
+    outcome_ttl_s: int,
     now: datetime | None = None,
 ) -> Ended | None:
     """None: the epoch has passed, the turn is over already, or a signal has arrived; nothing was written."""
@@ -132,6 +148,7 @@ def close(
         "left_out_from": closing.left_out_from,
         "not_run": list(closing.not_run),
         **used.named(),
+        "outcome_ttl_s": outcome_ttl_s,
     }
     return _ended(write(database, _CLOSE, hold, given, now))
 

@@ -14,7 +14,12 @@ from uuid import UUID
 from sqlalchemy import text
 
 from core.ids import SessionId, TurnId
+from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
 from core.store.database import Database
+from core.store.outcomes import ASKED, UNKNOWN
+
+# The doctor comes without settings.
+_OUTCOME_TTL_S: Final = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,8 @@ SELECT s.id AS session_id, s.version, s.message_seq,
     (SELECT count(*) FROM tool_calls c JOIN turns t ON t.session_id = c.session_id AND t.id = c.turn_id
         WHERE c.session_id = s.id AND t.ended_at IS NOT NULL AND c.status IN ('asked', 'ready', 'started')) AS open_calls,
     (SELECT count(*) FROM approvals a JOIN turns t ON t.session_id = a.session_id AND t.id = a.turn_id
-        WHERE a.session_id = s.id AND t.ended_at IS NOT NULL AND a.status = 'pending') AS pending_approvals
+        WHERE a.session_id = s.id AND t.ended_at IS NOT NULL AND a.status = 'pending' AND a.kind = 'call')
+        AS pending_approvals
 FROM conversation_states s WHERE s.id = :session_id
 """)
 
@@ -87,7 +93,7 @@ def _said(item: Sequence[Any]) -> Said:
 
 # Leaves messages out, takes from what follows them the proof that its thinking could be sent, raises the count of messages,
 # and closes what turns that are over left open. All or nothing, if nobody holds the conversation or committed since.
-_MEND: Final = text("""
+_MEND: Final = text(f"""
 WITH clock AS MATERIALIZED (
     SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
 ),
@@ -111,19 +117,31 @@ closed AS (
     FROM met, clock, turns t
     WHERE c.session_id = met.id AND t.session_id = met.id AND t.id = c.turn_id AND t.ended_at IS NOT NULL
       AND c.status IN ('asked', 'ready', 'started')
+    RETURNING {UNKNOWN}
 ),
+unknown AS (
+    SELECT * FROM closed WHERE status = 'unknown'
+),
+{ASKED},
 withdrawn AS (
     UPDATE approvals a SET status = 'withdrawn', decided_at = at
     FROM met, clock, turns t
     WHERE a.session_id = met.id AND t.session_id = met.id AND t.id = a.turn_id AND t.ended_at IS NOT NULL
-      AND a.status = 'pending'
-)
+      AND a.status = 'pending' AND a.kind = 'call'
+    {WITHDRAWN}
+),
+{WITHDRAWN_BY.format(actor="system")}
 SELECT id FROM met
 """)
 
 
 def mend(
-    database: Database, record: Record, leave_out: Sequence[int], *, now: datetime | None = None
+    database: Database,
+    record: Record,
+    leave_out: Sequence[int],
+    *,
+    outcome_ttl_s: int = _OUTCOME_TTL_S,
+    now: datetime | None = None,
 ) -> bool:
     """False: somebody holds it, or committed since it was read; nothing was written."""
     given = {
@@ -132,6 +150,7 @@ def mend(
         "leave_out": list(leave_out),
         # Nothing is left out before the first: no message has this number.
         "first": min(leave_out, default=2**62),
+        "outcome_ttl_s": outcome_ttl_s,
         "now": now,
     }
     return database.row(_MEND, given) is not None

@@ -16,6 +16,7 @@ from core.store.database import Database, Row
 from core.store.fence import CLOCK, FENCE, Reply, named, write
 from core.store.holds import Hold
 from core.store.locks import NOTED, RELOCK, Relock, named_relock
+from core.store.outcomes import ASKED, UNKNOWN
 from core.store.spending import GIVEN_BACK, SETTLED
 
 
@@ -50,6 +51,8 @@ class Asked:
     input_digest: str
     # Of the approval that it waits for, if it needs one.
     approval_id: str | None
+    # The least that whoever decides over it must be in the conversation.
+    approver: str = "owner"
 
 
 # Appends a reply that the turn goes on from, with its tool calls: those that need nobody's yes are on record as started
@@ -63,19 +66,20 @@ reply AS (
     FROM held, clock
 ),
 asked AS (
-    SELECT id, name, effect, input_digest, approval_id
+    SELECT id, name, effect, input_digest, approval_id, approver
     FROM jsonb_to_recordset(CAST(:calls AS jsonb))
-        AS a(id text, name text, effect text, input_digest text, approval_id uuid)
+        AS a(id text, name text, effect text, input_digest text, approval_id uuid, approver text)
 ),
 calls AS (
-    INSERT INTO tool_calls (session_id, id, turn_id, message_seq, name, effect, status, input_digest, created_at)
+    INSERT INTO tool_calls (session_id, id, turn_id, message_seq, name, effect, status, input_digest, approver, created_at)
     SELECT :session_id, id, :turn_id, message_seq, name, effect,
-        CASE WHEN approval_id IS NULL THEN 'started' ELSE 'asked' END, input_digest, at
+        CASE WHEN approval_id IS NULL THEN 'started' ELSE 'asked' END, input_digest, approver, at
     FROM held, asked, clock
 ),
 waiting AS (
-    INSERT INTO approvals (session_id, id, turn_id, tool_call_id, input_digest, status, created_at, expires_at)
-    SELECT :session_id, approval_id, :turn_id, id, input_digest, 'pending', at, at + make_interval(secs => :approval_ttl_s)
+    INSERT INTO approvals (session_id, id, turn_id, tool_call_id, role, input_digest, status, created_at, expires_at)
+    SELECT :session_id, approval_id, :turn_id, id, approver, input_digest, 'pending', at,
+        at + make_interval(secs => :approval_ttl_s)
     FROM held, asked, clock WHERE approval_id IS NOT NULL
 ),
 {SETTLED}
@@ -109,7 +113,8 @@ def append_reply(
 
 
 # Appends a message of the user's side: the results of tool calls, which are settled by it; and what they change of the
-# conversation: who holds it, what is to be done. All or nothing, under the epoch, once.
+# conversation: who holds it, what is to be done. A person is asked for the outcomes that nobody knows. All or nothing,
+# under the epoch, once.
 _RESULTS: Final = text(f"""
 {_STEP % RELOCK}
 results AS (
@@ -120,6 +125,7 @@ settled AS (
     UPDATE tool_calls c SET status = s.status, result = NULL, ended_at = COALESCE(c.ended_at, at)
     FROM held, clock, jsonb_to_recordset(CAST(:settled AS jsonb)) AS s(id text, status text)
     WHERE c.session_id = :session_id AND c.turn_id = :turn_id AND c.id = s.id
+    RETURNING {UNKNOWN}
 ),
 todo AS (
     INSERT INTO todos (session_id, position, content, status, updated_at)
@@ -133,6 +139,10 @@ no_more AS (
     WHERE t.session_id = :session_id AND t.position > jsonb_array_length(CAST(:todos AS jsonb))
 ),
 {NOTED},
+unknown AS (
+    SELECT * FROM settled WHERE status = 'unknown'
+),
+{ASKED},
 turn AS (
     UPDATE turns SET last_seq = held.message_seq FROM held WHERE session_id = :session_id AND id = :turn_id
 )
@@ -162,6 +172,7 @@ def append_results(
     *,
     session_usage: str,
     lease_ttl_s: float,
+    outcome_ttl_s: int,
     now: datetime | None = None,
 ) -> Stepped | None:
     """`settled` gives each call's end. None: the epoch or the message number has passed; nothing was written."""
@@ -171,6 +182,7 @@ def append_results(
         "session_usage": session_usage,
         "lease_ttl_s": lease_ttl_s,
         **consequences.named(),
+        "outcome_ttl_s": outcome_ttl_s,
     }
     return _stepped(write(database, _RESULTS, hold, given, now))
 

@@ -204,7 +204,9 @@ tool_calls = Table(
     # asked (a person must say yes), ready, started, and then how it ended.
     Column("status", String(16), nullable=False),
     Column("input_digest", String(64), nullable=False),
-    # What it returned, until that is part of a message.
+    # The least that whoever decides over it must be in the conversation.
+    Column("approver", String(16), nullable=False, server_default=text("'owner'")),
+    # What it returned, or why it may not run, until that is part of a message.
     Column("result", Text),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("ended_at", _TIME),
@@ -215,6 +217,7 @@ tool_calls = Table(
     # The tools that a conversation used lately.
     Index(None, "session_id", "message_seq"),
     CheckConstraint("effect IN ('read', 'idempotent', 'once')", name="effect"),
+    CheckConstraint("approver IN ('owner', 'editor', 'viewer')", name="approver"),
     CheckConstraint(
         "status IN ('asked', 'ready', 'started', 'done', 'failed', 'unknown', 'denied', 'dropped')",
         name="status",
@@ -239,6 +242,8 @@ approvals = Table(
     Column("expires_at", _TIME, nullable=False),
     Column("decided_at", _TIME),
     Column("decided_by", Uuid),
+    # What they said beside it.
+    Column("note", Text),
     PrimaryKeyConstraint("session_id", "id"),
     CheckConstraint("status IN ('pending', 'approved', 'denied', 'expired', 'withdrawn')", name="status"),
     CheckConstraint("kind IN ('call', 'outcome')", name="kind"),

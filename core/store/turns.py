@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from core.ids import DeviceId, SessionId, TurnId
+from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
 
 
@@ -19,7 +20,7 @@ class StoredTurn:
     agent: str | None
     content: str | None
     calls: list[dict[str, Any]]
-    approvals: list[dict[str, Any]]
+    approvals: list[Approval]
     usage: dict[str, Any] | None
     error: dict[str, Any] | None
     created_at: datetime
@@ -32,18 +33,21 @@ class StoredTurn:
 
 # One turn of the device's own user, with its last reply and what it did; a turn of anybody else is not there. The turn
 # that a message joined stands for it.
-_FIND: Final = text("""
+_FIND: Final = text(f"""
 SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created_at, t.ended_at, s.version,
-    COALESCE(s.lease_expires_at <= COALESCE(CAST(:now AS timestamptz), now()), true) AS is_free,
+    COALESCE(s.lease_expires_at <= clock.at, true) AS is_free,
     (SELECT m.content FROM messages m WHERE m.session_id = t.session_id AND m.seq BETWEEN t.first_seq AND t.last_seq
         AND m.turn_id = t.id AND m.role = 'assistant' ORDER BY m.seq DESC LIMIT 1) AS content,
     COALESCE((SELECT json_agg(json_build_object('id', c.id, 'name', c.name, 'effect', c.effect, 'status', c.status)
         ORDER BY c.message_seq, c.id COLLATE "C") FROM tool_calls c WHERE c.session_id = t.session_id AND c.turn_id = t.id), '[]')
         AS calls,
-    COALESCE((SELECT json_agg(json_build_object('id', a.id, 'tool_call_id', a.tool_call_id, 'status', a.status,
-        'input_digest', a.input_digest, 'expires_at', a.expires_at) ORDER BY a.created_at, a.id)
-        FROM approvals a WHERE a.session_id = t.session_id AND a.turn_id = t.id), '[]') AS approvals
+    COALESCE((SELECT json_agg(row_to_json(shown) ORDER BY shown.created_at, shown.id) FROM (
+        SELECT {APPROVAL}, s.version FROM approvals a
+        JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
+        JOIN messages m ON m.session_id = c.session_id AND m.seq = c.message_seq
+        WHERE a.session_id = t.session_id AND a.turn_id = t.id) AS shown), '[]') AS approvals
 FROM connections d
+CROSS JOIN LATERAL (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at) AS clock
 JOIN conversation_states s ON s.user_id = d.user_id
 JOIN turns asked ON asked.session_id = s.id AND asked.id = :turn_id
 JOIN turns t ON t.session_id = s.id AND t.id = COALESCE(asked.joined_to, asked.id)
@@ -55,7 +59,9 @@ def find(
     database: Database, device_id: DeviceId, turn_id: TurnId, *, now: datetime | None = None
 ) -> StoredTurn | None:
     row = database.row(_FIND, {"device_id": device_id, "turn_id": turn_id, "now": now})
-    return None if row is None else StoredTurn(**row)
+    if row is None:
+        return None
+    return StoredTurn(**{**row, "approvals": [Approval.of(asked) for asked in row["approvals"]]})
 
 
 # Conversations whose next turn could go on and that nobody holds, oldest turn first.

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from core.content import Blocks
-from core.errors import ApprovalNotFound
+from core.errors import ApprovalDecided, ApprovalExpired
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.recovery import sweep
@@ -14,7 +14,7 @@ from core.settings import Settings
 from core.store import approvals
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
-from tests.conversations import answer, arrival, expire, refusals, statuses, taken
+from tests.conversations import answer, arrival, decide, expire, refusals, statuses, taken
 from tests.databases import run
 
 
@@ -38,7 +38,7 @@ def waiting(house: House, model: DemoModel, device: UUID, *tools: str) -> UUID:
     model.replies.add(Reply(call(*(tools or ("burn",)))))
     turn = answer(house, arrival(device, "burn it", "k"))
     assert turn.status == "waiting"
-    return UUID(str(turn.approvals[0]["id"]))
+    return UUID(str(turn.approvals[0].id))
 
 
 def test_a_turn_that_waits_holds_nothing_and_runs_nothing(
@@ -66,8 +66,8 @@ def test_what_a_person_decides_is_done(
     assert burned["content"] == ("burn says yes" if yes else burned["content"])
     assert ("did not allow" in burned["content"]) is not yes
     assert peeked["content"] == "peek says yes"
-    with pytest.raises(ApprovalNotFound):
-        house.turns.decide(DeviceId(device), asked, yes=True)
+    with pytest.raises(ApprovalDecided):
+        house.turns.decide(DeviceId(device), asked, yes=not yes)
 
 
 def test_a_turn_goes_on_when_the_last_of_its_approvals_is_decided(
@@ -95,13 +95,14 @@ def test_no_answer_in_time_is_a_no(
     assert sweep(house.database, Bell(), key_ttl_s=60).expired == 0
     run(database_url, "UPDATE approvals SET expires_at = now() - interval '1 second'")
     (overdue,) = approvals.overdue(house.database, 10)
-    assert not approvals.decide(house.database, overdue, "approved"), "its time is over"
+    assert not decide(house.database, overdue, "approved"), "its time is over"
     assert sweep(house.database, Bell(), key_ttl_s=60).expired == 1
     assert len(woken) == 1
-    with pytest.raises(ApprovalNotFound):
+    with pytest.raises(ApprovalExpired):
         house.turns.decide(DeviceId(device), asked, yes=True)
     assert answer(house, arrival(device, "burn it", "k")).status == "completed"
     assert shop.ran["burn"] == 0
+    assert "Nobody said yes in time" in results(model)[0]["content"]
 
 
 def test_a_turn_that_waits_can_be_cancelled(
@@ -110,7 +111,7 @@ def test_a_turn_that_waits_can_be_cancelled(
     asked = waiting(house, model, device)
     turn = answer(house, arrival(device, "burn it", "k"), 0)
     assert house.turns.cancel(DeviceId(device), turn.id).status == "cancelled"
-    with pytest.raises(ApprovalNotFound):
+    with pytest.raises(ApprovalDecided, match="withdrawn"):
         house.turns.decide(DeviceId(device), asked, yes=True)
     assert run(database_url, "SELECT status FROM approvals") == [("withdrawn",)]
     assert answer(house, arrival(device, "next")).status == "completed"

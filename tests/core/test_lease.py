@@ -109,7 +109,8 @@ def test_what_came_between_two_sendings_of_a_claim_is_not_passed_over(
     answer(house, arrival(device, "mind the dog", on_busy="steer"), 0)
     again = claim(house, message).grant
     assert again is not None
-    assert ends.close(house.database, again.hold, Closing("failed"), used=Used("{}", "{}")) is None
+    used = Used("{}", "{}")
+    assert ends.close(house.database, again.hold, Closing("failed"), used=used, outcome_ttl_s=60) is None
 
 
 class Deaf:

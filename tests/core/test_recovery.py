@@ -15,7 +15,7 @@ from core.settings import Settings
 from core.store import approvals, claims
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
-from tests.conversations import answer, arrival, dead, everything, held, taken
+from tests.conversations import answer, arrival, dead, decide, everything, held, taken
 from tests.databases import run
 
 
@@ -192,7 +192,7 @@ def test_what_waits_for_a_person_holds_no_lease_and_cannot_be_taken(
     session = waiting(house, model, device)
     assert claims.take(house.database, session, uuid4(), lease_ttl_s=30) is None
     (asked,) = approvals.pending(house.database, DeviceId(device))
-    assert approvals.decide(house.database, asked, "approved")
+    assert decide(house.database, asked, "approved")
     holding = taken(house, session)
     assert [(c.name, c.status) for c in holding.calls.values()] == [("burn", "ready")]
     assert holding.grant.crashes == 0

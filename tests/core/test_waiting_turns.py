@@ -109,7 +109,7 @@ def test_who_interrupts_does_not_wait_for_the_person(
     stopped = over(house, device, asking)
     assert stopped.status == "cancelled"
     assert {c["name"]: c["status"] for c in stopped.tool_calls} == {"burn": "dropped", "peek": "done"}
-    assert [a["status"] for a in stopped.approvals] == ["withdrawn"]
+    assert [a.status for a in stopped.approvals] == ["withdrawn"]
     assert shop.ran == {"peek": 1}
     told = [texts for role, texts in sent(model) if role == "user"]
     kept = [["burn it"], ["tool_result", "tool_result"]]

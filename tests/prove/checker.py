@@ -2,6 +2,7 @@
 were told, and what the model was asked.
 """
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -48,6 +49,10 @@ class _Said:
     turn: str
     role: str
     content: list[dict[str, object]]
+
+    @property
+    def is_outcome(self) -> bool:
+        return self.role == "user" and any(text.startswith("[What came of the call") for text in self.texts())
 
     def texts(self) -> list[str]:
         return [str(block["text"]) for block in self.content if block["type"] == "text"]
@@ -98,7 +103,12 @@ def _find_lost(
 
 
 def _find_doubled(found: Findings, url: str, told: Sequence[Told], messages: list[_Said]) -> None:
-    heard = Counter(text for message in messages if message.role == "user" for text in message.texts())
+    heard = Counter(
+        text
+        for message in messages
+        if message.role == "user" and not message.is_outcome
+        for text in message.texts()
+    )
     found.doubled += [f"{text!r} was stored {count} times" for text, count in heard.items() if count > 1]
     for key, count in run(
         url, "SELECT idempotency_key, count(*) FROM turns GROUP BY session_id, 1 HAVING count(*) > 1"
@@ -131,10 +141,14 @@ def _find_interleaved(found: Findings, url: str, messages: list[_Said]) -> None:
     last: _Said | None = None
     for message in messages:
         if last is not None and last.session == message.session:
-            if last.turn != message.turn:
-                closed.add((last.session, last.turn))
             if message.seq != last.seq + 1:
                 found.interleaved.append(f"{message.session}: {last.seq} is followed by {message.seq}")
+            if message.is_outcome:
+                # Of a call of an earlier turn, and under that turn.
+                last = dataclasses.replace(last, seq=message.seq)
+                continue
+            if last.turn != message.turn:
+                closed.add((last.session, last.turn))
         if (message.session, message.turn) in closed:
             found.interleaved.append(
                 f"{message.session}: {message.seq} belongs to the earlier turn {message.turn}"

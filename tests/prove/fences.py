@@ -34,6 +34,8 @@ COPIED = (
 
 STEPS, ENDS, CLAIMS = "core/store/steps.py", "core/store/ends.py", "core/store/claims.py"
 ADMISSIONS, APPROVALS = "core/store/admissions.py", "core/store/approvals.py"
+OUTCOMES, DECISIONS = "core/store/outcomes.py", "core/decisions.py"
+DECIDED, SETTLED = "tests/core/test_decisions.py", "tests/core/test_outcomes.py"
 LEASE, RETRY, TOOLS, BUSY = (f"tests/core/test_{name}.py" for name in ("lease", "retry", "tools", "busy"))
 STORE = "tests/store"
 
@@ -166,6 +168,86 @@ FENCES = (
     ),
     _gone("the version in decide", APPROVALS, "_DECIDE: Final", " AND s.version = :version", STORE),
     _gone(
+        "an approval that is still pending",
+        APPROVALS,
+        "_DECIDE: Final",
+        "a.status = 'pending' AND (a.kind",
+        STORE,
+        "(a.kind",
+    ),
+    _gone(
+        "an outcome is not decided as a call is",
+        APPROVALS,
+        "_DECIDE: Final",
+        "(a.kind = 'call' OR :decision = 'expired')",
+        STORE,
+        "true",
+    ),
+    _gone("the version in settle", OUTCOMES, "_SETTLE: Final", " AND s.version = :version", STORE),
+    _gone(
+        "a question that is still open in settle",
+        OUTCOMES,
+        "_SETTLE: Final",
+        "a.kind = 'outcome' AND a.status = 'pending'",
+        STORE,
+        "a.kind = 'outcome'",
+    ),
+    _gone("the time of a question in settle", OUTCOMES, "_SETTLE: Final", "AND a.expires_at > at", SETTLED),
+    _gone("nobody works on it in settle", OUTCOMES, "_SETTLE: Final", "(n = 0 OR {QUIET})", STORE, "true"),
+    _gone(
+        "no turn in the middle",
+        APPROVALS,
+        "QUIET: Final",
+        "t.ended_at IS NULL AND t.first_seq IS NOT NULL",
+        SETTLED,
+        "false",
+    ),
+    _gone(
+        "a stop withdraws no question of an outcome",
+        ADMISSIONS,
+        "_STOP: Final",
+        " AND kind = 'call'",
+        SETTLED,
+    ),
+    _gone(
+        "an end withdraws no question of an outcome",
+        ENDS,
+        "_CLOSE: Final",
+        " AND a.kind = 'call'",
+        STORE,
+    ),
+    _gone(
+        "the digest of what was shown",
+        DECISIONS,
+        "def _check",
+        "decision.shown not in (None, approval.input_digest)",
+        DECIDED,
+        "False",
+    ),
+    _gone(
+        "the role of whoever decides",
+        DECISIONS,
+        "def _check",
+        "not found.held_as.suffices_for(Role(approval.role))",
+        DECIDED,
+        "False",
+    ),
+    _gone(
+        "the role of whoever looks",
+        APPROVALS,
+        "_PENDING: Final",
+        "AND array_position({_RANKS}, mine.held_as::text) >= array_position({_RANKS}, a.role::text)",
+        DECIDED,
+    ),
+    _gone(
+        "the same decision by the same person alone",
+        DECISIONS,
+        "    def _try",
+        "(approval.status, found.decided_by) == (decision.status, found.user_id)",
+        DECIDED,
+        "True",
+    ),
+    _gone(
         "the time of an approval",
         APPROVALS,
         "_DECIDE: Final",
@@ -176,9 +258,9 @@ FENCES = (
         "the other approvals of the turn",
         APPROVALS,
         "_DECIDE: Final",
-        " AND a.id <> due.id)",
+        "AND a.id NOT IN (SELECT due.id FROM due))",
         STORE,
-        " AND false)",
+        "AND false)",
     ),
     _gone(
         "the version in mend",
@@ -289,8 +371,8 @@ FENCES = (
     ),
     _gone(
         "one retry on a dead connection",
-        "core/reception.py",
-        "def _past_dead_connections",
+        "core/tries.py",
+        "def past_dead_connections",
         "_MOST_DEATHS - 1",
         RETRY,
         "0",

@@ -66,7 +66,7 @@ def _cancel(scene: Scene, device: UUID) -> Errand:
 def _decide(scene: Scene, device: UUID) -> Errand:
     ((approval,),) = run(
         scene.url,
-        "SELECT id FROM approvals WHERE session_id = %s AND status = 'pending'",
+        "SELECT id FROM approvals WHERE session_id = %s AND status = 'pending' AND kind = 'call'",
         str(scene.session_of(device)),
     )
     return Errand("decide", device, approval_id=UUID(str(approval)))

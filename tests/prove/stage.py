@@ -87,7 +87,7 @@ class Scene:
     def _say_yes(self, device: UUID, session_id: UUID | None) -> None:
         for (approval,) in run(
             self.url,
-            "SELECT id FROM approvals WHERE session_id = %s AND status = 'pending'",
+            "SELECT id FROM approvals WHERE session_id = %s AND status = 'pending' AND kind = 'call'",
             session_id and str(session_id),
         ):
             self.send(Errand("decide", device, approval_id=UUID(str(approval))))

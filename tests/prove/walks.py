@@ -8,6 +8,7 @@ model accepts every request that comes out, or the walk has failed.
 import dataclasses
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from core.agents.roster import Roster
+from core.errors import SessionBusy
 from core.house import House
 from core.ids import DeviceId, SessionId, TurnId
 from core.policies import OnBusy
@@ -73,6 +75,10 @@ class _MortalDatabase(Database):
     def rows(self, statement: Any, parameters: Any) -> Any:
         self.points("before a statement")
         return super().rows(statement, parameters)
+
+
+def _decided(house: House, device: UUID, approval_id: UUID, yes: bool) -> None:
+    house.turns.decide(DeviceId(device), approval_id, yes=yes, wait_s=0)
 
 
 class Function:
@@ -177,14 +183,17 @@ class Walk(RuleBasedStateMachine):
             turn_id = TurnId(UUID(open_[choice % len(open_)][0]))
             self.functions[which].do(trap, lambda house: house.turns.cancel(DeviceId(self.device), turn_id))
 
-    @rule(which=WHICH, trap=TRAPS, yes=st.booleans())
-    def decide(self, which: int, trap: Trap | None, yes: bool) -> None:
+    @rule(which=WHICH, trap=TRAPS, yes=st.booleans(), kind=st.sampled_from(["call", "outcome"]))
+    def decide(self, which: int, trap: Trap | None, yes: bool, kind: str) -> None:
         function = self.functions[which]
-        for asked in approvals.pending(function.house.database, DeviceId(self.device))[:1]:
-            function.do(
-                trap,
-                lambda house, id_=asked.id: house.turns.decide(DeviceId(self.device), id_, yes=yes),  # type: ignore[misc]
-            )
+        found = approvals.pending(function.house.database, DeviceId(self.device))
+        for asked in [approval for approval in found if approval.kind == kind][:1]:
+            # What came of a call is not told in the middle of a turn.
+            with suppress(SessionBusy):
+                function.do(
+                    trap,
+                    lambda house, id_=asked.id: _decided(house, self.device, id_, yes),  # type: ignore[misc]
+                )
 
     @rule(fault=st.sampled_from(_FAULTS))
     def let_the_model_fail(self, fault: Fault) -> None:
@@ -218,7 +227,8 @@ class Walk(RuleBasedStateMachine):
                 break
             self.scene.expire(session)
             for asked in approvals.pending(house.database, DeviceId(self.device)):
-                house.turns.decide(DeviceId(self.device), asked.id, yes=True)
+                if asked.kind == "call":
+                    house.turns.decide(DeviceId(self.device), asked.id, yes=True)
             house.turns.work(SessionId(session))
         last = Errand("say", self.device, f"Good day to you ({self.device.hex[:6]}-last)", key="last")
         turn = house.turns.answer(arrival(last), 25)

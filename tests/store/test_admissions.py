@@ -15,10 +15,10 @@ from core.ids import DeviceId, SessionId, TurnId
 from core.settings import Settings
 from core.store import admissions, approvals, claims
 from core.store.admissions import Admission
-from core.store.approvals import PendingApproval
+from core.store.asked import Approval
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
-from tests.conversations import answer, arrival, everything, held, statuses
+from tests.conversations import answer, arrival, decide, everything, held, statuses
 from tests.databases import run
 
 REPLACED = {"code": "turn_replaced", "detail": "Replaced."}
@@ -58,7 +58,7 @@ def stop(house: House, url: str, turn_id: TurnId, *, late: int = 0) -> bool:
 
 
 @pytest.fixture
-def asking(house: House, model: DemoModel, device: UUID) -> PendingApproval:
+def asking(house: House, model: DemoModel, device: UUID) -> Approval:
     """A turn that waits for two people."""
     model.replies.add(Reply(call("burn", "burn")))
     assert answer(house, arrival(device, "burn it", "k")).status == "waiting"
@@ -67,7 +67,7 @@ def asking(house: House, model: DemoModel, device: UUID) -> PendingApproval:
 
 @pytest.mark.parametrize("late", [1, -1])
 def test_nothing_is_written_at_another_version(
-    house: House, database_url: str, device: UUID, asking: PendingApproval, late: int
+    house: House, database_url: str, device: UUID, asking: Approval, late: int
 ) -> None:
     decided = Admission(stops=asking.turn_id, stop="interrupt")
     before = everything(database_url)
@@ -75,13 +75,13 @@ def test_nothing_is_written_at_another_version(
     assert not stop(house, database_url, asking.turn_id, late=late)
     for decision in ("approved", "denied"):
         moved = dataclasses.replace(asking, version=asking.version - late)
-        assert not approvals.decide(house.database, moved, decision)
+        assert not decide(house.database, moved, decision)
     assert everything(database_url) == before
 
 
 @pytest.mark.parametrize("what", ["admit", "stop", "approved", "denied"])
 def test_what_is_sent_twice_is_written_once(
-    house: House, database_url: str, device: UUID, asking: PendingApproval, what: str
+    house: House, database_url: str, device: UUID, asking: Approval, what: str
 ) -> None:
     session_id, version = standing(database_url)
     arrived = arrival(device)
@@ -90,8 +90,8 @@ def test_what_is_sent_twice_is_written_once(
             house.database, session_id, version, arrived, Admission(), steers=False, replaced=REPLACED
         ),
         "stop": lambda: admissions.stop(house.database, session_id, version, asking.turn_id, error=CANCELLED),
-        "approved": lambda: approvals.decide(house.database, asking, "approved"),
-        "denied": lambda: approvals.decide(house.database, asking, "denied"),
+        "approved": lambda: decide(house.database, asking, "approved"),
+        "denied": lambda: decide(house.database, asking, "denied"),
     }
     assert tries[what]()
     after = everything(database_url)
@@ -101,7 +101,7 @@ def test_what_is_sent_twice_is_written_once(
 
 @pytest.mark.parametrize("by", ["stop", "interrupt", "rollback"])
 def test_a_waiting_turn_that_is_to_stop_is_queued_and_its_questions_are_withdrawn(
-    house: House, database_url: str, device: UUID, asking: PendingApproval, by: str
+    house: House, database_url: str, device: UUID, asking: Approval, by: str
 ) -> None:
     ((signals,),) = run(database_url, "SELECT signal_seq FROM conversation_states")
     if by == "stop":
@@ -112,7 +112,7 @@ def test_a_waiting_turn_that_is_to_stop_is_queued_and_its_questions_are_withdraw
     assert turn == ("queued", "cancel" if by == "stop" else by, None)
     assert run(database_url, "SELECT status FROM approvals") == [("withdrawn",)] * 2
     assert run(database_url, "SELECT signal_seq FROM conversation_states") == [(signals + 1,)]
-    assert not approvals.decide(
+    assert not decide(
         house.database, dataclasses.replace(asking, version=standing(database_url)[1]), "approved"
     )
 
@@ -167,9 +167,9 @@ CALLS = "SELECT status FROM tool_calls ORDER BY status"
 
 @pytest.mark.parametrize(("decision", "status"), [("approved", "ready"), ("denied", "denied")])
 def test_a_decision_is_for_its_own_call_alone(
-    house: House, database_url: str, asking: PendingApproval, decision: str, status: str
+    house: House, database_url: str, asking: Approval, decision: str, status: str
 ) -> None:
-    assert approvals.decide(house.database, asking, decision)
+    assert decide(house.database, asking, decision)
     assert run(database_url, CALLS) == sorted([("asked",), (status,)])
     assert run(database_url, "SELECT status FROM turns") == [("waiting",)], "the other is still open"
     ended = f"SELECT tool_call_id FROM approvals WHERE status = '{decision}'"
@@ -177,35 +177,35 @@ def test_a_decision_is_for_its_own_call_alone(
 
 
 def test_the_last_decision_queues_the_turn(
-    house: House, database_url: str, device: UUID, asking: PendingApproval
+    house: House, database_url: str, device: UUID, asking: Approval
 ) -> None:
     for decision in ("approved", "denied"):
         (asked, *_) = approvals.pending(house.database, DeviceId(device))
-        assert approvals.decide(house.database, asked, decision)
+        assert decide(house.database, asked, decision)
     assert approvals.pending(house.database, DeviceId(device)) == []
     assert run(database_url, "SELECT status FROM turns") == [("queued",)]
 
 
 def test_a_decision_and_the_end_of_its_time_exclude_each_other(
-    house: House, database_url: str, asking: PendingApproval
+    house: House, database_url: str, asking: Approval
 ) -> None:
     before = everything(database_url)
-    assert not approvals.decide(house.database, asking, "expired"), "its time is not over"
+    assert not decide(house.database, asking, "expired"), "its time is not over"
     late = datetime.now(UTC) + timedelta(days=1)
-    assert not approvals.decide(house.database, asking, "approved", now=late)
-    assert not approvals.decide(house.database, asking, "denied", now=late)
+    assert not decide(house.database, asking, "approved", now=late)
+    assert not decide(house.database, asking, "denied", now=late)
     assert everything(database_url) == before
-    assert approvals.decide(house.database, asking, "expired", now=late)
+    assert decide(house.database, asking, "expired", now=late)
     assert run(database_url, CALLS) == [("asked",), ("denied",)]
 
 
 def test_of_a_yes_a_no_and_a_stop_at_once_one_is_first(
-    house: House, database_url: str, asking: PendingApproval
+    house: House, database_url: str, asking: Approval
 ) -> None:
     session_id, version = standing(database_url)
     at_once: list[Callable[[], Any]] = [
-        lambda: approvals.decide(house.database, asking, "approved"),
-        lambda: approvals.decide(house.database, asking, "denied"),
+        lambda: decide(house.database, asking, "approved"),
+        lambda: decide(house.database, asking, "denied"),
         lambda: admissions.stop(house.database, session_id, version, asking.turn_id, error=CANCELLED),
     ] * 2
     with ThreadPoolExecutor(6) as pool:
@@ -213,5 +213,5 @@ def test_of_a_yes_a_no_and_a_stop_at_once_one_is_first(
     assert standing(database_url)[1] == version + 1
 
 
-def test_an_approval_of_another_device_is_not_there(house: House, asking: PendingApproval) -> None:
+def test_an_approval_of_another_device_is_not_there(house: House, asking: Approval) -> None:
     assert approvals.pending(house.database, DeviceId(uuid4())) == []

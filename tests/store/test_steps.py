@@ -53,7 +53,15 @@ WRITES: dict[str, Write] = {
         now=NOW,
     ),
     "append_results": lambda db, hold: steps.append_results(
-        db, hold, RESULTS, SETTLED, Consequences(), session_usage=USAGE, lease_ttl_s=30, now=NOW
+        db,
+        hold,
+        RESULTS,
+        SETTLED,
+        Consequences(),
+        session_usage=USAGE,
+        lease_ttl_s=30,
+        outcome_ttl_s=60,
+        now=NOW,
     ),
     "absorb": lambda db, hold: steps.absorb(db, hold, REPLY.content, lease_ttl_s=30, now=NOW),
     "compact": lambda db, hold: compactions.add(
@@ -68,12 +76,15 @@ WRITES: dict[str, Write] = {
         now=NOW,
     ),
     "finish": lambda db, hold: ends.finish(db, hold, REPLY, now=NOW),
-    "close": lambda db, hold: ends.close(db, hold, Closing("failed", "manager"), used=USED, now=NOW),
+    "close": lambda db, hold: ends.close(
+        db, hold, Closing("failed", "manager"), used=USED, outcome_ttl_s=60, now=NOW
+    ),
     "roll_back": lambda db, hold: ends.close(
         db,
         hold,
         Closing("cancelled", left_out_from=1),
         used=USED,
+        outcome_ttl_s=60,
         now=NOW,
     ),
     "hand_over": lambda db, hold: ends.hand_over(db, hold, not_run=["c_peek"], used=USED),
@@ -240,7 +251,11 @@ def test_a_turn_that_is_broken_off_leaves_no_call_and_no_question_open(
     """A `once` call that was started may have run; one that waited for a person cannot have."""
     WRITES[name](house.database, hold)
     assert run(database_url, CALL_STATES) == [("burn", "dropped"), ("peek", "dropped"), ("post", "unknown")]
-    assert run(database_url, "SELECT status FROM approvals") == [("withdrawn",)]
+    asked = "SELECT kind, tool_call_id, status FROM approvals ORDER BY kind"
+    assert run(database_url, asked) == [
+        ("call", "c_burn", "withdrawn"),
+        ("outcome", "c_post", "pending"),
+    ]
     left_out = name == "roll_back"
     assert run(database_url, "SELECT DISTINCT left_out FROM messages") == [(left_out,)]
     assert run(database_url, "SELECT rewrites FROM conversation_states") == [(int(left_out),)]
