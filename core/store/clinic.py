@@ -5,12 +5,12 @@ another's. Whoever writes for a patient takes the patient's row first, and stand
 same patient: a number is given out once, and a call that runs twice at once finds what the first run did.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, TextClause, text
 
 from core.ids import UserId
 
@@ -187,5 +187,5 @@ def _plain(words: str) -> str:
     return words.replace("\0", "").encode(errors="replace").decode()[:_LONGEST_TEXT]
 
 
-def _rows(connection: Connection, statement: Any, given: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return list(connection.execute(statement, given).mappings())
+def _rows(connection: Connection, statement: TextClause, given: dict[str, Any]) -> Sequence[RowMapping]:
+    return connection.execute(statement, given).mappings().all()

@@ -50,9 +50,19 @@ def string_for(name: str, format: str | None, memory: Memory, quotes: list[str])
         return _first(_URL, text)
     if parts & _PLACES and (place := _PLACE.search(text)):
         return place[1]
+    if named := _named(parts, text):
+        return named
     if quotes:
         return quotes.pop(0)
     return memory.name if "name" in parts else None
+
+
+def _named(parts: set[str], text: str) -> str | None:
+    """What a name stands behind: of "the doctor Okafor" a doctor, of "room Blue Sea" a room."""
+    for part in sorted(parts):
+        if match := re.search(rf"\b(?i:{part}) ((?:[^\W\d_a-z][\w'’-]*)(?: [^\W\d_a-z][\w'’-]*)*)", text):
+            return match[1]
+    return None
 
 
 def fallback(format: str | None, text: str) -> str:
