@@ -8,7 +8,9 @@ from types import MappingProxyType
 from core.agents.agent import Agent
 from core.agents.builtin import equipped
 from core.agents.checks import problems_of
-from core.agents.manager import MANAGER
+from core.agents.clinic.billing import BILLING
+from core.agents.clinic.manager import MANAGER
+from core.agents.clinic.scheduling import SCHEDULING
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +38,4 @@ class Roster:
         return list(problems_of(self.listed, longest_call_s))
 
 
-ROSTER = Roster.of(MANAGER)
+ROSTER = Roster.of(MANAGER, SCHEDULING, BILLING)
