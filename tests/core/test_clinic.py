@@ -80,7 +80,7 @@ def test_the_example_has_a_tool_of_each_effect_and_of_each_kind_of_approval() ->
     assert {name: (tool.effect, callable(tool.needs_approval) or tool.needs_approval) for name, tool in tools.items()} == {
         "find_free_slots": (Effect.READ, False),
         "list_appointments": (Effect.READ, False),
-        "book_appointment": (Effect.IDEMPOTENT, False),
+        "book_slot": (Effect.IDEMPOTENT, False),
         "cancel_appointment": (Effect.IDEMPOTENT, True),
         "send_reminder": (Effect.ONCE, False),
         "list_invoices": (Effect.READ, False),
@@ -101,9 +101,7 @@ def test_a_patient_finds_books_and_cancels(ada: Patient) -> None:
     assert free.startswith("Today is ")
     assert "Dr. Amara Okafor (general practice): 08:00, 08:30, 09:00," in free
     assert "Dr. Lena Lindqvist (skin): 09:00" in free
-    assert ada.call("book_appointment", TOMORROW_AT_NINE).startswith(
-        "Booked. Appointment 1 with Dr. Amara Okafor"
-    )
+    assert ada.call("book_slot", TOMORROW_AT_NINE).startswith("Booked. Appointment 1 with Dr. Amara Okafor")
     assert "08:30, 09:30" in ada.call("find_free_slots", {"day": "tomorrow", "doctor": "Dr. Okafor"})
     assert "Appointment 1" in ada.call("list_appointments")
     assert "is cancelled" in ada.call("cancel_appointment", {"number": 1})
@@ -112,19 +110,19 @@ def test_a_patient_finds_books_and_cancels(ada: Patient) -> None:
 
 
 def test_the_same_key_books_once(ada: Patient) -> None:
-    first = ada.call("book_appointment", TOMORROW_AT_NINE, "k")
-    assert ada.call("book_appointment", TOMORROW_AT_NINE, "k") == first
+    first = ada.call("book_slot", TOMORROW_AT_NINE, "k")
+    assert ada.call("book_slot", TOMORROW_AT_NINE, "k") == first
 
 
 def test_a_time_that_is_taken_is_an_answer_in_words(ada: Patient, bob: Patient) -> None:
-    ada.call("book_appointment", TOMORROW_AT_NINE)
+    ada.call("book_slot", TOMORROW_AT_NINE)
     with pytest.raises(ToolFailed, match="at 09:00 is not free, so nothing was booked"):
-        bob.call("book_appointment", TOMORROW_AT_NINE)
+        bob.call("book_slot", TOMORROW_AT_NINE)
     assert bob.call("list_appointments").endswith("There are no appointments.")
 
 
 def test_no_patient_reaches_what_is_anothers(ada: Patient, bob: Patient) -> None:
-    ada.call("book_appointment", TOMORROW_AT_NINE)
+    ada.call("book_slot", TOMORROW_AT_NINE)
     ada.call("pay_invoice", {"number": 1, "amount": 40})
     assert "There are no appointments." in bob.call("list_appointments")
     assert bob.call("list_invoices") == "There are no invoices."
@@ -144,8 +142,8 @@ def test_no_patient_reaches_what_is_anothers(ada: Patient, bob: Patient) -> None
         ("find_free_slots", {"day": "the other day"}, "'the other day' is no day"),
         ("find_free_slots", {"day": "1999-12-31"}, "is past"),
         ("find_free_slots", {"day": "tomorrow", "doctor": "Who"}, "There is no doctor 'Who' here. There are: Dr. Amara"),
-        ("book_appointment", {**TOMORROW_AT_NINE, "time": "25:00"}, "is no time of day"),
-        ("book_appointment", {**TOMORROW_AT_NINE, "time": "23:00"}, "is not free"),
+        ("book_slot", {**TOMORROW_AT_NINE, "time": "25:00"}, "is no time of day"),
+        ("book_slot", {**TOMORROW_AT_NINE, "time": "23:00"}, "is not free"),
         ("cancel_appointment", {"number": 10**30}, "There is no appointment"),
         ("send_reminder", {"number": 7}, "nothing was sent"),
         ("pay_invoice", {"number": 1, "amount": -5}, "no amount to be paid"),
@@ -162,7 +160,7 @@ def test_what_cannot_be_done_is_told_in_words(
 
 
 def test_an_invoice_is_paid_once_and_may_be_asked_back(ada: Patient, database_url: str) -> None:
-    ada.call("book_appointment", TOMORROW_AT_NINE)
+    ada.call("book_slot", TOMORROW_AT_NINE)
     with pytest.raises(ToolFailed, match=r"Invoice 1 is over \$40.00, so nothing was paid"):
         ada.call("pay_invoice", {"number": 1, "amount": 39})
     with pytest.raises(ToolFailed, match="no invoice 1 that is paid"):
@@ -180,7 +178,7 @@ def test_an_invoice_is_paid_once_and_may_be_asked_back(ada: Patient, database_ur
 
 def test_a_reminder_is_sent_as_often_as_it_is_called_for(ada: Patient, database_url: str) -> None:
     """Which is why it is declared as `once`."""
-    ada.call("book_appointment", TOMORROW_AT_NINE)
+    ada.call("book_slot", TOMORROW_AT_NINE)
     for _ in range(2):
         ada.call("send_reminder", {"number": 1}, "k")
     assert run(database_url, "SELECT recipient, count(*) FROM clinic_outbox GROUP BY 1") == [("patient", 2)]
@@ -215,7 +213,7 @@ def test_a_booking_is_made_once_though_the_function_died_behind_it(
     house: House, model: DemoModel, database_url: str, device: UUID
 ) -> None:
     """It had committed the appointment, and died before it could tell anybody."""
-    model.replies.add(scripted("book_appointment", TOMORROW_AT_NINE))
+    model.replies.add(scripted("book_slot", TOMORROW_AT_NINE))
     holding = held(house, arrival(device, "Book it", "k"))
     agent = house.turns.roster.manager
     house.turns._step(holding, agent, house.turns._inline(Deadline.after(20)))
@@ -226,7 +224,7 @@ def test_a_booking_is_made_once_though_the_function_died_behind_it(
     assert run(database_url, "SELECT number FROM clinic_appointments") == [(1,)]
     expire(database_url)
     turn = answer(house, arrival(device, "Book it", "k"))
-    assert [(call["name"], call["status"]) for call in turn.tool_calls] == [("book_appointment", "done")]
+    assert [(call["name"], call["status"]) for call in turn.tool_calls] == [("book_slot", "done")]
     assert run(database_url, "SELECT number FROM clinic_appointments") == [(1,)]
     (result,) = model.requests[-1].body["messages"][-1]["content"]
     assert result["content"].startswith("Booked. Appointment 1")
@@ -235,7 +233,7 @@ def test_a_booking_is_made_once_though_the_function_died_behind_it(
 def test_a_cancellation_waits_for_a_yes(
     house: House, model: DemoModel, database_url: str, device: UUID
 ) -> None:
-    model.replies.add(scripted("book_appointment", TOMORROW_AT_NINE))
+    model.replies.add(scripted("book_slot", TOMORROW_AT_NINE))
     assert answer(house, arrival(device, "Book it")).status == "completed"
     model.replies.add(scripted("cancel_appointment", {"number": 1}))
     assert answer(house, arrival(device, "Cancel it")).status == "waiting"

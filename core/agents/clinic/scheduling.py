@@ -43,8 +43,8 @@ def list_appointments(context: ToolContext) -> str:
 
 
 @tool(effect=Effect.IDEMPOTENT)
-def book_appointment(context: ToolContext, day: str, time: str, reason: str, doctor: str = "") -> str:
-    """Books a slot that is free, and makes out the invoice for it.
+def book_slot(context: ToolContext, day: str, time: str, reason: str, doctor: str = "") -> str:
+    """Books a slot of a doctor that is free, today, tomorrow or on another day, and makes out its invoice.
 
     Args:
         day: today, tomorrow, a weekday, or a date as YYYY-MM-DD.
@@ -121,6 +121,6 @@ SCHEDULING = Agent(
         "What is about invoices and payments you hand over to billing, and what is about neither to the manager, at once "
         "and without announcing it. Give no medical advice."
     ),
-    tools=(find_free_slots, list_appointments, book_appointment, cancel_appointment, send_reminder),
+    tools=(find_free_slots, list_appointments, book_slot, cancel_appointment, send_reminder),
     hands_over_to=("billing", "manager"),
 )
