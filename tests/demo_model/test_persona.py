@@ -148,7 +148,6 @@ HANDED_OVER = user(tool_result(content="The conversation is yours."))
         ("Change the order, and bring the food up to my room.", "kitchen"),
         ("I want the night porter.", "night_porter"),
         ("Go on with the conversation at once, colleague.", None),
-        ("night_porter",),
         ("Hello, my name is Ada.", None),
         ("What is my name?", None),
     ],
