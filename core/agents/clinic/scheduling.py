@@ -121,6 +121,7 @@ SCHEDULING = Agent(
         "What is about invoices and payments you hand over to billing, and what is about neither to the manager, at once "
         "and without announcing it. Give no medical advice."
     ),
+    todos=True,
     tools=(find_free_slots, list_appointments, book_slot, cancel_appointment, send_reminder),
     hands_over_to=("billing", "manager"),
 )
