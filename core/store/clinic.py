@@ -20,6 +20,8 @@ class Doctor:
     id: int
     name: str
     speciality: str
+    # Of half an hour.
+    fee_cents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def today(connection: Connection, *, now: datetime | None = None) -> date:
     return day
 
 
-_DOCTORS: Final = text("SELECT id, name, speciality FROM clinic_doctors ORDER BY id")
+_DOCTORS: Final = text("SELECT id, name, speciality, fee_cents FROM clinic_doctors ORDER BY id")
 
 
 def doctors(connection: Connection) -> list[Doctor]:

@@ -35,7 +35,7 @@ _FALLBACKS = {
 
 
 def string_for(name: str, format: str | None, memory: Memory, quotes: list[str]) -> str | None:
-    """A value for a string property, by its format, then its name, then the next quoted text (which it uses up)."""
+    """A value for a string property, by its format, its name, what a name stands behind, or the next quoted text (which it uses up)."""
     text = memory.last
     if format in _FALLBACKS:
         return _formatted(str(format), text)

@@ -99,8 +99,8 @@ def test_what_the_model_is_told_of_an_agent_has_no_clock_in_it(agent: Any) -> No
 def test_a_patient_finds_books_and_cancels(ada: Patient) -> None:
     free = ada.call("find_free_slots", {"day": "tomorrow"})
     assert free.startswith("Today is ")
-    assert "Dr. Amara Okafor (general practice): 08:00, 08:30, 09:00," in free
-    assert "Dr. Lena Lindqvist (skin): 09:00" in free
+    assert "Dr. Amara Okafor (general practice, $40.00): 08:00, 08:30, 09:00," in free
+    assert "Dr. Lena Lindqvist (skin, $120.00): 09:00" in free
     assert ada.call("book_slot", TOMORROW_AT_NINE).startswith("Booked. Appointment 1 with Dr. Amara Okafor")
     assert "08:30, 09:30" in ada.call("find_free_slots", {"day": "tomorrow", "doctor": "Dr. Okafor"})
     assert "Appointment 1" in ada.call("list_appointments")

@@ -2,6 +2,7 @@
 
 from core.agents.agent import Agent
 from core.agents.clinic.calendar import spelt
+from core.agents.clinic.money import dollars
 from core.agents.tool import Arguments, Effect, ToolContext, ToolFailed, tool
 from core.store import clinic, clinic_bills
 
@@ -44,7 +45,7 @@ def pay_invoice(context: ToolContext, number: int, amount: float) -> str:
     if found.status != "open":
         raise ToolFailed(f"{_line(found)} Nothing was paid now.")
     raise ToolFailed(
-        f"Invoice {number} is over {_dollars(found.amount_cents)}, so nothing was paid. Give its amount."
+        f"Invoice {number} is over {dollars(found.amount_cents)}, so nothing was paid. Give its amount."
     )
 
 
@@ -60,18 +61,14 @@ def request_refund(context: ToolContext, number: int, reason: str) -> str:
         found = clinic_bills.invoice(connection, context.user_id, number)
         if found is None or found.status != "paid":
             raise ToolFailed(f"There is no invoice {number} that is paid, so there is nothing to give back.")
-        words = f"Refund of {_dollars(found.amount_cents)} for invoice {number}: {reason}"
+        words = f"Refund of {dollars(found.amount_cents)} for invoice {number}: {reason}"
         clinic.send(connection, context.user_id, "bookkeeping", words)
     return "Bookkeeping was asked for the refund, and writes to the person within a week."
 
 
 def _line(one: clinic_bills.Invoice) -> str:
     what = f"for Dr. {one.doctor} on {spelt(one.starts_at.date())}"
-    return f"Invoice {one.number} over {_dollars(one.amount_cents)}, {what}, is {one.status}."
-
-
-def _dollars(cents: int) -> str:
-    return f"${cents // 100}.{cents % 100:02}"
+    return f"Invoice {one.number} over {dollars(one.amount_cents)}, {what}, is {one.status}."
 
 
 BILLING = Agent(

@@ -4,6 +4,7 @@ import datetime
 
 from core.agents.agent import Agent
 from core.agents.clinic.calendar import day_of, spelt, spelt_time, time_of, told
+from core.agents.clinic.money import dollars
 from core.agents.tool import Effect, ToolContext, ToolFailed, tool
 from core.store import clinic
 
@@ -24,7 +25,7 @@ def find_free_slots(context: ToolContext, day: str, doctor: str = "") -> str:
     if not free:
         return f"{told(today)} On {spelt(when)} no time is free."
     lines = [
-        f"Dr. {one.name} ({one.speciality}): {', '.join(times)}"
+        f"{_spelt(one)}: {', '.join(times)}"
         for one in known
         if (times := [f"{at:%H:%M}" for name, at in free if name == one.name])
     ]
@@ -99,9 +100,13 @@ def _doctor(known: list[clinic.Doctor], said: str) -> int | None:
         return None
     fits = [one for one in known if words <= set(one.name.lower().split())]
     if len(fits) != 1:
-        there = ", ".join(f"Dr. {one.name} ({one.speciality})" for one in known)
+        there = ", ".join(map(_spelt, known))
         raise ToolFailed(f"There is no doctor {said[:40]!r} here. There are: {there}.")
     return fits[0].id
+
+
+def _spelt(one: clinic.Doctor) -> str:
+    return f"Dr. {one.name} ({one.speciality}, {dollars(one.fee_cents)})"
 
 
 def _line(one: clinic.Appointment) -> str:
