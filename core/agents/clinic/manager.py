@@ -1,6 +1,6 @@
 """The manager: who answers when no other agent holds the conversation."""
 
-from core.agents.agent import Agent
+from core.agents.agent import EVERYBODY, Agent
 
 MANAGER = Agent(
     key="manager",
@@ -13,5 +13,5 @@ MANAGER = Agent(
         "not ask for details first. What no colleague is there for, you answer yourself.\n"
         "Give no medical advice. Who is in danger must call the emergency number. Say so when you do not know something."
     ),
-    hands_over_to=("scheduling", "billing"),
+    hands_over_to=EVERYBODY,
 )
