@@ -239,7 +239,7 @@ def test_all_that_is_wrong_with_a_tool_is_said_at_once() -> None:
 
 WRONG = {
     "tool": "from core.agents.tool import tool\n\n\n@tool()\ndef book(slot: int) -> str:\n    'Books.'\n",
-    "agent": "from core.agents.agent import Agent\n\nMANAGER = Agent(key='manager', prompt='', lock_ttl_s=0)\n",
+    "agent": "ROSTER = Roster.of(Agent(key='manager', prompt='', lock_ttl_s=0))\n",
 }
 
 
@@ -251,7 +251,8 @@ def test_a_wrong_declaration_stops_the_service_with_plain_lines(
     for room in ("core", "dev", "functions", "alembic"):
         shutil.copytree(ROOT / room, tmp_path / room)
     shutil.copy(ROOT / "alembic.ini", tmp_path)
-    (tmp_path / "core" / "agents" / "clinic" / "manager.py").write_text(f"{WRONG[wrong]}\n")
+    with (tmp_path / "core" / "agents" / "roster.py").open("a") as roster:
+        roster.write(WRONG[wrong])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
