@@ -11,6 +11,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, create_engine, text
 
+import core.store.clinic_tables  # noqa: F401 - the example's tables, in the same metadata
 from core.errors import LatchkeyError
 from core.settings import SettingsError, read_settings
 from core.store.database import reason, translated

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from core.agents.agent import Agent
+from core.agents.agent import EVERYBODY, Agent
 from core.agents.builtin import equipped
 from core.agents.checks import problems_of
-from core.agents.manager import MANAGER
+from core.agents.clinic.billing import BILLING
+from core.agents.clinic.manager import MANAGER
+from core.agents.clinic.scheduling import SCHEDULING
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Roster:
 
     @classmethod
     def of(cls, manager: Agent, *specialists: Agent) -> "Roster":
-        listed = (manager, *specialists)
+        listed = tuple(_knowing(agent, (manager, *specialists)) for agent in (manager, *specialists))
         agents = {agent.key: agent for agent in listed}
         # What is wrong is refused before anybody is served, so it need not be equipped.
         if not any(problems_of(listed)):
@@ -36,4 +38,10 @@ class Roster:
         return list(problems_of(self.listed, longest_call_s))
 
 
-ROSTER = Roster.of(MANAGER)
+def _knowing(agent: Agent, all_: tuple[Agent, ...]) -> Agent:
+    if agent.hands_over_to != EVERYBODY:
+        return agent
+    return replace(agent, hands_over_to=tuple(other.key for other in all_ if other.key != agent.key))
+
+
+ROSTER = Roster.of(MANAGER, SCHEDULING, BILLING)

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 # The newest revision under alembic/versions. /ready compares the database with it; a test compares it with the files.
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 # When the active agent's time is over, as the index has it: UTC without a zone.
 LOCK_END = "((locked_at AT TIME ZONE 'UTC') + make_interval(secs => session_ttl))"

@@ -35,7 +35,7 @@ _FALLBACKS = {
 
 
 def string_for(name: str, format: str | None, memory: Memory, quotes: list[str]) -> str | None:
-    """A value for a string property, by its format, then its name, then the next quoted text (which it uses up)."""
+    """A value for a string property, by its format, its name, what a name stands behind, or the next quoted text (which it uses up)."""
     text = memory.last
     if format in _FALLBACKS:
         return _formatted(str(format), text)
@@ -50,9 +50,19 @@ def string_for(name: str, format: str | None, memory: Memory, quotes: list[str])
         return _first(_URL, text)
     if parts & _PLACES and (place := _PLACE.search(text)):
         return place[1]
+    if named := _named(parts, text):
+        return named
     if quotes:
         return quotes.pop(0)
     return memory.name if "name" in parts else None
+
+
+def _named(parts: set[str], text: str) -> str | None:
+    """What a name stands behind: of "the doctor Okafor" a doctor, of "room Blue Sea" a room."""
+    for part in sorted(parts):
+        if match := re.search(rf"\b(?i:{part}) ((?:[^\W\d_a-z][\w'’-]*)(?: [^\W\d_a-z][\w'’-]*)*)", text):
+            return match[1]
+    return None
 
 
 def fallback(format: str | None, text: str) -> str:

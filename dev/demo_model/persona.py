@@ -1,6 +1,8 @@
 """What the demo model says when no reply is scripted. The first rule that fits answers:
 
-1. The last message holds tool results: a plain sentence on what each tool returned, errors told as errors.
+1. The last message holds tool results: a plain sentence on what each tool returned, errors told as errors. Where the
+   conversation has just been handed over, what the user said is first acted on by rule 2, with the tools of whoever it was
+   handed to, but for handing over again: so it cannot go round in a circle.
 2. Tools are offered and one fits what the user just said (see `tool_call`): a short text and the call.
    `tool_choice` is kept: "none" calls nothing, "tool" calls that tool, "any" the best fitting or else the first.
 3. Otherwise a friendly answer that says what it is (the demo model, not Claude), shows that the conversation
@@ -37,16 +39,25 @@ class Speech:
 
 def speak(body: Json) -> Speech:
     memory = Memory.of(body)
-    if memory.results:
-        return Speech("The tools have answered; I say what they returned.", [_text(tell_results(memory))])
-    if tool := tool_call.choose(body, memory.last):
+    handed_over = any(
+        result["tool"] == tool_call.HAND_OVER and not result.get("is_error") for result in memory.results
+    )
+    if memory.results and not handed_over:
+        return _tell(memory)
+    if tool := tool_call.choose(body, memory.last, but=tool_call.HAND_OVER if handed_over else ""):
         call = {"type": "tool_use", "name": tool["name"], "input": tool_call.arguments(tool, memory)}
         thought = f"The user said {quote(memory.last, 60)}: the tool {tool['name']} fits."
         return Speech(thought, [_text(f"Let me use {tool['name']} for that."), call])
+    if memory.results:
+        return _tell(memory)
     if body["messages"][-1]["role"] == "assistant":
         return Speech("I was paused and go on.", [_text("I go on where I paused. " + _WHO)])
     thought = f"The user said {quote(memory.last, 60)}. My rules know an answer."
     return Speech(thought, [_text(chat(memory))])
+
+
+def _tell(memory: Memory) -> Speech:
+    return Speech("The tools have answered; I say what they returned.", [_text(tell_results(memory))])
 
 
 def chat(memory: Memory) -> str:

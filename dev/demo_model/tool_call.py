@@ -3,6 +3,10 @@
 The rule of choice: take the words of what the user said last, without stop words. Each of them that is a word of a
 tool's name counts two, of its description one. The tool with the highest count is called if it has at least two;
 of equals the one offered first. Words are compared whole and in lower case; names split at "_", "-" and capitals.
+
+A tool whose description lists what may be chosen (lines of "- choice: what it is for", each a choice of an enum among its
+arguments) is weighed by the choice that fits best, and that choice is the argument. Each word of the choice's line
+counts two: behind it stands somebody with a whole set of tools.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from .memory import Memory
 Json = dict[str, Any]
 
 ENOUGH = 2
+HAND_OVER = "hand_over"
 _WORD = re.compile(r"[^\W_]+")
+_CHOICE = re.compile(r"^\s*[-*] (?P<choice>[\w-]+): .+$", re.MULTILINE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 STOP_WORDS = frozenset(
     _WORD.findall("""
@@ -29,8 +35,11 @@ STOP_WORDS = frozenset(
 )
 
 
-def choose(body: Json, said: str) -> Json | None:
-    tools: list[Json] = [tool for tool in body.get("tools", []) if tool.get("type") in (None, "custom")]
+def choose(body: Json, said: str, *, but: str = "") -> Json | None:
+    """`but`: the name of one that is not to be called."""
+    tools: list[Json] = [
+        tool for tool in body.get("tools", []) if tool.get("type") in (None, "custom") and tool["name"] != but
+    ]
     choice = body.get("tool_choice") or {"type": "auto"}
     if not tools or choice["type"] == "none":
         return None
@@ -43,6 +52,8 @@ def choose(body: Json, said: str) -> Json | None:
 
 
 def score(tool: Json, said: str) -> int:
+    if choices := _choices(tool, said):
+        return max(weight for _, _, weight in choices)
     heard = words(said)
     name = words(_CAMEL.sub(" ", tool["name"]).replace("_", " "))
     return 2 * len(heard & name) + len(heard & (words(tool.get("description") or "") - name))
@@ -53,4 +64,28 @@ def words(text: str) -> set[str]:
 
 
 def arguments(tool: Json, memory: Memory) -> Json:
-    return fill(tool["input_schema"], memory)
+    filled = fill(tool["input_schema"], memory)
+    choices = _choices(tool, memory.last)
+    if choices:
+        name, choice, weight = max(choices, key=lambda found: found[2])
+        if weight:
+            filled[name] = choice
+    return filled
+
+
+def _choices(tool: Json, said: str) -> list[tuple[str, str, int]]:
+    """Of each choice that the description lists: whose argument it is, and how well it fits."""
+    properties = tool["input_schema"].get("properties") or {}
+    owner = {
+        choice: name
+        for name, about in properties.items()
+        if isinstance(about, dict)
+        for choice in about.get("enum") or []
+        if isinstance(choice, str)
+    }
+    heard = words(said)
+    return [
+        (owner[line["choice"]], line["choice"], 2 * len(heard & words(line[0].replace("_", " "))))
+        for line in _CHOICE.finditer(tool.get("description") or "")
+        if line["choice"] in owner
+    ]

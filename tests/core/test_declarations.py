@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from core.agents.agent import Agent
+from core.agents.agent import EVERYBODY, Agent
 from core.agents.mcp import McpServer
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
@@ -51,6 +51,16 @@ def test_a_roster_that_is_well_declared_has_no_problems() -> None:
         longest_turn=10,
     )
     assert Roster.of(manager, replace(BILLING, mcp_servers=(CALENDAR,))).problems(longest_call_s=10) == []
+
+
+def test_who_hands_over_to_everybody_reaches_whoever_is_in_the_roster() -> None:
+    roster = Roster.of(replace(MANAGER, hands_over_to=EVERYBODY), BILLING, replace(BILLING, key="parking"))
+    assert roster.problems() == []
+    assert roster.manager.hands_over_to == ("billing", "parking")
+    offered = roster.manager.tool("hand_over")
+    assert offered is not None
+    assert offered.input_schema["properties"]["to"]["enum"] == ["billing", "parking"]
+    assert Roster.of(replace(MANAGER, hands_over_to=EVERYBODY)).manager.hands_over_to == ()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +235,7 @@ def test_all_that_is_wrong_with_a_tool_is_said_at_once() -> None:
 
 WRONG = {
     "tool": "from core.agents.tool import tool\n\n\n@tool()\ndef book(slot: int) -> str:\n    'Books.'\n",
-    "agent": "from core.agents.agent import Agent\n\nMANAGER = Agent(key='manager', prompt='', lock_ttl_s=0)\n",
+    "agent": "ROSTER = Roster.of(Agent(key='manager', prompt='', lock_ttl_s=0))\n",
 }
 
 
@@ -237,7 +247,8 @@ def test_a_wrong_declaration_stops_the_service_with_plain_lines(
     for room in ("core", "dev", "functions", "alembic"):
         shutil.copytree(ROOT / room, tmp_path / room)
     shutil.copy(ROOT / "alembic.ini", tmp_path)
-    (tmp_path / "core" / "agents" / "manager.py").write_text(f"{WRONG[wrong]}\n")
+    with (tmp_path / "core" / "agents" / "roster.py").open("a") as roster:
+        roster.write(WRONG[wrong])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

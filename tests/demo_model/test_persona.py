@@ -125,6 +125,74 @@ def test_the_tool_choice_is_kept(choice: Json, called: str | None) -> None:
     assert content[-1].get("name") == called
 
 
+HAND_OVER: Json = {
+    "name": "hand_over",
+    "description": "Hands the conversation over to a colleague, who goes on with it at once.\n\n"
+    "- kitchen: Orders of food; can change an order.\n- night_porter: Keys and rooms: opens a room.",
+    "input_schema": {
+        "type": "object",
+        "properties": {
+            "to": {"type": "string", "enum": ["kitchen", "night_porter"]},
+            "reason": {"type": "string"},
+        },
+        "required": ["to", "reason"],
+    },
+}
+HANDED_OVER = user(tool_result(content="The conversation is yours."))
+
+
+@pytest.mark.parametrize(
+    ("said", "to"),
+    [
+        ("I lost my keys.", "night_porter"),
+        ("Change the order, and bring the food up to my room.", "kitchen"),
+        ("I want the night porter.", "night_porter"),
+        ("Go on with the conversation at once, colleague.", None),
+        ("Hello, my name is Ada.", None),
+        ("What is my name?", None),
+    ],
+)
+def test_a_choice_that_a_tool_lists_is_made_by_what_stands_behind_it(said: str, to: str | None) -> None:
+    content = speak(ask(said, tools=[HAND_OVER, OTHER])).content
+    assert (content[-1].get("name"), content[-1].get("input", {}).get("to")) == (to and "hand_over", to)
+
+
+def test_a_tool_that_fits_better_than_any_choice_is_called() -> None:
+    content = speak(ask("Book a hotel room", tools=[HAND_OVER, OTHER])).content
+    assert content[-1]["name"] == "bookRoom"
+
+
+def handed_over(said: str, *tools: Json, result: Json = HANDED_OVER) -> list[Json]:
+    calls = {
+        "role": "assistant",
+        "content": [tool_use(name="hand_over", input={"to": "kitchen", "reason": said})],
+    }
+    return speak(ask(said, calls, result, tools=list(tools))).content
+
+
+def test_who_was_handed_a_conversation_acts_on_what_was_said() -> None:
+    *_, called = handed_over("What is the weather in Oslo? My keys are wet.", TOOL, HAND_OVER)
+    assert (called["name"], called["input"]) == ("get_weather", {"city": "Oslo"})
+
+
+def test_who_was_handed_a_conversation_does_not_hand_it_over_again() -> None:
+    (said,) = handed_over("I lost my keys.", TOOL, HAND_OVER)
+    assert said["text"] == 'The tool hand_over returned: "The conversation is yours.".'
+
+
+def test_after_a_handover_and_a_call_the_result_is_told() -> None:
+    first = {"role": "assistant", "content": [tool_use(name="hand_over")]}
+    second = {"role": "assistant", "content": [tool_use("toolu_2")]}
+    body = ask("Weather?", first, HANDED_OVER, second, user(tool_result("toolu_2")), tools=[TOOL, HAND_OVER])
+    assert [block["type"] for block in speak(body).content] == ["text"]
+
+
+def test_a_handover_that_failed_is_told() -> None:
+    refused = user(tool_result(content="Nobody is there.", is_error=True))
+    (said,) = handed_over("What is the weather in Oslo?", TOOL, HAND_OVER, result=refused)
+    assert "reported an error" in said["text"]
+
+
 def filled(said: str, properties: Json, *required: str, **root: Any) -> Json:
     schema = {"type": "object", "properties": properties, "required": list(required), **root}
     return fill(schema, Memory.of(ask("My name is Ada.", "Hello", said)))
@@ -143,6 +211,8 @@ STRING = {"type": "string"}
         ("Who?", "name", STRING, "Ada"),
         ('Write "buy milk" down', "note", STRING, "buy milk"),
         ("Note this", "note", STRING, "Note this"),
+        ("With doctor Mary Ann, please", "doctor", STRING, "Mary Ann"),
+        ("With a doctor, please", "doctor", STRING, "With a doctor, please"),
         ("Mail ada@example.org.", "email", STRING, "ada@example.org"),
         ("See https://example.org/a.", "url", STRING, "https://example.org/a"),
         ("Today", "at", {"type": "string", "format": "date-time"}, "2026-01-01T12:00:00Z"),

@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import core.store.clinic_tables  # noqa: F401 - the example's tables, in the same metadata
 from core.store.tables import LOCK_END, SCHEMA_REVISION, metadata
 from tests.databases import ROOT, engine_of, migrate, run
 
