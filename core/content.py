@@ -8,8 +8,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import FieldProblem, InvalidRequest, MessageTooLarge
-
 Block = dict[str, Any]
 Blocks = list[Block]
 
@@ -112,36 +110,3 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def accept(message: object, max_bytes: int) -> Blocks:
-    """A client's message as blocks, or a clear refusal."""
-    blocks = _as_blocks(message)
-    text = text_of(blocks)
-    if not text.strip():
-        raise _wrong_message("is empty; send at least one character that can be seen")
-    if "\0" in text:
-        raise _wrong_message("holds a NUL character (\\u0000), which cannot be part of a text")
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > max_bytes:
-        raise MessageTooLarge(
-            f"The message has {size} bytes; at most {max_bytes} are taken. Nothing was stored."
-        )
-    return [block for block in blocks if says_something(block)]
-
-
-def _as_blocks(message: object) -> Blocks:
-    if isinstance(message, str):
-        return [{"type": "text", "text": message}]
-    if not isinstance(message, list):
-        raise _wrong_message("must be a text, or a list of text blocks")
-    for number, block in enumerate(message):
-        if not isinstance(block, dict) or block.keys() != {"type", "text"} or block["type"] != "text":
-            raise _wrong_message('must look like {"type": "text", "text": "..."}', f"message[{number}]")
-        if not isinstance(block["text"], str):
-            raise _wrong_message("must be a text", f"message[{number}].text")
-    return [{"type": "text", "text": block["text"]} for block in message]
-
-
-def _wrong_message(problem: str, field: str = "message") -> InvalidRequest:
-    return InvalidRequest(errors=(FieldProblem(field, problem),))

@@ -12,6 +12,7 @@ from itertools import takewhile
 from threading import Lock
 
 from core.content import Block, Blocks, Compaction, Message, says_something
+from core.gallery import LEFT_OUT, Gallery, is_image
 from core.ids import DeviceId, SessionId
 from core.store.holds import Remembered
 
@@ -55,6 +56,7 @@ class Conversation:
         self.has_tools = False
         self.tokens = 0
         self.size = 0
+        self._gallery = Gallery()
         # By prefix digest: what may be sent behind that prefix.
         self._ready: dict[str, _Ready] = {}
         if compaction is not None:
@@ -66,6 +68,11 @@ class Conversation:
         self.has_tools = self.has_tools or any(map(_has_tools, messages))
         self.tokens += sum(map(tokens_of, messages))
         self.size += sum(message.stored_size for message in messages)
+        before = self.images_left_out
+        for message in messages:
+            self._gallery.add(message)
+        if self.images_left_out > before:
+            self._ready.clear()
 
     def until(self, place: int) -> "Conversation":
         """Its beginning, with what stands for what was before, as one of its own."""
@@ -79,6 +86,11 @@ class Conversation:
     def messages(self) -> list[Message]:
         """Without what stands for those before them."""
         return self._messages if self.compaction is None else self._messages[1:]
+
+    @property
+    def images_left_out(self) -> int:
+        """How many images from the beginning on the model is no longer shown. Thinking made before is not valid after."""
+        return self._gallery.left_out
 
     @property
     def last(self) -> Message:
@@ -104,13 +116,24 @@ class Conversation:
         """From the last one back."""
         return takewhile(lambda message: message.seq >= first_seq, reversed(self._messages))
 
+    def new_images_from(self) -> int | None:
+        """The first message with an image that the model has not answered to; None: it has seen them all."""
+        found = None
+        for message in reversed(self._messages):
+            if message.role == "assistant":
+                break
+            if any(map(is_image, message.content)):
+                found = message.seq
+        return found
+
     def ready(self, prefix_digest: str, servers: Set[str] = frozenset()) -> list[Block]:
         """The messages as they may be sent behind a prefix: thinking that was made behind another is left out, and so are
-        the calls of MCP servers that it does not name.
+        the calls of MCP servers that it does not name, and the oldest of many images.
         """
         ready = self._ready.setdefault(prefix_digest, _Ready(servers))
         for message in self._messages[ready.done :]:
-            ready.add(message, same_prefix=message.prefix_digest == prefix_digest)
+            same_prefix = message.prefix_digest == prefix_digest
+            ready.add(message, same_prefix=same_prefix, images_left_out=self.images_left_out)
         return list(ready.messages)
 
 
@@ -124,11 +147,12 @@ class _Ready:
 
     servers: Set[str]
     done: int = 0
+    images: int = 0
     messages: list[Block] = field(default_factory=list)
     # The calls of MCP servers that are sent, whose results are then sent too.
     called: set[str] = field(default_factory=set)
 
-    def add(self, message: Message, *, same_prefix: bool) -> None:
+    def add(self, message: Message, *, same_prefix: bool, images_left_out: int) -> None:
         self.done += 1
         pauses = message.stop_reason in PAUSES
         calls = [block for block in message.content if block.get("type") == "mcp_tool_use"]
@@ -145,7 +169,16 @@ class _Ready:
         self.called |= sent
         content = [block for block in message.content if self._sendable(block, same_prefix)]
         if content:
-            self.messages.append({"role": message.role, "content": content})
+            shown = self._without_old_images(content, images_left_out)
+            self.messages.append({"role": message.role, "content": shown})
+
+    def _without_old_images(self, content: Blocks, left_out: int) -> Blocks:
+        before = self.images
+        self.images += sum(map(is_image, content))
+        if before >= min(left_out, self.images):
+            return content
+        old = iter(range(left_out - before))
+        return [LEFT_OUT if is_image(block) and next(old, None) is not None else block for block in content]
 
     def _sendable(self, block: Block, same_prefix: bool) -> bool:
         match block.get("type"):

@@ -86,6 +86,12 @@ class MessageTooLarge(LatchkeyError):
     code, status, title = "message_too_large", 413, "Message too large"
 
 
+class ImageTooLarge(LatchkeyError):
+    """An image of the message is over the limits; nothing was stored."""
+
+    code, status, title = "image_too_large", 413, "Image too large"
+
+
 class InvalidRequest(LatchkeyError):
     """The request is not of the shape that this call takes; nothing was stored."""
 
@@ -249,6 +255,12 @@ class PromptTooLong(ModelFailed):
     """
 
     code = "prompt_too_long"
+
+
+class ImageRejected(ModelFailed):
+    """The model could not read an image of this message, so it is told of the message no more. Send it again without it."""
+
+    code = "image_rejected"
 
 
 class ModelRefused(ModelFailed):

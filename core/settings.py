@@ -183,8 +183,12 @@ class Settings:
     # How long a person has to say what came of a call whose outcome nobody knows.
     outcome_ttl_s: int = _setting("OUTCOME_TTL_S", _whole(1, 31_536_000), 604_800)
     key_ttl_s: int = _setting("KEY_TTL_S", _whole(60, 31_536_000), 86_400)
-    max_body_bytes: int = _setting("MAX_BODY_BYTES", _whole(1_024, 10_000_000), 1_048_576)
+    # A photograph of 3.8 MB as base64; Lambda takes 6 MB, and the gateway's event escapes each quote of the body.
+    max_body_bytes: int = _setting("MAX_BODY_BYTES", _whole(1_024, 10_000_000), 5_242_880)
+    # Of all texts of a message; its images count towards the body alone.
     max_message_bytes: int = _setting("MAX_MESSAGE_BYTES", _whole(1, 10_000_000), 131_072)
+    # Of a message; 20 are what one request to the model may hold if they are photographs.
+    max_images: int = _setting("MAX_IMAGES", _whole(0, 20), 10)
 
     anthropic_api_key: Secret | None = _setting("ANTHROPIC_API_KEY", _token, secret=True)
     anthropic_base_url: str = _setting("ANTHROPIC_BASE_URL", _web_address, "https://api.anthropic.com")

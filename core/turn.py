@@ -31,9 +31,11 @@ from core.deadline import Deadline
 from core.decisions import Decisions
 from core.errors import (
     DatabaseUnavailable,
+    ImageRejected,
     ModelFailed,
     ModelOverloaded,
     ModelRefused,
+    ModelRejectedRequest,
     ModelSaidNothing,
     ModelStoppedUnexpectedly,
     ModelTimeout,
@@ -325,11 +327,23 @@ class Turns:
             return False, None
         if isinstance(failure, _FOR_WANT_OF_TIME) and not stint.is_last:
             return self._hand_over(holding), None
+        refused = (
+            holding.conversation.new_images_from() if isinstance(failure, ModelRejectedRequest) else None
+        )
+        if refused is not None:
+            # It would be refused with every message after it.
+            failure = ImageRejected()
         error = {"code": failure.code, "detail": failure.detail}
-        return self._break_off(holding, agent, "failed", error)
+        return self._break_off(holding, agent, "failed", error, left_out_from=refused)
 
     def _break_off(
-        self, holding: Holding, agent: Agent, status: str, error: dict[str, str]
+        self,
+        holding: Holding,
+        agent: Agent,
+        status: str,
+        error: dict[str, str],
+        *,
+        left_out_from: int | None = None,
     ) -> tuple[bool, Turn | None]:
         """What was done stays, and the history is one that the next message can follow."""
         conversation = holding.conversation
@@ -338,9 +352,8 @@ class Turns:
         paused = conversation.last.stop_reason in PAUSES
         if holding.input is not None and not paused:
             holding.absorb()
-        return self._close(
-            holding, agent, Closing(status, agent.key, error, conversation.last.seq if paused else None)
-        )
+        left_out_from = conversation.last.seq if paused else left_out_from
+        return self._close(holding, agent, Closing(status, agent.key, error, left_out_from))
 
     def _close(self, holding: Holding, agent: Agent, closing: Closing) -> tuple[bool, Turn | None]:
         ended = holding.close(closing)

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from core.content import dump
+from core.content import Blocks, dump
 from core.model.bill import counted
 from core.shown import Turn
 from core.store.asked import Approval
@@ -14,6 +14,13 @@ from core.store.audit import Note
 from core.store.messages import Page
 from core.store.sessions import StoredSession
 from core.store.todos import Todo
+
+# What a function may answer with is 6 MB, escaped once more; a message that came in one request is less than this.
+_MOST_OF_A_MESSAGE = 5_500_000
+_NOT_SHOWN = {
+    "type": "text",
+    "text": "(An image was left out here: the message is too large to be shown whole.)",
+}
 
 
 class JsonAnswer(Response):
@@ -87,7 +94,7 @@ def page_shape(page: Page, *, backwards: bool) -> dict[str, Any]:
             "turn_id": str(message.turn_id),
             "role": message.role,
             "agent": message.agent,
-            "content": json.loads(message.content),
+            "content": _in_bounds(message.content),
             "created_at": moment(message.created_at),
         }
         for message in page.items
@@ -116,6 +123,14 @@ def note_shape(note: Note) -> dict[str, Any]:
         "reason": note.reason,
         "turn_id": None if note.turn_id is None else str(note.turn_id),
     }
+
+
+def _in_bounds(content: str) -> Blocks:
+    """A message as it is, unless several that were merged are more than an answer can carry: then without images."""
+    blocks: Blocks = json.loads(content)
+    if len(content) <= _MOST_OF_A_MESSAGE:
+        return blocks
+    return [_NOT_SHOWN if block["type"] == "image" else block for block in blocks]
 
 
 def usage_shape(usage: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Request
 
+from core.acceptance import accept
 from core.agents.builtin import LONGEST_REASON, clean
-from core.content import accept, dump
+from core.content import dump
 from core.digest import digest
 from core.errors import (
     BadJson,
@@ -76,7 +77,8 @@ async def read_arrival(
 ) -> tuple[Arrival, float]:
     """The message, and how many seconds its client waits for the answer."""
     body = await read_fields(request, house, _TURN_FIELDS, "message")
-    content = dump(accept(body["message"], house.settings.max_message_bytes))
+    settings = house.settings
+    content = dump(accept(body["message"], settings.max_message_bytes, settings.max_images))
     on_busy = _on_busy(body.get("on_busy", OnBusy.QUEUE))
     arrival = Arrival(
         device_id=device,

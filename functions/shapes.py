@@ -18,12 +18,35 @@ class TextBlock(_Shape):
     text: str
 
 
+class ImageSource(_Shape):
+    type: Literal["base64"]
+    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
+    data: str
+
+
+class ImageBlock(_Shape):
+    type: Literal["image"]
+    source: ImageSource
+
+
+class DocumentSource(_Shape):
+    type: Literal["text"]
+    media_type: Literal["text/plain"]
+    data: str
+
+
+class DocumentBlock(_Shape):
+    type: Literal["document"]
+    source: DocumentSource
+    title: str | None = None
+
+
 class TurnBody(_Shape):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"message": "My name is Ada."}]}
     )
 
-    message: str | list[TextBlock]
+    message: str | list[TextBlock | ImageBlock | DocumentBlock]
     on_busy: OnBusy = OnBusy.QUEUE
     wait_s: Annotated[float, Field(ge=0, le=25)] = 25
 

@@ -14,6 +14,8 @@ from core.store.records import Record, Said
 
 _FIELDS: dict[str, dict[str, type]] = {
     "text": {"text": str},
+    "image": {"source": dict},
+    "document": {"source": dict},
     "tool_use": {"id": str, "name": str, "input": dict},
     "tool_result": {"tool_use_id": str},
     "thinking": {"thinking": str, "signature": str},

@@ -42,6 +42,9 @@ class Prompt:
         standing: list[Any] = [self.model, self._tools(), self.system, *self.mcp_servers]
         if self.conversation.compaction is not None:
             standing.append(self.conversation.compaction.content)
+        if self.conversation.images_left_out:
+            # What is left out of the messages changes what stands before all that follows.
+            standing.append(self.conversation.images_left_out)
         return digest(dump(standing))
 
     @property

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from core.ids import DeviceId, TurnId
 from core.store.database import Database
@@ -22,19 +22,36 @@ class StoredMessage:
     created_at: datetime
 
 
-# A page of the device's conversation, oldest first, read from one snapshot.
+# What a page may have of content, and always at least one message: a function's answer may have 6 MB, and a few messages
+# with photographs are more than that.
+_MOST_BYTES: Final = 4_500_000
+
+# A page of the device's conversation, oldest first, read from one snapshot. `found`: how many there would be, and one
+# more if there is one, if size did not count.
 _PAGE_AFTER: Final = text("""
-SELECT m.seq, m.turn_id, m.role, m.agent, m.content, m.created_at
-FROM connections c JOIN messages m ON m.session_id = c.session_id
-WHERE c.device_id = :device_id AND m.seq > :seq
-ORDER BY m.seq LIMIT :limit
+WITH page AS (
+    SELECT m.seq, m.turn_id, m.role, m.agent, m.content, m.created_at,
+        row_number() OVER (ORDER BY m.seq) AS place, sum(octet_length(m.content)) OVER (ORDER BY m.seq) AS bytes
+    FROM connections c JOIN messages m ON m.session_id = c.session_id
+    WHERE c.device_id = :device_id AND m.seq > :seq
+    ORDER BY m.seq LIMIT :limit + 1
+)
+SELECT seq, turn_id, role, agent, content, created_at, (SELECT count(*) FROM page) AS found
+FROM page WHERE place <= :limit AND (place = 1 OR bytes <= :most_bytes)
+ORDER BY seq
 """)
 
 _PAGE_BEFORE: Final = text("""
-SELECT m.seq, m.turn_id, m.role, m.agent, m.content, m.created_at
-FROM connections c JOIN messages m ON m.session_id = c.session_id
-WHERE c.device_id = :device_id AND m.seq < :seq
-ORDER BY m.seq DESC LIMIT :limit
+WITH page AS (
+    SELECT m.seq, m.turn_id, m.role, m.agent, m.content, m.created_at,
+        row_number() OVER (ORDER BY m.seq DESC) AS place, sum(octet_length(m.content)) OVER (ORDER BY m.seq DESC) AS bytes
+    FROM connections c JOIN messages m ON m.session_id = c.session_id
+    WHERE c.device_id = :device_id AND m.seq < :seq
+    ORDER BY m.seq DESC LIMIT :limit + 1
+)
+SELECT seq, turn_id, role, agent, content, created_at, (SELECT count(*) FROM page) AS found
+FROM page WHERE place <= :limit AND (place = 1 OR bytes <= :most_bytes)
+ORDER BY seq
 """)
 
 
@@ -45,10 +62,15 @@ class Page:
 
 
 def page_after(database: Database, device_id: DeviceId, seq: int, limit: int) -> Page:
-    rows = database.rows(_PAGE_AFTER, {"device_id": device_id, "seq": seq, "limit": limit + 1})
-    return Page(tuple(StoredMessage(**row) for row in rows[:limit]), len(rows) > limit)
+    return _page(database, _PAGE_AFTER, device_id, seq, limit)
 
 
 def page_before(database: Database, device_id: DeviceId, seq: int, limit: int) -> Page:
-    rows = database.rows(_PAGE_BEFORE, {"device_id": device_id, "seq": seq, "limit": limit + 1})
-    return Page(tuple(StoredMessage(**row) for row in reversed(rows[:limit])), len(rows) > limit)
+    return _page(database, _PAGE_BEFORE, device_id, seq, limit)
+
+
+def _page(database: Database, statement: TextClause, device_id: DeviceId, seq: int, limit: int) -> Page:
+    given = {"device_id": device_id, "seq": seq, "limit": limit, "most_bytes": _MOST_BYTES}
+    rows = [dict(row) for row in database.rows(statement, given)]
+    found = [row.pop("found") for row in rows]
+    return Page(tuple(StoredMessage(**row) for row in rows), bool(found) and found[0] > len(rows))

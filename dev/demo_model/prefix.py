@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from . import picture
+
 Json = dict[str, Any]
 
 
@@ -73,6 +75,8 @@ def canonical(block: Json) -> str:
 def count_tokens(block: Json, written: str) -> int:
     """Characters divided by four, rounded up: near enough to English, and the same on every run."""
     match block.get("type"):
+        case "image":
+            return picture.tokens(block)
         case "text":
             size = len(block["text"])
         case "thinking":

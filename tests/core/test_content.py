@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.content import accept, dump, load_sendable, text_of
+from core.acceptance import accept
+from core.content import dump, load_sendable, text_of
 from core.errors import InvalidRequest, MessageTooLarge
 
 HARD = ["plain", "", "\0", "\ud800", "a\udc00b", "😀", "שלום", '"\\/', "\u2028", "-0.0", "é" * 100]

@@ -8,10 +8,11 @@ import pytest
 
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.demo_model.raw import TOOL, Raw, ask, assistant, called, text, tool_result, tool_use, user
+from tests.images import png
 
 Json = dict[str, Any]
 
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nrest").decode()
+PNG = base64.b64encode(png()).decode()
 MARK = {"type": "ephemeral"}
 LONG_MARK = {"type": "ephemeral", "ttl": "1h"}
 MCP = "mcp-client-2025-11-20"
@@ -379,10 +380,35 @@ def test_a_body_above_32_mb_is_a_413(strict: Raw) -> None:
     assert (answer.status, answer.error["type"]) == (413, "request_too_large")
 
 
-def test_an_image_above_5_mb_is_refused(strict: Raw) -> None:
-    data = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(5 * 1024 * 1024)).decode()
-    answer = strict.send(ask(user(image(data))))
-    assert (answer.status, "image exceeds 5 MB maximum" in answer.error["message"]) == (400, True)
+@pytest.mark.parametrize(
+    ("data", "count", "said"),
+    [
+        (png(extra=bytes(8 * 1024 * 1024)), 1, "image exceeds 10 MB maximum"),
+        (png(8_001, 1), 1, "exceed max allowed size: 8000 pixels"),
+        (png(2_001, 1), 21, "max allowed size for many-image requests: 2000 pixels"),
+        (png(), 101, "Too many images"),
+        (png()[:-20], 1, "Could not process image"),
+    ],
+)
+def test_images_above_the_limits_are_refused(strict: Raw, data: bytes, count: int, said: str) -> None:
+    images = [image(base64.b64encode(data).decode())] * count
+    answer = strict.send(ask(user(*images)))
+    assert (answer.status, said in answer.error["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(("data", "count"), [(png(8_000, 1), 20), (png(2_000, 1), 21), (png(), 100)])
+def test_images_at_the_limits_are_taken(strict: Raw, data: bytes, count: int) -> None:
+    assert strict.send(ask(user(*[image(base64.b64encode(data).decode())] * count))).status == 200
+
+
+def test_an_image_counts_by_its_sides_and_not_by_its_bytes(strict: Raw) -> None:
+    def counted(data: bytes) -> int:
+        body = ask(user(image(base64.b64encode(data).decode())), max_tokens=None)
+        return int(strict.send(body, path="/v1/messages/count_tokens").body["input_tokens"])
+
+    assert counted(png(1_000, 750)) == counted(png(1_000, 750, extra=bytes(50_000))) == 1_000
+    assert counted(png(8_000, 8_000)) == 1_600
+    assert counted(png()) == 1
 
 
 def test_count_tokens_takes_no_max_tokens(strict: Raw) -> None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
+
+from core.images import NotWhole, kind_of, size_of
 
 from ..fields import Shape
 from ..refusal import Refusal
 from . import shape
 
-MAX_IMAGE_BYTES = 5 * 1024 * 1024
+# Of its base64; the sides in pixels, and those of each image in a request of many.
+MAX_IMAGE_BYTES = 10 * 1024 * 1024
+MAX_SIDE = 8_000
+MAX_SIDE_OF_MANY = 2_000
+MANY_IMAGES = 20
+# 600 for models of a longer context: a product that keeps to this keeps to both.
+MAX_IMAGES = 100
 
 _BASE64 = Shape.of("data media_type type")
 _URL = Shape.of("type url")
@@ -34,10 +43,11 @@ def check_image(block: dict[str, Any], where: str) -> None:
         _check_reference(kind, source, where)
         return
     declared = shape.one_of(source["media_type"], _MEDIA_TYPES, f"{where}.media_type")
+    size = len(shape.string(source["data"], f"{where}.data"))
+    if size > MAX_IMAGE_BYTES:
+        raise Refusal(f"{where}: image exceeds 10 MB maximum: {size} bytes > {MAX_IMAGE_BYTES} bytes")
     data = _decode(source["data"], f"{where}.data")
-    if len(data) > MAX_IMAGE_BYTES:
-        raise Refusal(f"{where}: image exceeds 5 MB maximum: {len(data)} bytes > {MAX_IMAGE_BYTES} bytes")
-    seen = _sniff(data)
+    seen = kind_of(data)
     if seen is None:
         raise Refusal(f"{where}.data: Could not process image")
     if seen != declared:
@@ -45,6 +55,35 @@ def check_image(block: dict[str, Any], where: str) -> None:
             f"{where}.data: The image was specified using the {declared} media type, "
             f"but the image appears to be a {seen} image"
         )
+    if max(_size(data, where)) > MAX_SIDE:
+        raise Refusal(
+            f"{where}.data: At least one of the image dimensions exceed max allowed size: {MAX_SIDE} pixels"
+        )
+
+
+def check_together(images: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """All images of a request, each with its place."""
+    if len(images) > MAX_IMAGES:
+        raise Refusal(f"Too many images and documents: {len(images)} + 0 > {MAX_IMAGES}")
+    if len(images) <= MANY_IMAGES:
+        return
+    for where, block in images:
+        source = block["source"]
+        if (
+            source["type"] == "base64"
+            and max(_size(base64.b64decode(source["data"]), where)) > MAX_SIDE_OF_MANY
+        ):
+            raise Refusal(
+                f"{where}.image.source.base64.data: At least one of the image dimensions exceed max allowed size "
+                f"for many-image requests: {MAX_SIDE_OF_MANY} pixels"
+            )
+
+
+def _size(data: bytes, where: str) -> tuple[int, int]:
+    try:
+        return size_of(data)
+    except NotWhole as broken:
+        raise Refusal(f"{where}.data: Could not process image") from broken
 
 
 def check_document(block: dict[str, Any], where: str) -> None:
@@ -77,15 +116,3 @@ def _decode(value: object, where: str) -> bytes:
     if not data:
         raise Refusal(f"{where}: data must be non-empty")
     return data
-
-
-def _sniff(data: bytes) -> str | None:
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ..fields import BETA_BLOCKS, BETA_SYSTEM_MESSAGE, BLOCKS, MESSAGE, RESULT_CONTENT, Shape
@@ -10,6 +11,8 @@ from ..refusal import Refusal
 from ..request import Request
 from . import media, shape
 from .toolbox import TOOL_NAME
+
+Json = dict[str, Any]
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _USER_ONLY = frozenset({"tool_result", "image", "document", "search_result", "container_upload"})
@@ -27,6 +30,15 @@ def check(request: Request) -> None:
     known = {**BLOCKS, **BETA_BLOCKS} if request.betas else BLOCKS
     for index, message in enumerate(messages):
         _check_message(shape.obj(message, f"messages.{index}"), f"messages.{index}", request, known)
+    media.check_together(list(_images(messages)))
+
+
+def _images(messages: list[Json]) -> Iterator[tuple[str, Json]]:
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        for spot, block in enumerate(content if isinstance(content, list) else []):
+            if block["type"] == "image":
+                yield f"messages.{index}.content.{spot}", block
 
 
 def _check_system_prompt(system: object) -> None:
