@@ -40,8 +40,9 @@ class Prompt:
         behind another prefix is refused by the API.
         """
         standing: list[Any] = [self.model, self._tools(), self.system, *self.mcp_servers]
-        if self.conversation.compaction is not None:
-            standing.append(self.conversation.compaction.content)
+        if (compaction := self.conversation.compaction) is not None:
+            # With its number: the same words in front of other messages are another prefix to these.
+            standing += [compaction.upto_seq, compaction.content]
         return digest(dump(standing))
 
     def render(self) -> dict[str, Any]:
