@@ -8,11 +8,11 @@ from core.content import Block, dump
 from core.conversation import Conversation
 from core.digest import digest
 
-# The API refuses tool calls in a conversation that declares no tool. An agent that has none may take over one that had.
 # A server's list of tools comes with its first reply and is sent back: what the server offers tomorrow then changes
 # nothing in front of a thinking block of today.
 _MCP_BETA = "mcp-client-2026-09-15"
 
+# The API refuses tool calls in a conversation that declares no tool. An agent that has none may take over one that had.
 _NO_TOOLS = (
     {"name": "no_longer_available", "description": "Not to be called.", "input_schema": {"type": "object"}},
 )
@@ -90,7 +90,8 @@ def _marked(messages: list[Block]) -> list[Block]:
 
 
 def _with_mark(message: Block) -> Block:
-    *before, last = message["content"]
-    if last["type"] in ("thinking", "redacted_thinking"):
+    """Each block of a user's can carry one; of those of a paused model not all can."""
+    if message["role"] != "user":
         return message
+    *before, last = message["content"]
     return {**message, "content": [*before, {**last, "cache_control": {"type": "ephemeral"}}]}

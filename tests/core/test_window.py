@@ -215,6 +215,22 @@ def test_each_measure_by_itself_fills_the_window(window: Window) -> None:
     assert not Window().is_over(Conversation(history.messages))
 
 
+@pytest.mark.parametrize("most", range(5, 30))
+def test_what_paused_is_not_cut_from_what_goes_on(most: int) -> None:
+    history = History()
+    history.turn(1, 10, False, [], False, "answers")
+    history.turn(1, 10, False, [], False, "fails")
+    for number in range(10):
+        search = {"type": "server_tool_use", "id": f"srvtoolu_{number}", "name": "web_search", "input": {}}
+        history.add("assistant", [search], "pause_turn")
+        call = {"type": "tool_use", "id": f"toolu_{number}", "name": "peek", "input": {}}
+        history.add("assistant", [call], "tool_use")
+        history.add("user", [{"type": "tool_result", "tool_use_id": f"toolu_{number}", "content": "yes"}])
+    cut = Window(messages=most).cut(Conversation(history.messages), history.firsts[-1])
+    assert cut is not None
+    assert history.messages[cut.place - 1].stop_reason not in PAUSES
+
+
 def test_an_image_counts_what_the_model_sees_and_not_its_bytes() -> None:
     large = Message(1, "user", [image("A" * 3_000_000)])
     assert 1_600 <= tokens_of(large) < 2_000
