@@ -261,12 +261,28 @@ def test_what_stays_too_long_fails_the_turn_with_a_word_on_it(
 ) -> None:
     within(house, Window())
     talk(house, device, 3)
-    for _ in range(3):
-        model.faults.add(Fault.status(413))
+    model.faults.add(*[Fault.status(413)] * 20)
     assert answer(house, arrival(device, "say 4")).status == "failed"
     assert statuses(database_url)[-1] == ("failed", "prompt_too_long")
-    assert len(model.requests) == 3 + 3
+    assert len(model.requests) < 3 + 20, "it is tried once, not again and again"
+    model.faults.clear()
     talk(house, device, 1, begin=5)
+
+
+def test_what_is_too_long_and_cannot_be_summed_up_does_not_end_the_conversation(
+    house: House, model: DemoModel, database_url: str, device: UUID
+) -> None:
+    """A model that declines to sum it up would decline for ever."""
+    within(house, Window())
+    for number in range(4):
+        answer(house, at_length(device, f"say {number}"))
+    model.faults.add(Fault.status(413))
+    model.replies.add(*[Reply("I won't.", stop_reason="refusal")] * 2)
+    talk(house, device, 1, begin=5)
+    assert told(model)[0] == folding._LOST
+    assert told(model)[-1] == "say 5"
+    assert len(json.dumps(model.requests[-1].body["messages"])) < 15_000
+    talk(house, device, 1, begin=6)
 
 
 # ---- who else is at it
