@@ -161,6 +161,26 @@ def test_a_fresh_process_loads_the_summary_and_what_came_after_it(
     assert told(model)[1:] == [text for n in (4, 5, 6) for text in (f"say {n}", "thinking")][:-1]
 
 
+def test_a_process_that_remembers_it_all_is_told_of_the_summary(
+    house: House, elsewhere: House, model: DemoModel, device: UUID
+) -> None:
+    talk(elsewhere, device, 3)
+    talk(house, device, 1, begin=4)
+    talk(elsewhere, device, 1, begin=5)
+    assert "<summary>" in told(model)[0]
+    assert "say 1" not in told(model)
+
+
+def test_thinking_from_before_is_not_sent_after_it_and_later_thinking_is(
+    house: House, model: DemoModel, device: UUID
+) -> None:
+    """It is signed for all that stood before it: the model would refuse it."""
+    within(house, Window(messages=20))
+    talk(house, device, 13)
+    thoughts = ["thinking" in texts for role, texts in sent(model) if role == "assistant"]
+    assert thoughts == [False, True, True]
+
+
 def test_a_worker_loads_the_summary_too(
     house: House, elsewhere: House, model: DemoModel, database_url: str, device: UUID
 ) -> None:
