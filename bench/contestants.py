@@ -105,7 +105,9 @@ class HandWritten:
     def _turn(self, device: UUID) -> None:
         row = self._claim(device)
         history = json.loads(row["history"] or "[]")
-        messages = [{"role": item["role"], "content": item["content"]} for item in history]
+        messages = [{"role": item[1], "content": item[2]} for item in history]
+        if row["compaction"] is not None:
+            messages.insert(0, {"role": "user", "content": json.loads(row["compaction"])})
         messages.append({"role": "user", "content": SAID})
         hold = {
             "session_id": row["session_id"],

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -13,6 +14,9 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 from bench.contestants import REPLY, SAID
+from core.compaction import Window
+from core.content import Compaction, Message
+from core.conversation import Conversation
 from core.settings import read_settings
 from dev.postgres import EmbeddedPostgres
 
@@ -33,7 +37,7 @@ def database() -> Iterator[str]:
 
 
 def conversation(url: str, stored: int) -> UUID:
-    """The device of a conversation of that many messages."""
+    """The device of a conversation of that many messages, compacted where it would have been on its way."""
     device, session, user = uuid4(), uuid4(), uuid4()
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO users (id) VALUES (%s)", (user,))
@@ -51,7 +55,29 @@ def conversation(url: str, stored: int) -> UUID:
             "FROM generate_series(1, %s) AS n",
             (session, json.dumps(SAID), json.dumps(REPLY), stored),
         )
+        if upto := _compacted(stored):
+            cursor.execute(
+                "INSERT INTO compactions (session_id, upto_seq, content, agent) VALUES (%s, %s, %s, 'manager')",
+                (session, upto, SUMMARY),
+            )
     return device
+
+
+# As long as one may be.
+SUMMARY = json.dumps([{"type": "text", "text": "About a thousand words, in plain sentences. " * 150}])
+
+
+@cache
+def _compacted(stored: int) -> int:
+    """Up to which message, if it grew turn by turn and was cut where the product cuts. 0: not at all."""
+    sizes = [len(json.dumps(REPLY)), len(json.dumps(SAID))]
+    told, window, upto = Conversation(), Window(), 0
+    for seq in range(1, stored + 1):
+        told.add(Message(seq, "user" if seq % 2 else "assistant", REPLY, size=sizes[seq % 2]))
+        if seq % 2 and window.is_over(told) and (cut := window.cut(told, seq)) is not None:
+            upto = told.messages[cut.place - 1].seq
+            told = told.since(cut.place, Compaction(upto, SUMMARY))
+    return upto
 
 
 def _migrate(url: str) -> None:

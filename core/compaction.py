@@ -65,7 +65,9 @@ class Window:
         wanted = self._wanted(messages, first_seq)
         if not places or not wanted:
             return None
-        best = next((place for place in places if place >= wanted), places[-1])
+        late = [place for place in places if place >= wanted] or places[-1:]
+        # Rather before what somebody said than between it and its answer.
+        best = next((place for place in late if messages[place].role == "user"), late[0])
         used = conversation.tokens - sum(map(tokens_of, messages))
         place = self._readable(messages, [place for place in places if place <= best], used)
         return Cut(place, is_last=place == best)

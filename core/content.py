@@ -77,7 +77,7 @@ def says_something(block: Block) -> bool:
     """
     if block.get("type") == "mcp_tool_listing":
         return False
-    return block.get("type") != "text" or bool(block["text"].strip())
+    return block.get("type") != "text" or bool(block["text"] and not block["text"].isspace())
 
 
 def load_sendable(text: str) -> Any:

@@ -9,15 +9,15 @@ callable: to forbid them is another prefix to the cache. If the model calls one 
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from core.agents.agent import Agent
 from core.compaction import Window
 from core.content import Block, Message, text_of
 from core.conversation import PAUSES
 from core.deadline import Deadline
-from core.errors import ModelFailed
+from core.errors import BudgetExceeded, ModelFailed, ModelOverloaded, ModelTimeout, ModelUnavailable
 from core.holding import Holding
 from core.model.prompt import Prompt
 from core.model.reply import ModelReply
@@ -44,10 +44,23 @@ _STANDS = (
     "The beginning of this conversation is left out here. You wrote this summary of it, to go on from:\n\n"
     "<summary>\n{summary}\n</summary>"
 )
+_LOST = (
+    "The beginning of this conversation is left out here: it had become too long, and no summary of it could be made. If "
+    "something from it is needed, say so and ask for it."
+)
 _TODOS = "\n\nYour list of todos, as it stood when this was written:\n{todos}"
 # More messages than any conversation has.
 _NEVER: Final = 2**62
 _MARKS = {"pending": "[ ]", "in_progress": "[>]", "completed": "[x]"}
+
+# What may be different at the next turn.
+_MAY_PASS = (ModelTimeout, ModelOverloaded, ModelUnavailable, BudgetExceeded)
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    text: str
+    usage: dict[str, Any]
 
 
 def is_due(holding: Holding, window: Window) -> bool:
@@ -79,17 +92,17 @@ def fold(
     """One piece of the conversation becomes a summary. If it cannot, the turn goes on without."""
     window = holding.window or window
     cut = window.cut(holding.conversation, holding.grant.first_seq)
-    reply = None if cut is None else _summary(holding, _shortened(prompt, cut.place, window), ask)
-    if cut is None or reply is None:
+    summary = None if cut is None else _summary(holding, _shortened(prompt, cut.place, window), ask)
+    if cut is None or summary is None:
         holding.folded_at = _NEVER
         return
     if cut.is_last:
         holding.folded_at = holding.hold.message_seq
-    text = _STANDS.format(summary=text_of(reply.content).strip())
+    text = _STANDS.format(summary=summary.text) if summary.text else _LOST
     if todos := holding.todos():
         lines = (f"- {_MARKS[status]} {content}" for content, status in todos)
         text += _TODOS.format(todos="\n".join(lines))
-    holding.compact(cut.place, [_text(text)], agent.key, reply.usage)
+    holding.compact(cut.place, [_text(text)], agent.key, summary.usage)
 
 
 def _shortened(prompt: Prompt, place: int, window: Window) -> Prompt:
@@ -99,23 +112,26 @@ def _shortened(prompt: Prompt, place: int, window: Window) -> Prompt:
     return replace(prompt, conversation=told, max_tokens=most)
 
 
-def _summary(holding: Holding, prompt: Prompt, ask: Callable[[Prompt], ModelReply]) -> ModelReply | None:
-    why = ""
+def _summary(holding: Holding, prompt: Prompt, ask: Callable[[Prompt], ModelReply]) -> _Summary | None:
+    """None: it goes on without. Where it cannot, because the model said that all of it is too long, what there is will do."""
+    must = holding.window is not None
+    summary, why = _Summary("", {}), ""
     for asked in (prompt, replace(prompt, may_call=False)):
         try:
             reply = ask(asked)
         except ModelFailed as failure:
             holding.tally.spend(failure.spent)
-            why = failure.code
+            must, why = must and not isinstance(failure, _MAY_PASS), failure.code
             break
         holding.tally.spend(reply.spent)
-        if reply.stop_reason in ("end_turn", "stop_sequence") and text_of(reply.content).strip():
-            return reply
-        why = reply.stop_reason
+        text = "" if reply.stop_reason == "refusal" else text_of(reply.content).strip()
+        summary, why = _Summary(text, reply.usage), reply.stop_reason
+        if reply.stop_reason in ("end_turn", "stop_sequence") and summary.text:
+            return summary
         if reply.stop_reason != "tool_use":
             break
-    _log.warning("turn %s: no summary (%s); it goes on without", holding.hold.turn_id, why)
-    return None
+    _log.warning("turn %s: no summary (%s)", holding.hold.turn_id, why)
+    return summary if must else None
 
 
 def _text(text: str) -> Block:

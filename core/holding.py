@@ -195,9 +195,9 @@ class Holding:
                 used=used,
             )
         )
-        # If it is still ours as it was, then it was our own first try that was committed.
-        if not laid and self._look().message_seq != self.hold.message_seq:
-            raise HoldLost
+        if not laid:
+            # If the conversation is still ours, it was our own first try that was committed.
+            self._look()
         self.tally.charged()
         self.grant = replace(self.grant, rewrites=self.grant.rewrites + 1)
         self.conversation = self.conversation.since(place, compaction)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.content import Blocks
+from core.content import Blocks, Compaction, says_something
 from core.conversation import PAUSES
 from core.store.records import Record, Said
 
@@ -22,6 +22,7 @@ _FIELDS: dict[str, dict[str, type]] = {
     "redacted_thinking": {"data": str},
 }
 LEAVE_OUT = "the model is told of it no more"
+UNCOMPACT = "the messages themselves are told again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,9 @@ class Ailment:
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     ailments: tuple[Ailment, ...]
-    # The messages to be left out, so that the rest can be sent.
+    # The messages to be left out, so that the rest can be sent; and the compaction.
     leave_out: tuple[int, ...]
+    uncompact: int | None = None
 
     @property
     def is_well(self) -> bool:
@@ -45,10 +47,18 @@ class Diagnosis:
 
 
 def diagnose(record: Record) -> Diagnosis:
-    """A message that is left out can leave another without its counterpart, so it is looked at until all is well."""
+    """A message that is left out can leave another without its counterpart, so it is looked at until all is well. What
+    stands for the beginning comes first: without it there are other messages to look at.
+    """
+    covered = 0
+    if record.compaction is not None:
+        covered = record.compaction.upto_seq
+        if not _is_told(record.compaction):
+            detail = f"what stands for the messages up to {covered} is not a text that the API takes"
+            return Diagnosis((Ailment("bad_compaction", detail, UNCOMPACT), *_rows(record)), (), covered)
     found: list[Ailment] = []
     left: list[int] = []
-    told = tuple(said for said in record.messages if not said.left_out)
+    told = tuple(said for said in record.messages if not said.left_out and said.seq > covered)
     while (ailing := next(_ailing(record, told), None)) is not None:
         found.append(ailing)
         left.append(ailing.seq or 0)
@@ -64,7 +74,7 @@ def _ailing(record: Record, told: tuple[Said, ...]) -> Iterator[Ailment]:
         if blocks is None:
             yield _message("bad_content", said, "is not a list of blocks that the API knows")
             return
-        if place == 0 and said.role != "user":
+        if place == 0 and said.role != "user" and record.compaction is None:
             yield _message("begins_with_the_model", said, "is the model's, and the first of all")
         before = _blocks(told[place - 1].content) or [] if place else []
         after = told[place + 1] if place + 1 < len(told) else None
@@ -134,6 +144,11 @@ def _message(code: str, said: Said, detail: str) -> Ailment:
 
 def _asked(blocks: Blocks) -> list[str]:
     return [block["id"] for block in blocks if block["type"] == "tool_use"]
+
+
+def _is_told(compaction: Compaction) -> bool:
+    blocks = _blocks(compaction.content) or []
+    return bool(blocks) and all(block["type"] == "text" and says_something(block) for block in blocks)
 
 
 def _blocks(content: str) -> Blocks | None:

@@ -46,5 +46,5 @@ def visit(database: Database, session_id: SessionId, *, fix: bool) -> Visit | No
             return Visit(session_id, messages, found, mended=bool(found))
         if not fix or record.is_held:
             return Visit(session_id, messages, found, mended=False, is_held=record.is_held)
-        records.mend(database, record, diagnosis.leave_out)
+        records.mend(database, record, diagnosis.leave_out, uncompact=diagnosis.uncompact)
     return Visit(session_id, messages, found, mended=False)

@@ -8,11 +8,11 @@ from core.content import Block, dump
 from core.conversation import TOKEN_BYTES, Conversation
 from core.digest import digest
 
-# The API refuses tool calls in a conversation that declares no tool. An agent that has none may take over one that had.
 # A server's list of tools comes with its first reply and is sent back: what the server offers tomorrow then changes
 # nothing in front of a thinking block of today.
 _MCP_BETA = "mcp-client-2026-09-15"
 
+# The API refuses tool calls in a conversation that declares no tool. An agent that has none may take over one that had.
 _NO_TOOLS = (
     {"name": "no_longer_available", "description": "Not to be called.", "input_schema": {"type": "object"}},
 )
@@ -40,8 +40,9 @@ class Prompt:
         behind another prefix is refused by the API.
         """
         standing: list[Any] = [self.model, self._tools(), self.system, *self.mcp_servers]
-        if self.conversation.compaction is not None:
-            standing.append(self.conversation.compaction.content)
+        if (compaction := self.conversation.compaction) is not None:
+            # With its number: the same words in front of other messages are another prefix to these.
+            standing += [compaction.upto_seq, compaction.content]
         if self.conversation.images_left_out:
             # What is left out of the messages changes what stands before all that follows.
             standing.append(self.conversation.images_left_out)
@@ -98,7 +99,8 @@ def _marked(messages: list[Block]) -> list[Block]:
 
 
 def _with_mark(message: Block) -> Block:
-    *before, last = message["content"]
-    if last["type"] in ("thinking", "redacted_thinking"):
+    """Each block of a user's can carry one; of those of a paused model not all can."""
+    if message["role"] != "user":
         return message
+    *before, last = message["content"]
     return {**message, "content": [*before, {**last, "cache_control": {"type": "ephemeral"}}]}

@@ -14,8 +14,7 @@ from core.store.spending import GIVEN_BACK, SETTLED
 from core.store.used import Used
 
 # Lays a compaction over the messages up to its number and counts `rewrites` up, all or nothing, under the epoch, and only
-# over the messages and the rewrites that it was made of: so sent twice it writes once. One that was left out at the same
-# number is replaced.
+# over the rewrites that it was made of: so sent twice it writes once. One that was left out at the same number is replaced.
 _ADD: Final = text(f"""
 WITH {CLOCK},
 held AS (
@@ -23,7 +22,7 @@ held AS (
     SET version = version + 1, rewrites = rewrites + 1, usage = CAST(:session_usage AS jsonb),
         lease_expires_at = at + make_interval(secs => :lease_ttl_s)
     FROM clock
-    WHERE {FENCE} AND message_seq = :message_seq AND rewrites = :rewrites
+    WHERE {FENCE} AND rewrites = :rewrites
     RETURNING rewrites, user_id, org_id
 ),
 {SETTLED}
@@ -53,7 +52,7 @@ def add(
     lease_ttl_s: float,
     now: datetime | None = None,
 ) -> bool:
-    """False: the epoch, the message number or the rewrites have passed; nothing was written."""
+    """False: the epoch or the rewrites have passed; nothing was written."""
     given = {
         "upto_seq": compaction.upto_seq,
         "content": compaction.content,

@@ -65,12 +65,11 @@ class Grant:
     calls: tuple[OpenCall, ...] = ()
 
 
-# One JSON array, so that it is parsed in one go. What was rolled back is not told to the model.
+# One JSON array, so that it is parsed in one go, of a message's fields in their order. What was rolled back is not told to the model.
 HISTORY: Final = """
     SELECT '[' || string_agg(
-        '{"seq":' || m.seq || ',"role":"' || m.role || '","prefix":"' || COALESCE(m.prefix_digest, '')
-        || '","stop":"' || COALESCE(m.stop_reason, '') || '","size":' || octet_length(m.content)
-        || ',"content":' || m.content || '}', ',' ORDER BY m.seq) || ']'
+        '[' || m.seq || ',"' || m.role || '",' || m.content || ',"' || COALESCE(m.prefix_digest, '') || '","'
+        || COALESCE(m.stop_reason, '') || '",' || octet_length(m.content) || ']', ',' ORDER BY m.seq) || ']'
     FROM messages m
     WHERE NOT m.left_out
 """
@@ -97,10 +96,7 @@ def remembered(known: Remembered | None) -> dict[str, Any]:
 def read_history(text: str | None) -> tuple[Message, ...]:
     if text is None:
         return ()
-    return tuple(
-        Message(item["seq"], item["role"], item["content"], item["prefix"], item["stop"], item["size"])
-        for item in load_sendable(text)
-    )
+    return tuple(Message(*fields) for fields in load_sendable(text))
 
 
 def read_compaction(row: Row) -> Compaction | None:

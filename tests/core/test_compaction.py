@@ -161,6 +161,26 @@ def test_a_fresh_process_loads_the_summary_and_what_came_after_it(
     assert told(model)[1:] == [text for n in (4, 5, 6) for text in (f"say {n}", "thinking")][:-1]
 
 
+def test_a_process_that_remembers_it_all_is_told_of_the_summary(
+    house: House, elsewhere: House, model: DemoModel, device: UUID
+) -> None:
+    talk(elsewhere, device, 3)
+    talk(house, device, 1, begin=4)
+    talk(elsewhere, device, 1, begin=5)
+    assert "<summary>" in told(model)[0]
+    assert "say 1" not in told(model)
+
+
+def test_thinking_from_before_is_not_sent_after_it_and_later_thinking_is(
+    house: House, model: DemoModel, device: UUID
+) -> None:
+    """It is signed for all that stood before it: the model would refuse it."""
+    within(house, Window(messages=20))
+    talk(house, device, 13)
+    thoughts = ["thinking" in texts for role, texts in sent(model) if role == "assistant"]
+    assert thoughts == [False, True, True]
+
+
 def test_a_worker_loads_the_summary_too(
     house: House, elsewhere: House, model: DemoModel, database_url: str, device: UUID
 ) -> None:
@@ -261,12 +281,28 @@ def test_what_stays_too_long_fails_the_turn_with_a_word_on_it(
 ) -> None:
     within(house, Window())
     talk(house, device, 3)
-    for _ in range(3):
-        model.faults.add(Fault.status(413))
+    model.faults.add(*[Fault.status(413)] * 20)
     assert answer(house, arrival(device, "say 4")).status == "failed"
     assert statuses(database_url)[-1] == ("failed", "prompt_too_long")
-    assert len(model.requests) == 3 + 3
+    assert len(model.requests) < 3 + 20, "it is tried once, not again and again"
+    model.faults.clear()
     talk(house, device, 1, begin=5)
+
+
+def test_what_is_too_long_and_cannot_be_summed_up_does_not_end_the_conversation(
+    house: House, model: DemoModel, database_url: str, device: UUID
+) -> None:
+    """A model that declines to sum it up would decline for ever."""
+    within(house, Window())
+    for number in range(4):
+        answer(house, at_length(device, f"say {number}"))
+    model.faults.add(Fault.status(413))
+    model.replies.add(*[Reply("I won't.", stop_reason="refusal")] * 2)
+    talk(house, device, 1, begin=5)
+    assert told(model)[0] == folding._LOST
+    assert told(model)[-1] == "say 5"
+    assert len(json.dumps(model.requests[-1].body["messages"])) < 15_000
+    talk(house, device, 1, begin=6)
 
 
 # ---- who else is at it

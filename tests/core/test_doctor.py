@@ -209,3 +209,62 @@ def test_after_any_hurts_the_conversation_can_be_gone_on_with(
         assert seen(house, session).ailments == ()
         turn = answer(house, arrival(device, "and now?"))
         assert turn.status == "completed", turn.error
+
+
+# ---- what stands for the beginning
+
+
+@pytest.fixture
+def compacted(house: House, session: SessionId, database_url: str, device: UUID) -> SessionId:
+    """The same, with a compaction up to 7, and another up to 11 of which one more turn is not part."""
+    run(
+        database_url,
+        "INSERT INTO compactions (session_id, upto_seq, content, agent) "
+        """SELECT id, n, '[{"type":"text","text":"So far."}]', 'manager' """
+        "FROM conversation_states, unnest(ARRAY[7, 11]) AS n",
+    )
+    run(database_url, "UPDATE conversation_states SET version = version + 1, rewrites = rewrites + 1")
+    assert answer(house, arrival(device, "after it")).status == "completed"
+    return session
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_ails_behind_a_compaction_is_told_to_nobody(
+    house: House, compacted: SessionId, database_url: str, device: UUID, name: str
+) -> None:
+    hurt(database_url, REFUSED[name][0])
+    assert seen(house, compacted).ailments == ()
+    assert answer(house, arrival(device)).status == "completed"
+
+
+def test_a_conversation_may_begin_with_the_model_behind_a_compaction(
+    house: House, compacted: SessionId, database_url: str, device: UUID
+) -> None:
+    hurt(database_url, "UPDATE messages SET left_out = true WHERE seq = 12")
+    hurt(database_url, "UPDATE messages SET prefix_digest = NULL")
+    assert seen(house, compacted).ailments == ()
+    assert answer(house, arrival(device)).status == "completed"
+
+
+@pytest.mark.parametrize("content", ["[{", "[]", '[{"type":"text","text":" "}]', '[{"type":"text"}]'])
+def test_a_compaction_that_cannot_be_sent_is_left_out_and_the_one_before_it_stands(
+    house: House, model: DemoModel, compacted: SessionId, database_url: str, device: UUID, content: str
+) -> None:
+    hurt(database_url, f"UPDATE compactions SET content = '{content}' WHERE upto_seq = 11")
+    (found,) = seen(house, compacted, fix=True).ailments
+    assert found.code == "bad_compaction"
+    assert seen(house, compacted).ailments == ()
+    assert answer(house, arrival(device)).status == "completed"
+    assert [m["content"][0].get("text") for m in model.requests[-1].body["messages"]][:2] == [
+        "So far.",
+        "four",
+    ]
+
+
+def test_what_comes_back_from_behind_a_compaction_is_mended_too(
+    house: House, compacted: SessionId, database_url: str, device: UUID
+) -> None:
+    hurt(database_url, "UPDATE compactions SET content = '[' WHERE upto_seq = 11")
+    hurt(database_url, "UPDATE messages SET left_out = true WHERE seq = 10")
+    assert seen(house, compacted, fix=True).mended
+    assert answer(house, arrival(device)).status == "completed"

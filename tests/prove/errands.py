@@ -22,7 +22,7 @@ from core.ids import DeviceId, SessionId, TurnId, new_session_id, new_turn_id, n
 from core.model.claude import Claude
 from core.settings import read_settings
 from core.shown import Turn
-from core.store import admissions, approvals, claims, ends, outcomes, steps, turns
+from core.store import admissions, approvals, claims, compactions, ends, outcomes, steps, turns
 from core.store.claims import Arrival
 from core.store.database import Database
 from tests.prove.agents import roster
@@ -36,7 +36,7 @@ LEASE_MARGIN_S = 0.5
 
 _NAMES: dict[int, str] = {
     id(statement): f"{module.__name__.rpartition('.')[2]}.{name.strip('_').lower()}"
-    for module in (admissions, approvals, claims, ends, outcomes, steps, turns)
+    for module in (admissions, approvals, claims, compactions, ends, outcomes, steps, turns)
     for name, statement in vars(module).items()
     if isinstance(statement, TextClause)
 }

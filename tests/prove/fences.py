@@ -38,6 +38,8 @@ OUTCOMES, DECISIONS = "core/store/outcomes.py", "core/decisions.py"
 DECIDED, SETTLED = "tests/core/test_decisions.py", "tests/core/test_outcomes.py"
 LEASE, RETRY, TOOLS, BUSY = (f"tests/core/test_{name}.py" for name in ("lease", "retry", "tools", "busy"))
 STORE = "tests/store"
+COMPACTIONS = "core/store/compactions.py"
+COMPACTING, WINDOW = "tests/core/test_compaction.py", "tests/core/test_window.py"
 
 UNFENCED = "id = :session_id AND lease_expires_at IS NOT NULL"
 
@@ -314,6 +316,67 @@ FENCES = (
         "FLOOR: Final",
         " AND s.rewrites = :known_rewrites",
         "tests/core/test_memory.py",
+    ),
+    _epoch("a compaction", COMPACTIONS, "_ADD: Final"),
+    _gone(
+        "a compaction over what it was made of",
+        COMPACTIONS,
+        "_ADD: Final",
+        " AND rewrites = :rewrites",
+        STORE,
+    ),
+    _gone(
+        "a compaction ends what is remembered",
+        COMPACTIONS,
+        "_ADD: Final",
+        "rewrites = rewrites + 1",
+        COMPACTING,
+        "rewrites = rewrites",
+    ),
+    _gone(
+        "a compaction of what was rolled back",
+        ENDS,
+        "_CLOSE: Final",
+        "c.upto_seq >= :left_out_from",
+        COMPACTING,
+        "false",
+    ),
+    _gone(
+        "a compaction that is left out",
+        "core/store/holds.py",
+        "OVERLAY: Final",
+        "NOT c.left_out AND ",
+        COMPACTING,
+    ),
+    _gone(
+        "what stands for the beginning in the prefix digest",
+        "core/model/prompt.py",
+        "    def prefix_digest",
+        "standing += [compaction.upto_seq, compaction.content]",
+        COMPACTING,
+        "pass",
+    ),
+    _gone(
+        "results stay with their calls",
+        "core/compaction.py",
+        "def _is_whole",
+        "not messages[place].has_results and ",
+        WINDOW,
+    ),
+    _gone(
+        "what goes on stays with its pause",
+        "core/compaction.py",
+        "def _is_whole",
+        " and messages[place - 1].stop_reason not in PAUSES",
+        WINDOW,
+    ),
+    _gone(
+        "a mark where the last request ended",
+        "core/model/prompt.py",
+        "def _marked",
+        "if not replied or ",
+        "tests/core/test_prompt_caching.py",
+        "if True or ",
     ),
     _gone(
         "message_stop",

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from core.agents.roster import Roster
+from core.compaction import Window
 from core.errors import SessionBusy
 from core.house import House
 from core.ids import DeviceId, SessionId, TurnId
@@ -84,7 +85,11 @@ def _decided(house: House, device: UUID, approval_id: UUID, yes: bool) -> None:
 class Function:
     def __init__(self, scene: Scene) -> None:
         self.points = _Mortal(None)
-        self.house: House = open_house(scene.place, self.points)
+        place = dataclasses.replace(scene.place, settings={"TURN_BUDGET_S": "60"})
+        self.house: House = open_house(place, self.points)
+        # So small that conversations are compacted on the way.
+        limits = self.house.turns.limits
+        self.house.turns.limits = dataclasses.replace(limits, window=Window(messages=6))
         database = self.house.turns.reception.database
         database.__class__ = _MortalDatabase
         database.points = self.points  # type: ignore[attr-defined]
