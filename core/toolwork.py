@@ -212,6 +212,9 @@ def _call(holding: Holding, tool: Tool, block: Block, deadline: Deadline) -> Cal
             return _error("failed", block, _NOT_SENDABLE)
         except (Exception, SystemExit) as error:
             _tell(context, tool, error)
+            if not until.left_s():
+                # What it waited for ended with its time, a moment before we stopped waiting for it.
+                return _late(tool, block)
             return _error("failed", block, _FAILED)
         return Outcome("done", _result(block, text))
 

@@ -47,8 +47,7 @@ class TypedFunction:
         try:
             fitting: dict[str, Any] = made.call(arguments)
         except ValueError as error:
-            if not hasattr(error.__cause__, "errors"):
-                raise
+            # The SDK's own, with pydantic's behind it: what the function itself raises does not come from here.
             raise ToolFailed(_misfit(error.__cause__)) from None
         return fitting
 

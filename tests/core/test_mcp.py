@@ -15,7 +15,7 @@ from core.content import Message
 from core.conversation import Conversation
 from core.house import House, build_house
 from core.model.prompt import Prompt
-from core.settings import Settings, SettingsError, read_settings
+from core.settings import Secret, Settings, SettingsError, read_settings
 from dev.demo_model import DemoModel, Reply
 from tests.conversations import answer, arrival, refusals
 from tests.databases import run
@@ -209,3 +209,13 @@ def test_a_list_of_tools_alone_is_no_answer(house: House, model: DemoModel, devi
     turn = answer(house, arrival(device))
     assert (turn.status, turn.error and turn.error["code"]) == ("failed", "model_said_nothing")
     assert answer(house, arrival(device)).status == "completed"
+
+
+def test_the_stateless_answer_names_no_server(settings: Settings, model: DemoModel, device: UUID) -> None:
+    """It has no tools, and the API refuses a server without its toolset."""
+    away = Secret("postgresql+psycopg2://nobody@127.0.0.1:1/none")
+    house = open_house(replace(settings, database_url=away, without_database="stateless"), WITH)
+    turn = answer(house, arrival(device))
+    assert (turn.status, turn.stateless) == ("completed", True)
+    assert "mcp_servers" not in model.requests[-1].body
+    house.close()

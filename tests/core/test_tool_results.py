@@ -73,3 +73,30 @@ def test_a_text_that_python_can_hold_reaches_the_model(
     house.turns.reception.memory.of_device(DeviceId(device))
     assert answer(house, arrival(device)).status == "completed"
     assert model.requests[-1].body["messages"][: len(first)] == first, "read from the store it is the same"
+
+
+def test_what_a_tool_says_of_its_failure_is_limited_too(
+    house: House, model: DemoModel, shop: Workshop, device: UUID
+) -> None:
+    def run_it(_: ToolContext, __: Arguments) -> str:
+        raise ToolFailed("x" * 30_000)
+
+    shop.does = {"peek": run_it}
+    model.replies.add(Reply(call("peek")))
+    assert answer(house, arrival(device)).status == "completed"
+    assert told(model)["content"].startswith(
+        "x" * 20_000 + "\n\n(This result was cut: it has 30000 characters"
+    )
+
+
+@pytest.mark.parametrize("said", ["", " \n "])
+def test_a_failure_without_words_is_not_an_empty_text(
+    house: House, model: DemoModel, shop: Workshop, device: UUID, said: str
+) -> None:
+    def run_it(_: ToolContext, __: Arguments) -> str:
+        raise ToolFailed(said)
+
+    shop.does = {"peek": run_it}
+    model.replies.add(Reply(call("peek")))
+    assert answer(house, arrival(device)).status == "completed"
+    assert told(model)["content"].strip()

@@ -3,11 +3,13 @@
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
 from core.agents.refusal import WrongDeclaration
+from core.agents.roster import Roster
 from core.agents.tool import Arguments, ToolContext, ToolFailed
 from core.content import Blocks
 from core.deadline import Deadline
@@ -250,6 +252,16 @@ def test_a_turn_without_end_is_ended(house: House, model: DemoModel, shop: Works
     assert shop.ran["peek"] <= house.settings.longest_turn
     model.replies.clear()
     assert answer(house, arrival(device)).status == "completed"
+
+
+def test_an_agent_may_give_up_sooner_than_the_service(
+    settings: Settings, model: DemoModel, shop: Workshop, device: UUID
+) -> None:
+    brief = replace(shop.roster().manager, longest_turn=4)
+    house = build_house(settings, Roster.of(brief))
+    model.replies.add(*[Reply(call("peek")) for _ in range(10)])
+    assert (answer(house, arrival(device)).status, shop.ran["peek"]) == ("failed", 2)
+    house.close()
 
 
 @pytest.mark.parametrize("statement", [steps._REPLY, steps._RESULTS], ids=["reply", "results"])

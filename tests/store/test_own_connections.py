@@ -76,6 +76,17 @@ def test_a_statement_is_not_waited_for_beyond_the_deadline(database: Database) -
     assert database.row(text("SELECT 1 AS one"), {}) == {"one": 1}, "the thread has its patience back"
 
 
+def test_a_statement_may_take_longer_than_it_may_take_to_connect(database: Database) -> None:
+    assert database._connect_timeout_s == 1
+    use(database, text("SELECT pg_sleep(1.3)"))
+
+
+def test_one_that_ended_takes_no_time_from_another(database: Database) -> None:
+    with database.connection(Deadline.after(10)) as outer:
+        use(database, text("SELECT 1"), deadline=Deadline.after(1))
+        outer.execute(text("SELECT pg_sleep(1.3)"))
+
+
 def test_a_server_lets_go_of_what_nobody_commits(database: Database, database_url: str) -> None:
     """A function may be frozen inside the block: what it locked must not be locked until it wakes."""
     with (
