@@ -42,7 +42,7 @@ class Window:
     tokens: int = 100_000
     messages: int = 200
     # The API takes 32 MB. This is what a function can load, parse and send without being slow.
-    size: int = 6_000_000
+    size: int = 16_000_000
 
     def is_over(self, conversation: Conversation) -> bool:
         return (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from core.decisions import expire
 from core.ids import SessionId
-from core.store import approvals, turns
+from core.store import approvals, locks, turns
 from core.store.approvals import Overdue
 from core.store.database import Database
 from core.wakeups import Wakeups
@@ -22,17 +22,23 @@ class Swept:
     woken: int
     expired: int
     forgotten: int
+    # Agents whose time was over.
+    unlocked: int = 0
 
 
 def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 100) -> Swept:
-    """Wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, forgets old keys."""
+    """Wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, takes locks away whose time is
+    over, forgets old keys.
+    """
     expired = _end_overdue(database, limit)
     stranded = turns.stranded(database, limit)
     for session_id in stranded:
         wakeups.wake(session_id)
-    swept = Swept(len(stranded), expired, turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit))
+    forgotten = turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit)
+    swept = Swept(len(stranded), expired, forgotten, locks.clean_up(database, limit))
     if swept != Swept(0, 0, 0):
-        _log.info("sweep: woke %d, expired %d, forgot %d", swept.woken, swept.expired, swept.forgotten)
+        told = ", ".join(f"{name} {getattr(swept, name)}" for name in Swept.__slots__ if getattr(swept, name))
+        _log.info("sweep: %s", told)
     return swept
 
 

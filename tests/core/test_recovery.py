@@ -196,3 +196,15 @@ def test_what_waits_for_a_person_holds_no_lease_and_cannot_be_taken(
     holding = taken(house, session)
     assert [(c.name, c.status) for c in holding.calls.values()] == [("burn", "ready")]
     assert holding.grant.crashes == 0
+
+
+def test_a_lock_whose_time_is_over_is_taken_away_and_noted(
+    house: House, bell: Bell, device: UUID, database_url: str
+) -> None:
+    answer(house, arrival(device))
+    house.sessions.set_session_lock(DeviceId(device), "manager", ttl_s=60)
+    assert look_around(house, bell) == Swept(0, 0, 0)
+    run(database_url, "UPDATE conversation_states SET locked_at = now() - interval '1 minute'")
+    assert look_around(house, bell) == Swept(0, 0, 0, unlocked=1)
+    assert run(database_url, "SELECT action FROM audit_log ORDER BY id") == [("lock_set",), ("lock_expired",)]
+    assert look_around(house, bell) == Swept(0, 0, 0)
