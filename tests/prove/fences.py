@@ -90,7 +90,7 @@ FENCES = (
     _gone(
         "the version in the claim (the reload check)",
         CLAIMS,
-        "_CLAIM: Final",
+        "_CLAIM_TEXT: Final",
         " AND s.version = k.version",
         LEASE,
     ),
@@ -104,7 +104,7 @@ FENCES = (
     _gone(
         "the free lease in the claim",
         CLAIMS,
-        "_CLAIM: Final",
+        "_CLAIM_TEXT: Final",
         "(s.lease_expires_at IS NULL OR s.lease_expires_at <= at)",
         STORE,
         "true",
@@ -117,11 +117,11 @@ FENCES = (
         LEASE,
         "true",
     ),
-    _gone("earlier turns first", CLAIMS, "_CLAIM: Final", " AND NOT EXISTS (SELECT FROM ahead)", LEASE),
+    _gone("earlier turns first", CLAIMS, "_CLAIM_TEXT: Final", " AND NOT EXISTS (SELECT FROM ahead)", LEASE),
     _gone(
         "its own lease only, in the claim",
         CLAIMS,
-        "_CLAIM: Final",
+        "_CLAIM_TEXT: Final",
         "s.lease_holder = :turn_id AND EXISTS",
         RETRY,
         "EXISTS",
@@ -129,7 +129,7 @@ FENCES = (
     _gone(
         "a lost claim is taken back",
         CLAIMS,
-        "_CLAIM: Final",
+        "_CLAIM_TEXT: Final",
         "OR s.lease_holder = :turn_id AND EXISTS",
         RETRY,
         "OR false AND EXISTS",
@@ -153,7 +153,7 @@ FENCES = (
     _gone(
         "a signal between two sendings of a claim",
         CLAIMS,
-        "_CLAIM: Final",
+        "_CLAIM_TEXT: Final",
         "CASE WHEN p.id IS NULL THEN g.signal_seq ELSE -1 END",
         STORE,
         "g.signal_seq",
