@@ -25,6 +25,8 @@ from core.model.reply import ModelReply
 from core.settings import read_settings
 from core.store import claims, ends, steps
 from core.store.claims import Arrival
+from core.store.steps import Consequences
+from core.store.used import Used
 
 SAID = [{"type": "text", "text": "A sentence of the usual length, such as people write."}]
 REPLY = [{"type": "text", "text": "An answer of the usual length. " * 10}]
@@ -132,7 +134,14 @@ class HandWritten:
     def _tool_round(self, hold: dict[str, Any]) -> int:
         (asked,) = _call()
         calls = [
-            {"id": asked["id"], "name": "slots", "effect": "read", "input_digest": "d", "approval_id": None}
+            {
+                "id": asked["id"],
+                "name": "slots",
+                "effect": "read",
+                "input_digest": "d",
+                "approval_id": None,
+                "approver": "owner",
+            }
         ]
         given = {**_reply([asked], "tool_use"), "calls": json.dumps(calls), "approval_ttl_s": 60}
         row = self._do(_REPLY, {**hold, **given})
@@ -141,7 +150,9 @@ class HandWritten:
             "message_seq": row["message_seq"],
             "content": json.dumps(result),
             "settled": json.dumps([{"id": asked["id"], "status": "done"}]),
+            "outcome_ttl_s": 60,
             "session_usage": json.dumps(USAGE),
+            **Consequences().named(),
         }
         seq: int = self._do(_RESULTS, {**hold, **given})["message_seq"]
         return seq
@@ -172,8 +183,7 @@ def _reply(content: list[dict[str, Any]], stop_reason: str) -> dict[str, Any]:
         "prefix_digest": "0" * 64,
         "stop_reason": stop_reason,
         "usage": json.dumps(USAGE),
-        "turn_usage": json.dumps(USAGE),
-        "session_usage": json.dumps(USAGE),
+        **Used(json.dumps(USAGE), json.dumps(USAGE)).named(),
     }
 
 
