@@ -84,6 +84,13 @@ class SessionService:
         """From now on the manager answers."""
         return _shown(locks.clear_lock(self.database, device_id, actor=actor, reason=reason, now=now))
 
+    def set_user_ttl(self, device_id: DeviceId, ttl_s: int | None) -> None:
+        """How long agents keep this user's conversations from now on, where neither the caller nor the agent says. None: as
+        the service is set.
+        """
+        if not locks.set_user_ttl(self.database, device_id, ttl_s):
+            raise SessionNotFound
+
     def cleanup_expired_sessions(
         self, deadline: Deadline | None = None, *, now: datetime | None = None
     ) -> int:

@@ -181,6 +181,19 @@ def clear_lock(
     return None if row is None else StoredLock(**row)
 
 
+# How long agents keep the conversations of the device's user from now on; locks that stand are left as they are.
+_SET_USER_TTL: Final = text("""
+UPDATE users u SET session_ttl = :ttl_s FROM connections c
+WHERE c.device_id = :device_id AND u.id = c.user_id
+RETURNING u.id
+""")
+
+
+def set_user_ttl(database: Database, device_id: DeviceId, ttl_s: int | None) -> bool:
+    """False: the device is not known. Of several at once the last one holds."""
+    return database.row(_SET_USER_TTL, {"device_id": device_id, "ttl_s": ttl_s}) is not None
+
+
 # Takes away locks whose time is over, those first that ran out first, and notes each. Several at once take different
 # ones, and one that is being renewed is left alone.
 _CLEAN_UP: Final = text(f"""

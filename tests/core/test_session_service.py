@@ -90,13 +90,12 @@ def test_clearing_where_there_is_nothing_changes_and_notes_nothing(
 def test_how_long_a_lock_lasts(
     house: House,
     talking: DeviceId,
-    database_url: str,
     agent: str,
     given_s: int | None,
     users_s: int | None,
     lasts_s: int,
 ) -> None:
-    run(database_url, f"UPDATE users SET session_ttl = {users_s or 'NULL'}")
+    house.sessions.set_user_ttl(talking, users_s)
     lock = house.sessions.set_session_lock(talking, agent, ttl_s=given_s, now=T0)
     assert (lock.ttl_s, lock.expires_at) == (lasts_s, T0 + timedelta(seconds=lasts_s))
 
@@ -154,6 +153,7 @@ def test_whoever_is_not_known_has_no_lock(house: House, talking: DeviceId, devic
         lambda: house.sessions.get_session_lock(stranger),
         lambda: house.sessions.set_session_lock(stranger, "billing"),
         lambda: house.sessions.clear_session_lock(stranger),
+        lambda: house.sessions.set_user_ttl(stranger, 60),
     ]
     for attempt in attempts:
         with pytest.raises(SessionNotFound):
