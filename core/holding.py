@@ -74,6 +74,7 @@ class Holding:
         self.tally = Tally(grant.turn_usage, grant.session_usage, charges=charges)
         # Who holds the conversation; None: nobody, so the manager answers.
         self.active_agent = grant.active_agent
+        self.said_by = grant.said_by
         self.stop = grant.stop
         self.input = grant.input
         self.calls: dict[str, OpenCall] = {call.id: call for call in grant.calls}
@@ -141,6 +142,7 @@ class Holding:
             )
             for call in calls
         }
+        self.said_by = said.agent
         self.fresh = {call.id for call in calls if call.approval_id is None}
         self.saw_all = self.saw_all and len(self.fresh) == len(calls)
 

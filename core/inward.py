@@ -24,6 +24,14 @@ _TOO_OFTEN = (
 _NOTED = "The list is kept: {count} to do, {done} done."
 
 
+def fall_back(holding: Holding, roster: Roster) -> None:
+    """A deploy may have taken away the agent that holds the conversation: the manager answers then."""
+    gone = holding.active_agent
+    if gone is not None and gone not in roster.agents:
+        reason = f"This release has no agent {gone}; the manager answers."
+        holding.relock(Relock(None, LockTtl(None, None, 1), "system", "agent_missing", reason, of=gone))
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What the house says about handing over."""

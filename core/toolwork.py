@@ -134,11 +134,11 @@ def _without_running(holding: Holding, agent: Agent, message: Message, block: Bl
         return Outcome("denied", refusal(call.id, DENIED))
     if call.status == "asked":
         return None
-    if agent.tool(call.name) is None:
-        return _error("dropped", block, _NO_SUCH_TOOL)
     if _may_have_run_once(holding, call):
         _log.warning("turn %s: the outcome of %s is unknown", holding.hold.turn_id, call.name)
         return _error("unknown", block, _UNKNOWN)
+    if agent.tool(call.name) is None:
+        return _error("dropped", block, _NO_SUCH_TOOL)
     return None
 
 

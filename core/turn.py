@@ -46,14 +46,13 @@ from core.errors import (
 )
 from core.holding import Holding, HoldLost, Said
 from core.ids import DeviceId, SessionId, TurnId
-from core.inward import Desk
+from core.inward import Desk, fall_back
 from core.model.reply import ModelReply
 from core.reception import CANCELLED, Reception
 from core.shown import Turn, shown
 from core.stint import Limits, Stint
 from core.store.claims import Arrival
 from core.store.ends import Closing, Ended
-from core.store.locks import LockTtl, Relock
 from core.wakeups import Wakeups
 
 _log = logging.getLogger(__name__)
@@ -197,7 +196,7 @@ class Turns:
     def _go_through(self, holding: Holding, stint: Stint, device_id: DeviceId | None = None) -> Turn | None:
         """The turn, if it ended here. None: it waits, was handed over, or is another's now."""
         try:
-            self._mind_the_lock(holding)
+            fall_back(holding, self.roster)
             turn = self._steps(holding, stint)
         except HoldLost:
             _log.warning("turn %s: epoch %d writes nothing more", holding.hold.turn_id, holding.hold.epoch)
@@ -211,20 +210,13 @@ class Turns:
             self.reception.memory.put(holding.remembered(), holding.conversation, device_id)
         return turn
 
-    def _mind_the_lock(self, holding: Holding) -> None:
-        """A deploy may have taken away the agent that holds the conversation: the manager answers then."""
-        gone = holding.active_agent
-        if gone is not None and gone not in self.roster.agents:
-            reason = f"This release has no agent {gone}; the manager answers."
-            holding.relock(Relock(None, LockTtl(None, None, 1), "system", "agent_missing", reason, of=gone))
-
     def _steps(self, holding: Holding, stint: Stint) -> Turn | None:
         """The last stored message is the program counter: a new turn and a crashed one go through here alike. Who has the
         conversation goes on, so one that it was handed over to does at once.
         """
         while True:
             turn: Turn | None
-            agent = self.roster.owner(holding.active_agent)
+            agent = self._agent(holding)
             try:
                 over, turn = self._step(holding, agent, stint)
             except StopAsked:
@@ -233,6 +225,13 @@ class Turns:
                 over, turn = self._failed(holding, agent, stint, failure)
             if over:
                 return turn
+
+    def _agent(self, holding: Holding) -> Agent:
+        """Who asked for calls sees them through, though its time may be over by then: a person's yes can take an hour."""
+        asked = self.roster.agents.get(holding.said_by or "")
+        if asked is not None and holding.conversation.next() is Next.SETTLE:
+            return asked
+        return self.roster.owner(holding.active_agent)
 
     def _step(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
         if holding.stop is not None:

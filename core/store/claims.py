@@ -327,6 +327,7 @@ SELECT
     s.id AS session_id, s.user_id, s.lease_epoch, s.message_seq, s.signal_seq, s.usage, s.rewrites,
     CASE WHEN s.locked_at + make_interval(secs => s.session_ttl) > at THEN s.active_agent END AS active_agent,
     head.id AS turn_id, head.seq AS own_seq, head.created_at AS turn_created_at, head.usage AS turn_usage, head.stop,
+    head.agent AS said_by,
     CASE WHEN n = 1 THEN head.input END AS said, begun.first_seq, begun.crashes, begun.input,
     (SELECT json_agg(json_build_object('id', c.id, 'name', c.name, 'effect', c.effect, 'status', c.status,
         'result', c.result))::text FROM tool_calls c
@@ -376,6 +377,7 @@ def _taken(row: Row) -> Grant:
         rewrites=row["rewrites"],
         history=history,
         compaction=read_compaction(row),
+        said_by=row["said_by"],
         stop=row["stop"],
         input=row["input"],
         crashes=row["crashes"],

@@ -59,6 +59,8 @@ class Grant:
     history: tuple[Message, ...]
     # What stands for the messages before the history, if some were compacted; not given to one that remembers.
     compaction: Compaction | None = None
+    # The agent of the turn's last reply, if it has one.
+    said_by: str | None = None
     stop: str | None = None
     input: str | None = None
     crashes: int = 0

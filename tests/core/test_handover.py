@@ -24,6 +24,7 @@ from core.ids import DeviceId
 from core.settings import Settings
 from core.store import claims, steps
 from dev.demo_model import DemoModel, Reply
+from tests.agents import call
 from tests.conversations import answer, arrival, expire, held, losing_replies, refusals, taken, until
 from tests.databases import run
 
@@ -46,8 +47,21 @@ SCHEDULING = Agent(
     thinking=True,
     todos=True,
 )
+REFUND = Tool(
+    name="refund",
+    description="Gives it back.",
+    effect=Effect.ONCE,
+    run=lambda _, __: "refunded",
+    needs_approval=True,
+)
+MAIL = Tool(name="mail", description="Sends it.", effect=Effect.ONCE, run=lambda _, __: "sent")
 BILLING = Agent(
-    key="billing", prompt="You bill.", description="Invoices.", hands_over_to=("scheduling",), thinking=True
+    key="billing",
+    prompt="You bill.",
+    description="Invoices.",
+    hands_over_to=("scheduling",),
+    thinking=True,
+    tools=(REFUND, MAIL),
 )
 ROSTER = Roster.of(MANAGER, SCHEDULING, BILLING)
 
@@ -263,6 +277,41 @@ def test_an_agent_that_a_release_no_longer_has_gives_way_to_the_manager(
         )
     ]
     assert asked(model)[-1] == "You are alone."
+
+
+def test_who_asked_for_a_call_sees_it_through_though_its_time_is_over(
+    house: House, model: DemoModel, device: UUID, database_url: str
+) -> None:
+    """A person's yes comes when the specialist no longer holds the conversation: the call runs, and the manager goes on."""
+    model.replies.add(Reply([to("billing")]), Reply(call("refund")))
+    turn = answer(house, arrival(device, "I want my money back"))
+    assert turn.status == "waiting"
+    run(database_url, "UPDATE conversation_states SET locked_at = now() - interval '2 days'")
+    house.turns.decide(DeviceId(device), turn.approvals[0].id, yes=True)
+    turn = house.turns.look(DeviceId(device), turn.id, 25)
+    assert (turn.status, turn.agent) == ("completed", "manager")
+    assert results(model)[0]["content"] == "refunded"
+    assert asked(model)[-1] == "You route."
+
+
+def test_a_call_that_may_have_run_is_unknown_though_a_release_has_taken_its_tool_away(
+    house: House, model: DemoModel, device: UUID, database_url: str, settings: Settings
+) -> None:
+    model.replies.add(Reply([to("billing")]), Reply(call("mail")))
+    holding = held(house, arrival(device, "go", "k"))
+    stint = house.turns._inline(Deadline.after(20))
+    for agent in (
+        house.turns.roster.manager,
+        house.turns.roster.manager,
+        house.turns.roster.agents["billing"],
+    ):
+        assert house.turns._step(holding, agent, stint) == (False, None)
+    expire(database_url)
+    smaller = build_house(settings, Roster.of(Agent(key="manager", prompt="You are alone.")))
+    turn = answer(smaller, arrival(device, "go", "k"))
+    smaller.close()
+    assert [c["status"] for c in turn.tool_calls if c["name"] == "mail"] == ["unknown"]
+    assert "outcome of this call is unknown" in results(model)[0]["content"]
 
 
 def test_the_lock_moves_with_the_message_that_moved_it_or_not_at_all(
