@@ -17,7 +17,7 @@ from core.compaction import Window
 from core.content import Block, Message, text_of
 from core.conversation import PAUSES
 from core.deadline import Deadline
-from core.errors import BudgetExceeded, ModelFailed, ModelOverloaded, ModelTimeout, ModelUnavailable
+from core.errors import ModelFailed, PromptTooLong
 from core.holding import Holding
 from core.model.prompt import Prompt
 from core.model.reply import ModelReply
@@ -52,9 +52,6 @@ _TODOS = "\n\nYour list of todos, as it stood when this was written:\n{todos}"
 # More messages than any conversation has.
 _NEVER: Final = 2**62
 _MARKS = {"pending": "[ ]", "in_progress": "[>]", "completed": "[x]"}
-
-# What may be different at the next turn.
-_MAY_PASS = (ModelTimeout, ModelOverloaded, ModelUnavailable, BudgetExceeded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,9 @@ def _shortened(prompt: Prompt, place: int, window: Window) -> Prompt:
 
 
 def _summary(holding: Holding, prompt: Prompt, ask: Callable[[Prompt], ModelReply]) -> _Summary | None:
-    """None: it goes on without. Where it cannot, because the model said that all of it is too long, what there is will do."""
+    """None: it goes on without. Where it cannot, because the model said that all of it is too long, what there is will do,
+    unless the model could not be asked at all: then it may be at the next turn.
+    """
     must = holding.window is not None
     summary, why = _Summary("", {}), ""
     for asked in (prompt, replace(prompt, may_call=False)):
@@ -121,7 +120,7 @@ def _summary(holding: Holding, prompt: Prompt, ask: Callable[[Prompt], ModelRepl
             reply = ask(asked)
         except ModelFailed as failure:
             holding.tally.spend(failure.spent)
-            must, why = must and not isinstance(failure, _MAY_PASS), failure.code
+            must, why = must and isinstance(failure, PromptTooLong), failure.code
             break
         holding.tally.spend(reply.spent)
         text = "" if reply.stop_reason == "refusal" else text_of(reply.content).strip()

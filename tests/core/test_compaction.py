@@ -305,6 +305,18 @@ def test_what_is_too_long_and_cannot_be_summed_up_does_not_end_the_conversation(
     talk(house, device, 1, begin=6)
 
 
+@pytest.mark.parametrize("status", [401, 402, 529])
+def test_what_is_too_long_is_not_left_out_because_the_model_could_not_be_asked(
+    house: House, model: DemoModel, database_url: str, device: UUID, status: int
+) -> None:
+    within(house, Window())
+    for number in range(4):
+        answer(house, at_length(device, f"say {number}"))
+    model.faults.add(Fault.status(413), Fault.status(status, retry_after=900), Fault.status(413))
+    assert answer(house, arrival(device, "say 5")).status == "failed"
+    assert laid(database_url) == []
+
+
 # ---- who else is at it
 
 

@@ -238,7 +238,9 @@ def test_an_image_counts_what_the_model_sees_and_not_its_bytes() -> None:
         1, "user", [{"type": "tool_result", "tool_use_id": "t", "content": [image("A" * 3_000_000)]}]
     )
     assert 1_600 <= tokens_of(shown) < 2_000
-    assert Window().is_over(Conversation([large, large, large])), "its bytes are counted by themselves"
+    assert Window(size=6_000_000).is_over(Conversation([large, large, large])), (
+        "its bytes are counted by themselves"
+    )
 
 
 def test_what_is_estimated_is_rather_too_much() -> None:
