@@ -19,6 +19,7 @@ did after its lease was taken by another is not written, because its epoch has p
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core import folding, stateless, toolwork
@@ -301,7 +302,8 @@ class Turns:
         desk = Desk(self.roster, self.limits.lock_ttl_s, self.limits.most_handovers)
         if toolwork.settle(holding, agent, desk, stint.until):
             return False, None
-        return holding.hand_over(waits=True), None
+        # A wake-up for one that really waits finds nothing to do.
+        return self._hand_over(holding, waits=True), None
 
     # ---- how it ends other than by a reply
 
@@ -360,8 +362,8 @@ class Turns:
             return False, None
         return True, self._ended(holding, agent, closing.status, ended, closing.error)
 
-    def _hand_over(self, holding: Holding, *, not_run: list[str] | None = None) -> bool:
-        if not holding.hand_over(not_run=not_run or ()):
+    def _hand_over(self, holding: Holding, *, waits: bool = False, not_run: Sequence[str] = ()) -> bool:
+        if not holding.hand_over(waits=waits, not_run=not_run):
             return False
         self._wake(holding.hold.session_id)
         return True

@@ -1,7 +1,11 @@
 """Approvals: what a person is asked. May this call run; or what came of it, where no function can know.
 
-What can go wrong, and why it cannot: a yes, a no, a stop and the end of its time may come at once. Each is a write at the
-version of the session's row that it was decided on, so one of them is first, and the others find it decided.
+What can go wrong, and why it cannot:
+
+* *A yes, a no, a stop and the end of its time come at once.* Each is a write at the version of the session's row that it was
+  decided on, so one of them is first, and the others find it decided.
+* *It is decided before its turn waits for it*, while other calls of the same message still run. The decision counts the
+  session's `signal_seq` up, so the turn that is about to wait looks first, and then waits for nothing.
 """
 
 from collections.abc import Sequence
@@ -164,7 +168,9 @@ due AS (
       AND (a.expires_at <= at) = (:decision = 'expired')
 ),
 met AS (
-    UPDATE conversation_states s SET version = version + 1
+    UPDATE conversation_states s
+    SET version = version + 1,
+        signal_seq = signal_seq + CASE WHEN EXISTS (SELECT FROM due WHERE kind = 'call') THEN 1 ELSE 0 END
     WHERE s.id = :session_id AND s.version = :version AND EXISTS (SELECT FROM due)
     RETURNING s.id
 ),

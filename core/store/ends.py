@@ -154,7 +154,8 @@ def close(
 
 
 # Lets go of the conversation in the middle of its turn, for another holder to go on; tool calls that were not run after
-# all are ready again. Only if nothing has arrived that the holder has not seen.
+# all are ready again. Only if nothing has arrived that the holder has not seen; a decision is such a thing, so none is
+# waited for that was made already.
 _HAND_OVER: Final = text(f"""
 WITH held AS (
     UPDATE conversation_states
@@ -168,7 +169,11 @@ ready AS (
     FROM held
     WHERE c.session_id = held.id AND c.turn_id = :turn_id AND c.id = ANY(CAST(:not_run AS text[])) AND c.status = 'started'
 )
-UPDATE turns SET status = :status, usage = CAST(:turn_usage AS jsonb), {GIVEN_BACK}
+UPDATE turns SET usage = CAST(:turn_usage AS jsonb), {GIVEN_BACK},
+    status = CASE WHEN :waits AND EXISTS (
+        SELECT FROM approvals a
+        WHERE a.session_id = held.id AND a.turn_id = :turn_id AND a.status = 'pending' AND a.kind = 'call')
+        THEN 'waiting' ELSE 'queued' END
 FROM held WHERE session_id = held.id AND turns.id = :turn_id
 RETURNING status
 """)
@@ -182,9 +187,11 @@ def hand_over(
     not_run: Sequence[str] = (),
     used: Used,
 ) -> bool:
-    """The turn is queued again, or waits for a person. False: the epoch has passed, or a signal has arrived."""
+    """The turn is queued again, or waits for a person if one is still asked. False: the epoch has passed, or a signal has
+    arrived.
+    """
     given = {
-        "status": "waiting" if waits else "queued",
+        "waits": waits,
         "not_run": list(not_run),
         **used.named(),
     }

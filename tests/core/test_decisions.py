@@ -10,17 +10,29 @@ from uuid import UUID
 import pytest
 
 from core.content import Blocks
+from core.deadline import Deadline
 from core.decisions import expire
 from core.errors import ApprovalChanged, ApprovalDecided, ApprovalExpired, LatchkeyError, RoleTooSmall
+from core.holding import Said
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.recovery import sweep
 from core.settings import Settings
 from core.shown import Turn
 from core.store import approvals
+from core.toolwork import asked_for
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
-from tests.conversations import answer, arrival, everything, refusals, row_held, statuses, wait_for_locks
+from tests.conversations import (
+    answer,
+    arrival,
+    everything,
+    held,
+    refusals,
+    row_held,
+    statuses,
+    wait_for_locks,
+)
 from tests.databases import run
 
 LATE = timedelta(days=1)
@@ -243,3 +255,25 @@ def test_a_sweep_ends_all_that_are_overdue_in_one_conversation(
     assert house.turns.look(DeviceId(device), turn.id, 20).status == "completed"
     assert len(told(model)) == 3
     assert statuses(database_url) == [("completed", None)]
+
+
+def test_a_decision_at_the_moment_in_which_its_turn_begins_to_wait_is_seen(
+    house: House, device: UUID, model: DemoModel, database_url: str
+) -> None:
+    """Both have read that it is not decided, and the decision is written first."""
+    holding = held(house, arrival(device, "burn it"))
+    manager = house.turns.roster.manager
+    model.replies.add(Reply(call("burn")))
+    prompt = house.turns.asking.prompt(manager, holding.conversation)
+    reply = house.turns.asking.reply(holding, prompt, Deadline.after(20))
+    holding.append_reply(Said(reply, "manager", prompt.prefix_digest), asked_for(manager, reply))
+    (asked,) = approvals.pending(house.database, DeviceId(device))
+    waited: list[bool] = []
+    at_once(
+        database_url,
+        lambda: house.turns.decide(DeviceId(device), asked.id, yes=True),
+        lambda: waited.append(holding.hand_over(waits=True)),
+    )
+    assert waited == [False]
+    assert holding.hand_over(waits=True)
+    assert statuses(database_url) == [("queued", None)]

@@ -148,6 +148,31 @@ def test_a_stop_that_arrives_while_the_other_calls_still_run_is_heard_before_the
     assert answer(house, arrival(device, "next")).status == "completed"
 
 
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_decision_that_comes_while_the_other_calls_still_run_is_gone_on_with(
+    house: House, model: DemoModel, shop: Workshop, device: UUID, yes: bool
+) -> None:
+    """The turn is about to wait for what is decided already: nobody would wake it."""
+    entered, gate = threading.Event(), threading.Event()
+
+    def stay(_: object, __: object) -> str:
+        entered.set()
+        assert gate.wait(20)
+        return "done"
+
+    shop.does = {"post": stay}
+    model.replies.add(Reply(call("post", "burn")))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(answer, house, arrival(device, "burn it", "k"))
+        assert entered.wait(20)
+        (asked,) = approvals.pending(house.database, DeviceId(device))
+        house.turns.decide(DeviceId(device), asked.id, yes=yes)
+        gate.set()
+        turn = over(house, device, first.result(20))
+    assert turn.status == "completed"
+    assert shop.ran == {"post": 1, **({"burn": 1} if yes else {})}
+
+
 def test_a_turn_that_was_taken_back_can_be_said_again_word_for_word(
     house: House, model: DemoModel, shop: Workshop, device: UUID, database_url: str
 ) -> None:

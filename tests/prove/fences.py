@@ -257,6 +257,22 @@ FENCES = (
         STORE,
     ),
     _gone(
+        "a decision is a signal",
+        APPROVALS,
+        "_DECIDE: Final",
+        "WHERE kind = 'call') THEN 1",
+        DECIDED,
+        "WHERE kind = 'call') THEN 0",
+    ),
+    _gone(
+        "nothing decided is waited for",
+        ENDS,
+        "_HAND_OVER: Final",
+        " AND EXISTS (",
+        DECIDED,
+        " AND true OR EXISTS (",
+    ),
+    _gone(
         "the other approvals of the turn",
         APPROVALS,
         "_DECIDE: Final",
