@@ -22,7 +22,7 @@ from core.errors import DatabaseUnavailable
 from core.lease import Lease
 from core.model.reply import ModelReply
 from core.store import compactions, ends, spending, steps
-from core.store.database import Database
+from core.store.database import Database, TakenBack
 from core.store.ends import Closing, Ended
 from core.store.fence import Reply
 from core.store.holds import Grant, Hold, OpenCall, Remembered
@@ -178,7 +178,8 @@ class Holding:
         if not self._insist(
             lambda: steps.relock(self._in_time(), self.hold, change, lease_ttl_s=self.lease.ttl_s)
         ):
-            raise HoldLost
+            # Our own first try was committed, or it was given to another, who has it from the next message on.
+            self._look()
         self.active_agent = change.agent
 
     def compact(self, place: int, content: Blocks, agent: str, usage: dict[str, Any]) -> None:
@@ -311,14 +312,15 @@ class Holding:
 
     def _insist(self, write: Callable[[], T], *, renews: bool = True) -> T:
         """A write whose connection died may or may not have been committed. Each of ours can be sent twice and counts once,
-        so it is sent until it is answered, for as long as the lease is trusted. One that matched nothing renewed nothing.
+        so it is sent until it is answered, for as long as the lease is trusted; so is one that was taken back for another.
+        One that matched nothing renewed nothing.
         """
         pause_s = 0.0
         while True:
             renewed = self.lease.again()
             try:
                 done = write()
-            except DatabaseUnavailable:
+            except (DatabaseUnavailable, TakenBack):
                 if not self.lease.is_trusted:
                     raise
                 time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - spreads out those who try again

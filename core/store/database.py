@@ -23,6 +23,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from core.deadline import Deadline
 from core.errors import DatabaseConflict, DatabaseNotMigrated, DatabaseUnavailable, LatchkeyError
 
+
+class TakenBack(DatabaseConflict):
+    """The database took a statement back in favour of another, so nothing was written: it can be sent again at once."""
+
+
 # SQLSTATE, whole or its class, to what it means here. Anything else is a defect and stays what it was.
 _MEANING: Final[dict[str, type[LatchkeyError]]] = {
     "08": DatabaseUnavailable,  # connection exceptions
@@ -30,7 +35,7 @@ _MEANING: Final[dict[str, type[LatchkeyError]]] = {
     "53300": DatabaseUnavailable,  # too many connections
     "25006": DatabaseUnavailable,  # read-only: a failover is under way
     "23505": DatabaseConflict,  # unique violation
-    "40": DatabaseConflict,  # serialisation failure, deadlock
+    "40": TakenBack,  # serialisation failure, deadlock
     "42P01": DatabaseNotMigrated,  # undefined table
     "42703": DatabaseNotMigrated,  # undefined column
     "3D000": DatabaseNotMigrated,  # undefined database

@@ -217,13 +217,14 @@ def absorb(
     return _stepped(write(database, _ABSORB, hold, given, now))
 
 
-# Changes who holds the conversation, under the epoch, where no message says so. Sent twice it says the same.
+# Takes the conversation from whom the change names, where no message says so; under the epoch, once, and not from anybody
+# who was given it meanwhile.
 _RELOCK: Final = text(f"""
 WITH {CLOCK},
 held AS (
     UPDATE conversation_states s
     SET version = version + 1, lease_expires_at = at + make_interval(secs => :lease_ttl_s) {RELOCK}
-    FROM clock WHERE {FENCE}
+    FROM clock WHERE {FENCE} AND active_agent = :relock_of
     RETURNING signal_seq, session_ttl
 ),
 {NOTED}
@@ -234,6 +235,7 @@ SELECT signal_seq FROM held
 def relock(
     database: Database, hold: Hold, change: Relock, *, lease_ttl_s: float, now: datetime | None = None
 ) -> bool:
+    """False: the epoch has passed, or somebody else has it; nothing was written."""
     given = {"lease_ttl_s": lease_ttl_s, **named_relock(change)}
     return write(database, _RELOCK, hold, given, now) is not None
 

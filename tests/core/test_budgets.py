@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg2
 import pytest
 from starlette.testclient import TestClient
 
@@ -27,7 +29,17 @@ from core.store.used import Amount
 from dev.demo_model import DemoModel, Fault, Reply
 from functions.app import build_app
 from tests.agents import Workshop, call
-from tests.conversations import answer, arrival, expire, held, losing_replies, refusals, taken, until
+from tests.conversations import (
+    answer,
+    arrival,
+    expire,
+    held,
+    losing_replies,
+    refusals,
+    taken,
+    until,
+    wait_for_locks,
+)
 from tests.databases import run
 
 # A plain turn with the demo model costs far less than a cent; the most that one can cost is about four.
@@ -195,6 +207,25 @@ def test_a_statement_whose_reply_was_lost_counts_once(
     assert lost
     assert day(database_url)[0] == spent(database_url)
     assert day(database_url)[2:] == (0, 0)
+
+
+def test_a_reservation_that_is_taken_back_for_another_is_made_again(
+    house: House, device: UUID, database_url: str
+) -> None:
+    """Somebody has the organisation's day and wants the user's, while it has the user's and wants the organisation's."""
+    holding = held(house, arrival(device))
+    run(database_url, "UPDATE conversation_states SET org_id = gen_random_uuid()")
+    holding.reserve(Amount(10, 10))
+    a_day = "UPDATE spending SET spent_micros = spent_micros + 1 WHERE scope = %s"
+    with ThreadPoolExecutor(1) as pool, closing(psycopg2.connect(database_url)) as other:
+        with other, other.cursor() as cursor:
+            # So that it is not this one that is taken back.
+            cursor.execute("SET deadlock_timeout = '20s'")
+            cursor.execute(a_day, ("org",))
+            reserving = pool.submit(holding.reserve, Amount(20, 20))
+            wait_for_locks(database_url, 1)
+            cursor.execute(a_day, ("user",))
+        assert {total.scope: total.amount.micros for total in reserving.result(20)} == {"user": 21, "org": 21}
 
 
 def test_a_zombie_reserves_nothing(house: House, device: UUID, database_url: str) -> None:

@@ -64,6 +64,7 @@ BILLING = Agent(
     tools=(REFUND, MAIL),
 )
 ROSTER = Roster.of(MANAGER, SCHEDULING, BILLING)
+HOUR = Agent(key="hour", prompt="You tell the hour.")
 
 
 @pytest.fixture
@@ -312,6 +313,33 @@ def test_a_call_that_may_have_run_is_unknown_though_a_release_has_taken_its_tool
     smaller.close()
     assert [c["status"] for c in turn.tool_calls if c["name"] == "mail"] == ["unknown"]
     assert "outcome of this call is unknown" in results(model)[0]["content"]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_an_agent_that_is_no_more_gives_way_once_and_to_whom_it_was_given_meanwhile(
+    house: House,
+    model: DemoModel,
+    device: UUID,
+    database_url: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: int,
+) -> None:
+    model.replies.add(Reply([to("scheduling")]), Reply("When?"))
+    answer(house, arrival(device))
+    smaller = build_house(settings, Roster.of(Agent(key="manager", prompt="You are alone."), HOUR))
+    holding = held(smaller, arrival(device))
+    if lost:
+        losing_replies(monkeypatch, steps._RELOCK)
+    else:
+        smaller.sessions.set_session_lock(DeviceId(device), "hour", actor="user")
+    turn = smaller.turns._go_through(holding, smaller.turns._inline(Deadline.after(20)))
+    smaller.close()
+    assert turn is not None
+    assert turn.agent == "manager"
+    assert lock(database_url)[0] == (None if lost else "hour")
+    said = [(actor, action) for actor, action, _, _ in notes(database_url)[1:]]
+    assert said == [("system", "agent_missing") if lost else ("user", "lock_set")]
 
 
 def test_the_lock_moves_with_the_message_that_moved_it_or_not_at_all(
