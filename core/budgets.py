@@ -61,6 +61,8 @@ class Budgets:
     # Of a day, in UTC.
     user: Limit = field(default=Limit())
     org: Limit = field(default=Limit())
+    # What no answer is reserved less than.
+    least: Amount = field(default=Amount(1, 1))
 
     @property
     def are_set(self) -> bool:
@@ -85,6 +87,8 @@ class Budgets:
             user_tokens=self.user.tokens,
             org_micros=self.org.micros,
             org_tokens=self.org.tokens,
+            least_micros=self.least.micros,
+            least_tokens=self.least.tokens,
         )
 
     def check_own(self, turn: Mapping[str, Any], session: Mapping[str, Any], needed: Amount) -> None:
@@ -110,9 +114,18 @@ def over(scope: str) -> BudgetExceeded:
     return error
 
 
+def least_of(answers: Iterable[tuple[str, int]]) -> Amount:
+    """What no call costs less than at the most, of the models that are asked and their longest answers in tokens."""
+    each = [(_micros(model, 0, tokens), tokens) for model, tokens in answers]
+    return Amount(min(micros for micros, _ in each), min(tokens for _, tokens in each))
+
+
 def most_of(prompt: Prompt) -> Amount:
     """The most that a call can cost: all of the prompt written to the cache for an hour, and the longest answer."""
     told = prompt.tokens
-    price = price_of(prompt.model, told)
-    micros = 0.0 if price is None else told * price.write_1h + prompt.max_tokens * price.output
-    return Amount(-int(-micros // 1), told + prompt.max_tokens)
+    return Amount(_micros(prompt.model, told, prompt.max_tokens), told + prompt.max_tokens)
+
+
+def _micros(model: str, told: int, said: int) -> int:
+    price = price_of(model, told)
+    return 0 if price is None else -int(-(told * price.write_1h + said * price.output) // 1)

@@ -294,19 +294,21 @@ class TurnBudgetExceeded(BudgetExceeded):
 
 
 class SessionBudgetExceeded(BudgetExceeded):
-    """This conversation has used up its budget. Begin a new one, or ask whoever runs this service for more."""
+    """What is left of this conversation's budget may not do for one more answer. Begin a new one, or ask whoever runs this
+    service for more.
+    """
 
     code = "session_budget_exceeded"
 
 
 class UserBudgetExceeded(BudgetExceeded):
-    """Your budget for today is used up. It begins anew at midnight UTC."""
+    """What is left of your budget for today may not do for one more answer. It begins anew at midnight UTC."""
 
     code = "user_budget_exceeded"
 
 
 class OrgBudgetExceeded(BudgetExceeded):
-    """Your organisation's budget for today is used up. It begins anew at midnight UTC."""
+    """What is left of your organisation's budget for today may not do for one more answer. It begins anew at midnight UTC."""
 
     code = "org_budget_exceeded"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
 from core.asking import Asking
-from core.budgets import Budgets, Limit
+from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
 from core.errors import DatabaseNotConfigured
@@ -82,7 +82,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         connect_timeout_s=settings.database_connect_timeout_s,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
-    budgets = _budgets(settings)
+    budgets = _budgets(settings, roster)
     reception = Reception(
         database=database,
         memory=Memory(),
@@ -116,8 +116,10 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     return House(settings, database, turns)
 
 
-def _budgets(settings: Settings) -> Budgets:
+def _budgets(settings: Settings, roster: Roster) -> Budgets:
+    answers = [(agent.model or settings.anthropic_model, agent.max_tokens) for agent in roster.listed]
     return Budgets(
+        least=least_of(answers),
         turn=Limit(settings.budget_turn_micros, settings.budget_turn_tokens),
         session=Limit(settings.budget_session_micros, settings.budget_session_tokens),
         user=Limit(settings.budget_user_micros, settings.budget_user_tokens),
@@ -129,13 +131,14 @@ def _check(settings: Settings, roster: Roster) -> None:
     problems = roster.problems(longest_call_s=settings.worker_budget_s - WORKER_RESERVE_S)
     problems += _missing_tokens(settings, roster)
     problems += _missing_prices(settings, roster)
+    problems += _too_little(settings, roster)
     if problems:
         raise WrongDeclaration(problems)
 
 
 def _missing_prices(settings: Settings, roster: Roster) -> list[str]:
     """A budget in dollars that counts a model as free is none."""
-    if not _budgets(settings).need_prices:
+    if not _budgets(settings, roster).need_prices:
         return []
     models = {agent.model or settings.anthropic_model for agent in roster.listed}
     return [
@@ -143,6 +146,24 @@ def _missing_prices(settings: Settings, roster: Roster) -> list[str]:
         "budgets in tokens"
         for model in sorted(models)
         if price_of(model) is None
+    ]
+
+
+def _too_little(settings: Settings, roster: Roster) -> list[str]:
+    """A budget that no answer fits into lets nobody speak."""
+    budgets = _budgets(settings, roster)
+    limits = {
+        "TURN": budgets.turn,
+        "SESSION": budgets.session,
+        "USER_DAY": budgets.user,
+        "ORG_DAY": budgets.org,
+    }
+    needed = f"{budgets.least.micros / 1_000_000:.6f} dollars or {budgets.least.tokens} tokens"
+    return [
+        f"no agent can answer within BUDGET_{name}_USD or BUDGET_{name}_TOKENS; accepted: more than {needed}, which is what "
+        "the longest answer of the cheapest agent comes to without its prompt"
+        for name, limit in limits.items()
+        if not limit.holds(budgets.least)
     ]
 
 

@@ -36,12 +36,16 @@ class DoorLimits:
     user_tokens: int | None
     org_micros: int | None
     org_tokens: int | None
+    # What no answer is reserved less than: where less is left, none can be given.
+    least_micros: int
+    least_tokens: int
 
     def named(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in DoorLimits.__slots__}
 
 
-# Of a claim: whose budget is used up.
+# Of a claim: whose budget is used up, or has too little left for any answer. What others have reserved is mostly given back
+# again, so that alone refuses nobody before all of the budget is spoken for.
 OVER: Final = """
 spent_up AS MATERIALIZED (
     SELECT b.scope FROM known k JOIN conversation_states s ON s.id = k.session_id CROSS JOIN clock
@@ -51,17 +55,19 @@ spent_up AS MATERIALIZED (
             + COALESCE(CAST(s.usage ->> 'output_tokens' AS bigint), 0)
             + COALESCE(CAST(s.usage ->> 'cache_read_input_tokens' AS bigint), 0)
             + COALESCE(CAST(s.usage ->> 'cache_creation_input_tokens' AS bigint), 0) AS tokens,
+            0 AS held_micros, 0 AS held_tokens,
             CAST(:session_micros AS bigint) AS most_micros, CAST(:session_tokens AS bigint) AS most_tokens
         UNION ALL
-        SELECT 2, p.scope, p.spent_micros + p.reserved_micros, p.spent_tokens + p.reserved_tokens,
+        SELECT 2, p.scope, p.spent_micros, p.spent_tokens, p.reserved_micros, p.reserved_tokens,
             CAST(:user_micros AS bigint), CAST(:user_tokens AS bigint)
         FROM spending p WHERE p.scope = 'user' AND p.id = s.user_id AND p.day = CAST(at AT TIME ZONE 'UTC' AS date)
         UNION ALL
-        SELECT 3, p.scope, p.spent_micros + p.reserved_micros, p.spent_tokens + p.reserved_tokens,
+        SELECT 3, p.scope, p.spent_micros, p.spent_tokens, p.reserved_micros, p.reserved_tokens,
             CAST(:org_micros AS bigint), CAST(:org_tokens AS bigint)
         FROM spending p WHERE p.scope = 'org' AND p.id = s.org_id AND p.day = CAST(at AT TIME ZONE 'UTC' AS date)
     ) AS b
-    WHERE b.micros >= b.most_micros OR b.tokens >= b.most_tokens
+    WHERE b.micros + GREATEST(b.held_micros, :least_micros - 1) >= b.most_micros
+       OR b.tokens + GREATEST(b.held_tokens, :least_tokens - 1) >= b.most_tokens
     ORDER BY b.rank LIMIT 1
 ),
 """

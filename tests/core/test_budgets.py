@@ -23,7 +23,8 @@ from core.house import House, build_house
 from core.ids import DeviceId
 from core.settings import Settings, SettingsError, read_settings
 from core.shown import Turn
-from core.store import ends, spending
+from core.store import claims, ends, spending
+from core.store.claims import Outcome
 from core.store.database import Database
 from core.store.used import Amount
 from dev.demo_model import DemoModel, Fault, Reply
@@ -312,6 +313,53 @@ def test_over_budget_is_refused_at_the_door_and_stores_nothing(
         again = client.post("/v1/turns", json={"message": "Hello"}, headers={"Idempotency-Key": "first"})
         assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
     house.close()
+
+
+@pytest.mark.parametrize("scope", ["session", "user", "org"])
+@pytest.mark.parametrize("unit", ["micros", "tokens"])
+def test_what_is_left_must_do_for_an_answer(
+    settings: Settings,
+    roster: Roster,
+    model: DemoModel,
+    device: UUID,
+    database_url: str,
+    scope: str,
+    unit: str,
+) -> None:
+    """Or each message would be taken, stored, and fail."""
+    house = built(settings, roster, **{f"budget_{scope}_{unit}": MANY})
+    least = house.turns.reception.budgets.least
+    room = MANY - getattr(least, unit)
+    answer(house, arrival(device))
+    run(database_url, "UPDATE conversation_states SET org_id = user_id")
+    for used, taken_ in ((room, True), (room + 1, False)):
+        if scope == "session":
+            kind = "cost_micros" if unit == "micros" else "cache_read_input_tokens"
+            others = ["input_tokens", "output_tokens", "cache_creation_input_tokens"]
+            usage = dump({kind: used} | {other: 0 for other in others if unit == "tokens"})
+            run(database_url, f"UPDATE conversation_states SET usage = usage || '{usage}'")
+        else:
+            run(database_url, "DELETE FROM spending")
+            spend(database_url, scope, **{unit: used, **({"micros": 0} if unit == "tokens" else {})})
+        claim = claims.claim(
+            house.database,
+            arrival(device, "more"),
+            lease_ttl_s=0.001,
+            session_ttl_s=60,
+            limits=house.turns.reception.budgets.at_the_door(),
+        )
+        assert (claim.outcome is not Outcome.OVER) is taken_
+        run(database_url, "UPDATE turns SET status = 'completed', ended_at = now()")
+    house.close()
+
+
+def test_a_budget_that_no_answer_fits_into_is_refused_at_start(settings: Settings, roster: Roster) -> None:
+    with pytest.raises(
+        WrongDeclaration, match=r"no agent can answer within BUDGET_TURN_USD .*accepted: more than"
+    ):
+        built(settings, roster, budget_turn_micros=10)
+    with pytest.raises(WrongDeclaration, match="BUDGET_USER_DAY_TOKENS"):
+        built(settings, roster, budget_user_tokens=10)
 
 
 def test_yesterdays_spending_and_others_do_not_count(house: House, device: UUID, database_url: str) -> None:
