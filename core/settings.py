@@ -225,6 +225,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
             )
     settings = Settings(**values)
     problems += _clashes(settings)
+    problems += _no_budgets(environ)
     if problems:
         raise SettingsError(problems)
     return settings
@@ -238,6 +239,13 @@ def variables() -> list[tuple[str, Any]]:
 def _problem(variable: str, given: str, accepted: str, secret: bool) -> str:
     shown = "a value that is not shown" if secret else repr(given if len(given) <= 80 else given[:77] + "...")
     return f"{variable} is {shown}; accepted: {accepted}"
+
+
+def _no_budgets(environ: Mapping[str, str]) -> list[str]:
+    """A budget under a wrong name limits nothing, and nobody would know before the invoice."""
+    known = [variable for variable, _ in variables() if variable.startswith("BUDGET_")]
+    given = (name for name, value in environ.items() if name.startswith("BUDGET_") and value.strip())
+    return [f"{name} is no budget; accepted: {', '.join(known)}" for name in given if name not in known]
 
 
 def _clashes(settings: Settings) -> list[str]:

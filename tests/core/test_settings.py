@@ -102,3 +102,9 @@ def test_the_readme_tells_every_setting_and_its_default() -> None:
         assert row, f"README does not tell {variable}"
         if default is not None:
             assert str(default) in row.replace(",", ""), f"README tells another default of {variable}: {row}"
+
+
+def test_a_budget_under_a_wrong_name_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"BUDGET_USER_USD is no budget; accepted: .*BUDGET_USER_DAY_USD"):
+        read_settings({"BUDGET_USER_USD": "0.5"})
+    assert read_settings({"BUDGET_USER_USD": " "}) == read_settings({})
