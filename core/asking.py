@@ -56,11 +56,14 @@ class Asking:
                 holding.tally.spend(bill.spent)
                 raise StopAsked
 
-        for _, reply in attend(asked, limit, beat, holding.lease.beat_s):
-            return reply.result()
-        late = ModelTimeout()
-        late.spent = bill.spent
-        raise late
+        try:
+            for _, reply in attend(asked, limit, beat, holding.lease.beat_s):
+                return reply.result()
+            late = ModelTimeout()
+            late.spent = bill.spent
+            raise late
+        finally:
+            bill.is_left = True
 
     def _afford(self, holding: Holding, prompt: Prompt) -> None:
         """Raises BudgetExceeded before a call that could cost more than there is left."""

@@ -32,6 +32,8 @@ class Bill:
     def __init__(self, model: str) -> None:
         self._model = model
         self._tries: list[dict[str, Any]] = []
+        # Nobody waits any more: what comes now would be paid for, and not counted.
+        self.is_left = False
 
     def begin(self, usage: dict[str, Any]) -> None:
         """The API has begun to answer a try, and says what that has cost so far."""

@@ -130,6 +130,8 @@ class Claude:
                     raise passing.failure from passing
                 _log.warning("model: %s, trying again in %.1f s", passing.failure.code, wait_s)
                 self._sleep(wait_s)
+                if bill.is_left:
+                    raise passing.failure from passing
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def close(self) -> None:
@@ -186,7 +188,7 @@ def _read(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) 
             elif event.type == "message_delta":
                 bill.go_on(event.usage.to_dict())
             whole = whole or event.type == "message_stop"
-            if not whole and not deadline.left_s():
+            if not whole and (bill.is_left or not deadline.left_s()):
                 raise ModelTimeout
         message = stream.get_final_message() if whole else None
     if message is None or message.stop_reason is None:

@@ -26,7 +26,8 @@ class Model(Protocol):
 
     def ask(self, prompt: Prompt, deadline: Deadline, bill: Bill | None = None) -> "Future[ModelReply]":
         """The whole reply or a ModelFailed, never half a reply; both say what was spent. It may still be under way at
-        the deadline: who waits for it leaves it behind then, and finds in `bill` what it has cost by then.
+        the deadline: who waits for it leaves it behind then, and finds in `bill` what it has cost by then. Said so in the
+        bill, it ends.
         """
 
     def close(self) -> None:

@@ -8,8 +8,12 @@ from uuid import UUID
 
 import pytest
 
+from core.deadline import Deadline
 from core.house import House, build_house
 from core.ids import DeviceId
+from core.model.bill import Bill
+from core.model.prompt import Prompt
+from core.model.reply import ModelReply
 from core.settings import Settings
 from core.shown import Turn
 from dev.demo_model import DemoModel, Fault, Reply
@@ -183,6 +187,30 @@ def test_a_running_turn_stops_though_its_model_does_not_answer(
     stopped = busy[0].result(20)
     assert (stopped.status, stopped.error and stopped.error["code"]) == ("cancelled", "turn_cancelled")
     assert answer(house, arrival(device, "next")).status == "completed"
+
+
+def test_a_model_that_was_left_is_told_so(
+    house: House, model: DemoModel, device: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bills: list[Bill] = []
+    ask = house.turns.asking.model.ask
+
+    def noting(prompt: Prompt, deadline: Deadline, bill: Bill | None = None) -> "Future[ModelReply]":
+        assert bill is not None
+        bills.append(bill)
+        return ask(prompt, deadline, bill)
+
+    monkeypatch.setattr(house.turns.asking.model, "ask", noting)
+    gate = threading.Event()
+    model.faults.add(Fault.gate(gate))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(answer, house, arrival(device, "first", "k"))
+        assert model.requests.wait_for(1)
+        assert not bills[0].is_left
+        house.turns.cancel(DeviceId(device), answer(house, arrival(device, "first", "k"), 0).id)
+        assert first.result(20).status == "cancelled"
+    gate.set()
+    assert bills[0].is_left
 
 
 def test_a_turn_whose_function_died_is_cancelled_by_whoever_asks(

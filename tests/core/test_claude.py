@@ -243,3 +243,27 @@ def test_a_stream_that_stopped_without_a_reason_is_no_reply() -> None:
     _fails(adapter, "model_unavailable", left_s=2.0)
     assert len(tries) > 1
     adapter.close()
+
+
+def test_a_reply_that_nobody_waits_for_is_not_read_to_its_end(claude: Claude, model: DemoModel) -> None:
+    """What comes after would be paid for, and be on no bill."""
+    _asked(claude)
+    model.faults.add(Fault.drip(0.01))
+    bill = Bill(PROMPT.model)
+    reply = claude.ask(PROMPT, Deadline.after(60), bill)
+    until(lambda: bill.spent["input_tokens"] > 0)
+    bill.is_left = True
+    assert isinstance(reply.exception(10), ModelTimeout)
+
+
+def test_a_model_is_not_asked_again_for_nobody(model: DemoModel) -> None:
+    bill = Bill(PROMPT.model)
+
+    def leave(_: float) -> None:
+        bill.is_left = True
+
+    claude = Claude(Secret("demo"), model.url, sleep=leave)
+    model.faults.add(Fault.status(529))
+    assert isinstance(claude.ask(PROMPT, Deadline.after(20), bill).exception(10), ModelFailed)
+    assert model.requests.total == 1
+    claude.close()
