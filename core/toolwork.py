@@ -37,6 +37,7 @@ _LATE = "The call did not end within its {limit:g} seconds."
 _CUT = "Your message was cut off before this call was complete, so it was not run."
 _STOPPED = "The person stopped this turn. The call was not run, or its result did not come."
 _NO_SUCH_TOOL = "There is no tool of this name here. The call was not run."
+_NO_MORE = "There is no tool of this name here any more. Whether the call took effect is not certain."
 _FAILED = "The tool failed unexpectedly. Whether the call took effect is not certain."
 _NOT_SENDABLE = (
     "The tool ran, and what it returned cannot be sent to you. Do not take it that it had no effect."
@@ -138,7 +139,8 @@ def _without_running(holding: Holding, agent: Agent, message: Message, block: Bl
         _log.warning("turn %s: the outcome of %s is unknown", holding.hold.turn_id, call.name)
         return _error("unknown", block, _UNKNOWN)
     if agent.tool(call.name) is None:
-        return _error("dropped", block, _NO_SUCH_TOOL)
+        begun = call.status == "started" and call.id not in holding.fresh
+        return _error("dropped", block, _NO_MORE if begun else _NO_SUCH_TOOL)
     return None
 
 
