@@ -74,6 +74,7 @@ def roster(url: str, told: Told, release: Release = Release()) -> Roster:
         description="Everything else.",
         tools=(weather, payment, letter, archive),
         hands_over_to=EVERYBODY,
+        todos=True,
         thinking=True,
     )
     scheduling = Agent(
@@ -93,7 +94,6 @@ def roster(url: str, told: Told, release: Release = Release()) -> Roster:
         tools=(weather, letter, payment, archive),
         hands_over_to=EVERYBODY,
         lock_ttl_s=600,
-        todos=True,
         thinking=True,
     )
     specialists = [agent for agent in (scheduling, billing) if agent.key not in release.without]

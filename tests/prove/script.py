@@ -47,7 +47,7 @@ INWARD: Final = (
     Reply([_to("billing"), _to("scheduling")]),
     Reply([_to("poetry")]),
     Reply([_call("hand_over")]),
-    Reply([_to("scheduling", "\ud800 \0")]),
+    Reply([_to("scheduling", "a \0 b")]),
     Reply([_to("scheduling")], stop_reason="max_tokens"),
     Reply([_call("send_letter"), _to("scheduling"), _call("lookup_weather")]),
     Reply([_to("billing"), _call("delete_archive")]),

@@ -6,6 +6,7 @@ that comes out, and the books agree after each step, or the walk has failed.
 """
 
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from uuid import UUID, uuid4
 
@@ -38,6 +39,10 @@ TRAPS = st.one_of(st.none(), st.integers(1, 16).map(Trap))
 WHICH = st.integers(0, 1)
 # A dollar in micro-dollars. The most that one call can cost here is about six cents.
 PLENTY = 1_000_000_000
+SCRIPTS = st.lists(st.one_of(st.sampled_from(REPLIES), st.sampled_from(INWARD)), max_size=3)
+KINDS = st.sampled_from(sorted(SAYS))
+POLICIES = st.sampled_from([policy for policy in OnBusy if policy is not OnBusy.REJECT])
+LOCK_CHANGES = st.sampled_from(["manager", *SPECIALISTS, "clear", "run out", "clean up"])
 RELEASES = st.builds(
     Release,
     prompt=st.sampled_from([Release().prompt, "You are at the back door."]),
@@ -58,6 +63,7 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         self.device = uuid4()
         self.number = 0
+        self.session: UUID | None = None
         self.scene.model.faults.clear()
         self.scene.model.replies.clear()
         self.scene.row.tries += 1
@@ -67,46 +73,36 @@ class Walk(RuleBasedStateMachine):
 
     # ---- what can happen
 
-    @rule(
-        kind=st.sampled_from(sorted(SAYS)),
-        on_busy=st.sampled_from([policy for policy in OnBusy if policy is not OnBusy.REJECT]),
-        which=WHICH,
-        trap=TRAPS,
-        pictured=st.sampled_from([False, False, True]),
-    )
-    def say(self, kind: str, on_busy: str, which: int, trap: Trap | None, pictured: bool) -> None:
-        self.number += 1
-        text = f"{SAYS[kind]} ({self.device.hex[:6]}-{self.number})"
-        key = str(self.number)
-        errand = Errand("say", self.device, text, key=key, on_busy=on_busy, pictured=pictured)
-        waits = [25.0 if self._is_idle() else 0.0, 0.0]
-        for attempt, wait_s in zip((trap, None), waits, strict=True):
-            message = arrival(errand)
-            # Refused at the door: nothing was accepted.
-            with suppress(BudgetExceeded):
-                turn = self.functions[which].do(
-                    attempt,
-                    lambda house, said=message, s=wait_s: house.turns.answer(said, s),  # type: ignore[misc]
-                )
-                if turn is not None:
-                    self.scene.told.append(Told(self.device, text, str(turn.id), turn.status, turn.reply))
-                    return
+    @rule(kind=KINDS, on_busy=POLICIES, which=WHICH, trap=TRAPS, script=SCRIPTS)
+    def say(self, kind: str, on_busy: str, which: int, trap: Trap | None, script: list[Reply]) -> None:
+        self._say(kind, on_busy, which, trap, script, pictured=False)
 
-    @rule(which=WHICH, trap=TRAPS)
-    def work(self, which: int, trap: Trap | None) -> None:
+    @rule(on_busy=POLICIES, which=WHICH, trap=TRAPS, script=st.lists(st.sampled_from(INWARD), max_size=3))
+    def have_it_handed_over(self, on_busy: str, which: int, trap: Trap | None, script: list[Reply]) -> None:
+        self._say("handover", on_busy, which, trap, script, pictured=False)
+
+    @rule(kind=KINDS, on_busy=POLICIES, which=WHICH, script=SCRIPTS)
+    def show_a_picture(self, kind: str, on_busy: str, which: int, script: list[Reply]) -> None:
+        self._say(kind, on_busy, which, None, script, pictured=True)
+
+    # No rule may depend on what is in the rows: the same choices must come to the same rules.
+    @precondition(lambda self: self.number > 0)
+    @rule(which=WHICH, trap=TRAPS, late=st.booleans())
+    def work(self, which: int, trap: Trap | None, late: bool) -> None:
+        """`late`: when the lease of whoever died has run out."""
         if session := self._session():
+            if late:
+                self.scene.expire(session)
             self.functions[which].do(trap, lambda house: house.turns.work(SessionId(session)))
 
-    @rule()
-    def let_leases_run_out(self) -> None:
-        self.scene.expire(self._session())
-
+    @precondition(lambda self: self.number > 0)
     @rule(which=WHICH, trap=TRAPS, choice=st.integers(0, 3))
     def cancel(self, which: int, trap: Trap | None, choice: int) -> None:
-        if open_ := self.scene.open_turns(self._session()):
-            turn_id = TurnId(UUID(open_[choice % len(open_)][0]))
+        if open_ := self._open():
+            turn_id = TurnId(UUID(open_[choice % len(open_)]))
             self.functions[which].do(trap, lambda house: house.turns.cancel(DeviceId(self.device), turn_id))
 
+    @precondition(lambda self: self.number > 0)
     @rule(which=WHICH, trap=TRAPS, yes=st.booleans(), kind=st.sampled_from(["call", "outcome"]))
     def decide(self, which: int, trap: Trap | None, yes: bool, kind: str) -> None:
         function = self.functions[which]
@@ -119,17 +115,12 @@ class Walk(RuleBasedStateMachine):
                     lambda house, id_=asked.id: _decided(house, self.device, id_, yes),  # type: ignore[misc]
                 )
 
-    @rule(fault=st.sampled_from(FAULTS))
-    def let_the_model_fail(self, fault: Fault) -> None:
-        self.scene.model.faults.add(fault)
-
-    @rule(reply=st.sampled_from(REPLIES))
-    def let_the_model_say(self, reply: Reply) -> None:
-        self.scene.model.replies.add(reply)
-
-    @rule(reply=st.sampled_from(INWARD))
-    def let_the_model_hand_over_or_plan(self, reply: Reply) -> None:
-        self.scene.model.replies.add(reply)
+    @rule(what=st.one_of(st.sampled_from(FAULTS), st.sampled_from(REPLIES)))
+    def let_the_model_fail_or_say(self, what: Fault | Reply) -> None:
+        if isinstance(what, Fault):
+            self.scene.model.faults.add(what)
+        else:
+            self.scene.model.replies.add(what)
 
     @precondition(lambda self: self.number > 0)
     @rule(which=WHICH, release=RELEASES)
@@ -137,40 +128,57 @@ class Walk(RuleBasedStateMachine):
         self.functions[which].deploy(release)
 
     @precondition(lambda self: self.number > 0)
-    @rule(cents=st.sampled_from([1, 10, 20, 100_000]))
+    @rule(cents=st.sampled_from([1, 7, 9, 15, 100_000]))
     def change_the_budget(self, cents: int) -> None:
         for function in self.functions:
             function.budget(cents * 10_000)
 
-    # ---- the lock, from outside
+    @precondition(lambda self: self.number > 0)
+    @rule(which=WHICH, trap=TRAPS, change=LOCK_CHANGES)
+    def change_the_lock(self, which: int, trap: Trap | None, change: str) -> None:
+        """From outside: set for an agent, cleared, run out, cleaned up."""
+        if self._session() is None:
+            return
+        device = DeviceId(self.device)
+        if change == "run out":
+            self._let_the_lock_run_out()
+            return
+        changes: dict[str, Callable[[House], object]] = {
+            "clear": lambda house: house.sessions.clear_session_lock(device),
+            "clean up": lambda house: house.sessions.cleanup_expired_sessions(),
+        }
+        go = changes.get(change) or (lambda house: house.sessions.set_session_lock(device, change))
+        with suppress(UnknownAgent):
+            self.functions[which].do(trap, lambda house: _none(go(house)))
 
-    @rule(which=WHICH, trap=TRAPS, agent=st.sampled_from(["manager", *SPECIALISTS]))
-    def set_the_lock(self, which: int, trap: Trap | None, agent: str) -> None:
-        if self._session():
-            with suppress(UnknownAgent):
-                self.functions[which].do(
-                    trap, lambda house: _none(house.sessions.set_session_lock(DeviceId(self.device), agent))
+    def _say(
+        self, kind: str, on_busy: str, which: int, trap: Trap | None, script: list[Reply], *, pictured: bool
+    ) -> None:
+        self.number += 1
+        self.scene.model.replies.add(*script)
+        text = f"{SAYS[kind]} ({self.device.hex[:6]}-{self.number})"
+        key = str(self.number)
+        errand = Errand("say", self.device, text, key=key, on_busy=on_busy, pictured=pictured)
+        waits = [0.0 if self._open() else 25.0, 0.0]
+        for attempt, wait_s in zip((trap, None), waits, strict=True):
+            message = arrival(errand)
+            # Refused at the door: nothing was accepted.
+            with suppress(BudgetExceeded):
+                turn = self.functions[which].do(
+                    attempt,
+                    lambda house, said=message, s=wait_s: house.turns.answer(said, s),  # type: ignore[misc]
                 )
+                if turn is not None:
+                    self.scene.told.append(Told(self.device, text, str(turn.id), turn.status, turn.reply))
+                    return
 
-    @rule(which=WHICH, trap=TRAPS)
-    def clear_the_lock(self, which: int, trap: Trap | None) -> None:
-        if self._session():
-            self.functions[which].do(
-                trap, lambda house: _none(house.sessions.clear_session_lock(DeviceId(self.device)))
-            )
-
-    @rule()
-    def let_the_lock_run_out(self) -> None:
+    def _let_the_lock_run_out(self) -> None:
         run(
             self.scene.url,
             "UPDATE conversation_states SET locked_at = locked_at - make_interval(secs => session_ttl) "
             "WHERE locked_at IS NOT NULL AND id = %s",
-            (session := self._session()) and str(session),
+            str(self._session()),
         )
-
-    @rule(which=WHICH, trap=TRAPS)
-    def clean_up(self, which: int, trap: Trap | None) -> None:
-        self.functions[which].do(trap, lambda house: _none(house.sessions.cleanup_expired_sessions()))
 
     # ---- what must hold
 
@@ -208,11 +216,12 @@ class Walk(RuleBasedStateMachine):
         self.the_books_agree()
 
     def _session(self) -> UUID | None:
-        return self.scene.session_of(self.device)
+        if self.session is None and self.number:
+            self.session = self.scene.session_of(self.device)
+        return self.session
 
-    def _is_idle(self) -> bool:
-        session = self._session()
-        return session is None or not self.scene.open_turns(session)
+    def _open(self) -> list[str]:
+        return [turn for turn, _ in self.scene.open_turns(self._session())]
 
 
 def _none(_: object) -> None:
@@ -261,6 +270,6 @@ def _seen(scene: Scene) -> str:
         "SELECT action, count(*) FROM audit_log GROUP BY 1 UNION ALL "
         "SELECT 'call of ' || name || ' ' || status, count(*) FROM tool_calls WHERE name IN ('hand_over', 'set_todos') GROUP BY 1 "
         "UNION ALL SELECT error ->> 'code', count(*) FROM turns WHERE error IS NOT NULL GROUP BY 1 "
-        "UNION ALL SELECT 'compaction', count(*) FROM compactions ORDER BY 1",
+        "UNION ALL SELECT 'compaction', count(*) FROM compactions UNION ALL SELECT 'turn ' || status, count(*) FROM turns GROUP BY 1 ORDER BY 1",
     )
     return ", ".join(f"{what} {count}" for what, count in counts)
