@@ -120,16 +120,13 @@ HANDING_OVER = (
 
 SPENT = (
     epoch("reserve", SPENDING, "_RESERVE: Final"),
-    *(
-        gone(f"a reservation that is sent again ({what})", SPENDING, "_RESERVE: Final", old, MONEY, new)
-        for what, old, new in (
-            (
-                "spent",
-                "CASE WHEN again THEN 0 ELSE :spent_micros",
-                "CASE WHEN false THEN 0 ELSE :spent_micros",
-            ),
-            ("reserved", "CASE WHEN again THEN 0 ELSE :micros", "CASE WHEN false THEN 0 ELSE :micros"),
-        )
+    gone(
+        "a reservation that is sent again charges nothing",
+        SPENDING,
+        "_RESERVE: Final",
+        "CASE WHEN again THEN 0 ELSE :spent_micros",
+        MONEY,
+        "CASE WHEN false THEN 0 ELSE :spent_micros",
     ),
     gone(
         "what a dead function had reserved counts as spent, when reserving",
