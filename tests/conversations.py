@@ -24,7 +24,17 @@ from core.store.database import ConnectionDied, Database
 from dev.demo_model import DemoModel
 from tests.databases import run
 
-TABLES = ("conversation_states", "turns", "messages", "tool_calls", "approvals", "compactions", "audit_log")
+TABLES = (
+    "conversation_states",
+    "turns",
+    "messages",
+    "tool_calls",
+    "approvals",
+    "compactions",
+    "audit_log",
+    "todos",
+    "spending",
+)
 
 
 def arrival(device: UUID, text: str = "Hello", key: str | None = None, on_busy: str = "queue") -> Arrival:

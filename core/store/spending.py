@@ -117,8 +117,7 @@ given AS (
     SELECT scope, id, day,
         CASE WHEN again THEN 0 ELSE :spent_micros + CASE WHEN :inherits THEN reserved_micros ELSE 0 END END,
         CASE WHEN again THEN 0 ELSE :spent_tokens + CASE WHEN :inherits THEN reserved_tokens ELSE 0 END END,
-        CASE WHEN again THEN 0 ELSE :micros - reserved_micros END,
-        CASE WHEN again THEN 0 ELSE :tokens - reserved_tokens END
+        :micros - reserved_micros, :tokens - reserved_tokens
     FROM purses
     ON CONFLICT (scope, id, day) DO UPDATE
     SET spent_micros = p.spent_micros + EXCLUDED.spent_micros,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from core.agents.agent import Agent
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import Roster
 from core.agents.tool import Arguments, ToolContext, ToolFailed
@@ -98,6 +99,31 @@ def test_after_a_crash_a_call_runs_again_as_its_effect_allows(
     assert result.get("is_error", False) is (runs == 0)
     assert ("unknown" in result["content"]) is (runs == 0)
     assert [c["status"] for c in turn.tool_calls] == ["done" if runs else "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "status", "told"),
+    [("post", "unknown", "unknown"), ("pay", "dropped", "not certain"), ("peek", "dropped", "not certain")],
+)
+def test_a_call_whose_tool_a_release_took_away_is_not_said_not_to_have_run(
+    house: House,
+    model: DemoModel,
+    database_url: str,
+    device: UUID,
+    settings: Settings,
+    tool: str,
+    status: str,
+    told: str,
+) -> None:
+    """It was on record as started by a function that died."""
+    died_after_asking(house, database_url, model, device, tool)
+    smaller = build_house(settings, Roster.of(Agent(key="manager", prompt="You are one.")))
+    assert answer(smaller, arrival(device, "go", "k")).status == "completed"
+    smaller.close()
+    (result,) = results(model)
+    assert result["is_error"] is True
+    assert told in result["content"]
+    assert run(database_url, "SELECT status FROM tool_calls") == [(status,)]
 
 
 def test_an_idempotent_call_gets_the_same_key_each_time(

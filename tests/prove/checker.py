@@ -11,6 +11,7 @@ from uuid import UUID
 
 from dev.demo_model import DemoModel
 from tests.databases import run
+from tests.prove.books import find_wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def check(url: str, model: DemoModel, told: Sequence[Told], *, may_fail: bool = 
     _find_doubled(found, url, told, messages)
     _find_interleaved(found, url, messages)
     _find_invalid(found, model, messages)
+    found.invalid += find_wrong(url)
     return found
 
 

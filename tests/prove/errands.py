@@ -22,9 +22,21 @@ from core.ids import DeviceId, SessionId, TurnId, new_session_id, new_turn_id, n
 from core.model.claude import Claude
 from core.settings import read_settings
 from core.shown import Turn
-from core.store import admissions, approvals, claims, compactions, ends, outcomes, steps, turns
+from core.store import (
+    admissions,
+    approvals,
+    claims,
+    compactions,
+    ends,
+    locks,
+    outcomes,
+    spending,
+    steps,
+    turns,
+)
 from core.store.claims import Arrival
 from core.store.database import Database
+from tests.images import image
 from tests.prove.agents import roster
 
 # Made ready once, by loading everything; each errand is a fork of it.
@@ -33,10 +45,13 @@ functions.set_forkserver_preload(["__main__", "tests.prove.errands", "anthropic"
 
 LEASE_TTL_S = 2.0
 LEASE_MARGIN_S = 0.5
+# What a user may spend in a day: far more than any of them does, and so every call is reserved for.
+BUDGETED = {"BUDGET_USER_DAY_USD": "1000"}
 
+_MODULES = (admissions, approvals, claims, compactions, ends, locks, outcomes, spending, steps, turns)
 _NAMES: dict[int, str] = {
     id(statement): f"{module.__name__.rpartition('.')[2]}.{name.strip('_').lower()}"
-    for module in (admissions, approvals, claims, compactions, ends, outcomes, steps, turns)
+    for module in _MODULES
     for name, statement in vars(module).items()
     if isinstance(statement, TextClause)
 }
@@ -51,6 +66,9 @@ class Place:
     model_url: str
     settings: Mapping[str, str] = field(default_factory=dict)
     lease_ttl_s: float = LEASE_TTL_S
+
+    def budgeted(self) -> "Place":
+        return dataclasses.replace(self, settings={**self.settings, **BUDGETED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +93,8 @@ class Errand:
     turn_id: UUID | None = None
     approval_id: UUID | None = None
     yes: bool = True
+    # A picture beside the text.
+    pictured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +181,7 @@ def run(house: House, errand: Errand) -> Turn | None:
 def arrival(errand: Errand) -> Arrival:
     return Arrival(
         device_id=DeviceId(errand.device),
-        content=dump([{"type": "text", "text": errand.text}]),
+        content=dump([*([image()] if errand.pictured else []), {"type": "text", "text": errand.text}]),
         body_digest=f"{errand.text} {errand.on_busy}"[:64],
         idempotency_key=errand.key,
         turn_id=new_turn_id(),

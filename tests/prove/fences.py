@@ -16,8 +16,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from tests.prove.agent_fences import AGENT_FENCES
+from tests.prove.fence import STORE, Fence, epoch, gone
 
 ROOT = Path(__file__).parent.parent.parent
 COPIED = (
@@ -37,71 +39,47 @@ ADMISSIONS, APPROVALS = "core/store/admissions.py", "core/store/approvals.py"
 OUTCOMES, DECISIONS = "core/store/outcomes.py", "core/decisions.py"
 DECIDED, SETTLED = "tests/core/test_decisions.py", "tests/core/test_outcomes.py"
 LEASE, RETRY, TOOLS, BUSY = (f"tests/core/test_{name}.py" for name in ("lease", "retry", "tools", "busy"))
-STORE = "tests/store"
 COMPACTIONS = "core/store/compactions.py"
 COMPACTING, WINDOW = "tests/core/test_compaction.py", "tests/core/test_window.py"
 
-UNFENCED = "id = :session_id AND lease_expires_at IS NOT NULL"
-
-
-@dataclass(frozen=True, slots=True)
-class Fence:
-    name: str
-    file: str
-    # The statement or function that it is in, by how that begins.
-    place: str
-    old: str
-    new: str
-    # Where the test is that should notice.
-    tests: str
-
-
-def _epoch(name: str, file: str, place: str) -> Fence:
-    return Fence(f"the epoch in {name}", file, place, "{FENCE}", UNFENCED, STORE)
-
-
-def _gone(name: str, file: str, place: str, old: str, tests: str, new: str = "") -> Fence:
-    return Fence(name, file, place, old, new, tests)
-
-
 FENCES = (
-    _epoch("append_reply and append_results", STEPS, "_STEP: Final"),
-    _epoch("absorb", STEPS, "_ABSORB: Final"),
-    _epoch("finish", ENDS, "_FINISH: Final"),
-    _epoch("close", ENDS, "_CLOSE: Final"),
-    _epoch("hand_over", ENDS, "_HAND_OVER: Final"),
-    _epoch("give_up", ENDS, "_GIVE_UP: Final"),
-    _epoch("renew", STEPS, "_RENEW: Final"),
-    _epoch("start_calls", STEPS, "_START: Final"),
-    _epoch("keep_result", STEPS, "_KEEP: Final"),
-    _gone(
+    epoch("append_reply and append_results", STEPS, "_STEP: Final"),
+    epoch("absorb", STEPS, "_ABSORB: Final"),
+    epoch("finish", ENDS, "_FINISH: Final"),
+    epoch("close", ENDS, "_CLOSE: Final"),
+    epoch("hand_over", ENDS, "_HAND_OVER: Final"),
+    epoch("give_up", ENDS, "_GIVE_UP: Final"),
+    epoch("renew", STEPS, "_RENEW: Final"),
+    epoch("start_calls", STEPS, "_START: Final"),
+    epoch("keep_result", STEPS, "_KEEP: Final"),
+    gone(
         "a write after letting go",
         "core/store/fence.py",
         "FENCE: Final",
         " AND lease_expires_at IS NOT NULL",
         STORE,
     ),
-    _gone("the message number in a step", STEPS, "_STEP: Final", " AND message_seq = :message_seq", TOOLS),
-    _gone("the message number in absorb", STEPS, "_ABSORB: Final", " AND message_seq = :message_seq", STORE),
-    _gone("the signal count in absorb", STEPS, "_ABSORB: Final", " AND signal_seq = :signal_seq", STORE),
-    _gone("the signal count in finish", ENDS, "_FINISH: Final", " AND signal_seq = :signal_seq", BUSY),
-    _gone("the signal count in close", ENDS, "_CLOSE: Final", " AND signal_seq = :signal_seq", STORE),
-    _gone("the signal count in hand_over", ENDS, "_HAND_OVER: Final", " AND signal_seq = :signal_seq", STORE),
-    _gone(
+    gone("the message number in a step", STEPS, "_STEP: Final", " AND message_seq = :message_seq", TOOLS),
+    gone("the message number in absorb", STEPS, "_ABSORB: Final", " AND message_seq = :message_seq", STORE),
+    gone("the signal count in absorb", STEPS, "_ABSORB: Final", " AND signal_seq = :signal_seq", STORE),
+    gone("the signal count in finish", ENDS, "_FINISH: Final", " AND signal_seq = :signal_seq", BUSY),
+    gone("the signal count in close", ENDS, "_CLOSE: Final", " AND signal_seq = :signal_seq", STORE),
+    gone("the signal count in hand_over", ENDS, "_HAND_OVER: Final", " AND signal_seq = :signal_seq", STORE),
+    gone(
         "the version in the claim (the reload check)",
         CLAIMS,
         "_CLAIM_TEXT: Final",
         " AND s.version = k.version",
         LEASE,
     ),
-    _gone(
+    gone(
         "the version in the take (the reload check)",
         CLAIMS,
         "_TAKE: Final",
         " AND s.version = k.version",
         LEASE,
     ),
-    _gone(
+    gone(
         "the free lease in the claim",
         CLAIMS,
         "_CLAIM_TEXT: Final",
@@ -109,7 +87,7 @@ FENCES = (
         STORE,
         "true",
     ),
-    _gone(
+    gone(
         "the free lease in the take",
         CLAIMS,
         "_TAKE: Final",
@@ -117,8 +95,8 @@ FENCES = (
         LEASE,
         "true",
     ),
-    _gone("earlier turns first", CLAIMS, "_CLAIM_TEXT: Final", " AND NOT EXISTS (SELECT FROM ahead)", LEASE),
-    _gone(
+    gone("earlier turns first", CLAIMS, "_CLAIM_TEXT: Final", " AND NOT EXISTS (SELECT FROM ahead)", LEASE),
+    gone(
         "its own lease only, in the claim",
         CLAIMS,
         "_CLAIM_TEXT: Final",
@@ -126,7 +104,7 @@ FENCES = (
         RETRY,
         "EXISTS",
     ),
-    _gone(
+    gone(
         "a lost claim is taken back",
         CLAIMS,
         "_CLAIM_TEXT: Final",
@@ -134,23 +112,23 @@ FENCES = (
         RETRY,
         "OR false AND EXISTS",
     ),
-    _gone("a lost take is taken back", CLAIMS, "_TAKE: Final", " OR s.lease_holder = :holder)", RETRY, ")"),
-    _gone(
+    gone("a lost take is taken back", CLAIMS, "_TAKE: Final", " OR s.lease_holder = :holder)", RETRY, ")"),
+    gone(
         "a turn that waits is not taken",
         CLAIMS,
         "_TAKE: Final",
         " AND head.status <> 'waiting'",
         "tests/core/test_recovery.py",
     ),
-    _gone("a crash is counted", CLAIMS, "_TAKE: Final", "THEN 1 ELSE 0 END,", RETRY, "THEN 0 ELSE 0 END,"),
-    _gone(
+    gone("a crash is counted", CLAIMS, "_TAKE: Final", "THEN 1 ELSE 0 END,", RETRY, "THEN 0 ELSE 0 END,"),
+    gone(
         "a lost take is no crash",
         CLAIMS,
         "_TAKE: Final",
         " AND k.lease_holder IS DISTINCT FROM :holder",
         RETRY,
     ),
-    _gone(
+    gone(
         "a signal between two sendings of a claim",
         CLAIMS,
         "_CLAIM_TEXT: Final",
@@ -158,9 +136,9 @@ FENCES = (
         STORE,
         "g.signal_seq",
     ),
-    _gone("the version in admit", ADMISSIONS, "_ADMIT: Final", " AND version = :version", STORE),
-    _gone("the version in stop", ADMISSIONS, "_STOP: Final", " AND version = :version", STORE),
-    _gone(
+    gone("the version in admit", ADMISSIONS, "_ADMIT: Final", " AND version = :version", STORE),
+    gone("the version in stop", ADMISSIONS, "_STOP: Final", " AND version = :version", STORE),
+    gone(
         "approvals withdrawn by a stop",
         ADMISSIONS,
         "_STOP: Final",
@@ -168,8 +146,8 @@ FENCES = (
         STORE,
         "false",
     ),
-    _gone("the version in decide", APPROVALS, "_DECIDE: Final", " AND s.version = :version", STORE),
-    _gone(
+    gone("the version in decide", APPROVALS, "_DECIDE: Final", " AND s.version = :version", STORE),
+    gone(
         "an approval that is still pending",
         APPROVALS,
         "_DECIDE: Final",
@@ -177,7 +155,7 @@ FENCES = (
         STORE,
         "(a.kind",
     ),
-    _gone(
+    gone(
         "an outcome is not decided as a call is",
         APPROVALS,
         "_DECIDE: Final",
@@ -185,8 +163,8 @@ FENCES = (
         STORE,
         "true",
     ),
-    _gone("the version in settle", OUTCOMES, "_SETTLE: Final", " AND s.version = :version", STORE),
-    _gone(
+    gone("the version in settle", OUTCOMES, "_SETTLE: Final", " AND s.version = :version", STORE),
+    gone(
         "a question that is still open in settle",
         OUTCOMES,
         "_SETTLE: Final",
@@ -194,9 +172,9 @@ FENCES = (
         STORE,
         "a.kind = 'outcome'",
     ),
-    _gone("the time of a question in settle", OUTCOMES, "_SETTLE: Final", "AND a.expires_at > at", SETTLED),
-    _gone("nobody works on it in settle", OUTCOMES, "_SETTLE: Final", "(n = 0 OR {QUIET})", STORE, "true"),
-    _gone(
+    gone("the time of a question in settle", OUTCOMES, "_SETTLE: Final", "AND a.expires_at > at", SETTLED),
+    gone("nobody works on it in settle", OUTCOMES, "_SETTLE: Final", "(n = 0 OR {QUIET})", STORE, "true"),
+    gone(
         "no turn in the middle",
         APPROVALS,
         "QUIET: Final",
@@ -204,21 +182,21 @@ FENCES = (
         SETTLED,
         "false",
     ),
-    _gone(
+    gone(
         "a stop withdraws no question of an outcome",
         ADMISSIONS,
         "_STOP: Final",
         " AND kind = 'call'",
         SETTLED,
     ),
-    _gone(
+    gone(
         "an end withdraws no question of an outcome",
         ENDS,
         "_CLOSE: Final",
         " AND a.kind = 'call'",
         STORE,
     ),
-    _gone(
+    gone(
         "the digest of what was shown",
         DECISIONS,
         "def _check",
@@ -226,7 +204,7 @@ FENCES = (
         DECIDED,
         "False",
     ),
-    _gone(
+    gone(
         "the role of whoever decides",
         DECISIONS,
         "def _check",
@@ -234,14 +212,14 @@ FENCES = (
         DECIDED,
         "False",
     ),
-    _gone(
+    gone(
         "the role of whoever looks",
         APPROVALS,
         "_PENDING: Final",
         "AND array_position({_RANKS}, mine.held_as::text) >= array_position({_RANKS}, a.role::text)",
         DECIDED,
     ),
-    _gone(
+    gone(
         "the same decision by the same person alone",
         DECISIONS,
         "    def _try",
@@ -249,14 +227,14 @@ FENCES = (
         DECIDED,
         "True",
     ),
-    _gone(
+    gone(
         "the time of an approval",
         APPROVALS,
         "_DECIDE: Final",
         "AND (a.expires_at <= at) = (:decision = 'expired')",
         STORE,
     ),
-    _gone(
+    gone(
         "a decision is a signal",
         APPROVALS,
         "_DECIDE: Final",
@@ -264,7 +242,7 @@ FENCES = (
         DECIDED,
         "WHERE kind = 'call') THEN 0",
     ),
-    _gone(
+    gone(
         "nothing decided is waited for",
         ENDS,
         "_HAND_OVER: Final",
@@ -272,7 +250,7 @@ FENCES = (
         DECIDED,
         " AND true OR EXISTS (",
     ),
-    _gone(
+    gone(
         "the other approvals of the turn",
         APPROVALS,
         "_DECIDE: Final",
@@ -280,21 +258,21 @@ FENCES = (
         STORE,
         "AND false)",
     ),
-    _gone(
+    gone(
         "the version in mend",
         "core/store/records.py",
         "_MEND: Final",
         " AND version = :version",
         "tests/core/test_doctor.py",
     ),
-    _gone(
+    gone(
         "a conversation that is held is not mended",
         "core/store/records.py",
         "_MEND: Final",
         " AND (lease_expires_at IS NULL OR lease_expires_at <= at)",
         "tests/core/test_doctor.py",
     ),
-    _gone(
+    gone(
         "the epoch that mending counts up",
         "core/store/records.py",
         "_MEND: Final",
@@ -302,7 +280,7 @@ FENCES = (
         "tests/core/test_doctor.py",
         "lease_epoch = lease_epoch",
     ),
-    _gone(
+    gone(
         "one turn a key",
         "alembic/versions/0001_first_turn.py",
         '"uq_turns_session_id_idempotency_key"',
@@ -310,7 +288,7 @@ FENCES = (
         LEASE,
         "unique=False",
     ),
-    _gone(
+    gone(
         "one running turn",
         "alembic/versions/0001_first_turn.py",
         '"uq_turns_session_id_running"',
@@ -318,7 +296,7 @@ FENCES = (
         LEASE,
         "unique=False",
     ),
-    _gone(
+    gone(
         "what was rolled back is left out",
         "core/store/holds.py",
         "HISTORY: Final",
@@ -326,22 +304,22 @@ FENCES = (
         BUSY,
         "true",
     ),
-    _gone(
+    gone(
         "rewrites end what is remembered",
         "core/store/holds.py",
         "FLOOR: Final",
         " AND s.rewrites = :known_rewrites",
         "tests/core/test_memory.py",
     ),
-    _epoch("a compaction", COMPACTIONS, "_ADD: Final"),
-    _gone(
+    epoch("a compaction", COMPACTIONS, "_ADD: Final"),
+    gone(
         "a compaction over what it was made of",
         COMPACTIONS,
         "_ADD: Final",
         " AND rewrites = :rewrites",
         STORE,
     ),
-    _gone(
+    gone(
         "a compaction ends what is remembered",
         COMPACTIONS,
         "_ADD: Final",
@@ -349,7 +327,7 @@ FENCES = (
         COMPACTING,
         "rewrites = rewrites",
     ),
-    _gone(
+    gone(
         "a compaction of what was rolled back",
         ENDS,
         "_CLOSE: Final",
@@ -357,14 +335,14 @@ FENCES = (
         COMPACTING,
         "false",
     ),
-    _gone(
+    gone(
         "a compaction that is left out",
         "core/store/holds.py",
         "OVERLAY: Final",
         "NOT c.left_out AND ",
         COMPACTING,
     ),
-    _gone(
+    gone(
         "what stands for the beginning in the prefix digest",
         "core/model/prompt.py",
         "    def prefix_digest",
@@ -372,21 +350,21 @@ FENCES = (
         COMPACTING,
         "pass",
     ),
-    _gone(
+    gone(
         "results stay with their calls",
         "core/compaction.py",
         "def _is_whole",
         "not messages[place].has_results and ",
         WINDOW,
     ),
-    _gone(
+    gone(
         "what goes on stays with its pause",
         "core/compaction.py",
         "def _is_whole",
         " and messages[place - 1].stop_reason not in PAUSES",
         WINDOW,
     ),
-    _gone(
+    gone(
         "a mark where the last request ended",
         "core/model/prompt.py",
         "def _marked",
@@ -394,7 +372,7 @@ FENCES = (
         "tests/core/test_prompt_caching.py",
         "if True or ",
     ),
-    _gone(
+    gone(
         "message_stop",
         "core/model/claude.py",
         "def _read",
@@ -402,14 +380,14 @@ FENCES = (
         "tests/core/test_claude.py",
         "whole = True",
     ),
-    _gone(
+    gone(
         "the stop reason",
         "core/model/claude.py",
         "def _read",
         " or message.stop_reason is None",
         "tests/core/test_claude.py",
     ),
-    _gone(
+    gone(
         "what was heard comes before the end",
         "core/holding.py",
         "    def finish",
@@ -417,7 +395,7 @@ FENCES = (
         BUSY,
         "if False:",
     ),
-    _gone(
+    gone(
         "a once call of another is not run",
         "core/toolwork.py",
         "def _without_running",
@@ -425,7 +403,7 @@ FENCES = (
         TOOLS,
         "False and",
     ),
-    _gone(
+    gone(
         "a call is started before it runs",
         "core/toolwork.py",
         "def settle",
@@ -433,7 +411,7 @@ FENCES = (
         "tests/core",
         "pass",
     ),
-    _gone(
+    gone(
         "thinking behind another prefix",
         "core/conversation.py",
         "def _sendable",
@@ -441,14 +419,14 @@ FENCES = (
         "tests/core",
         "return True",
     ),
-    _gone(
+    gone(
         "the tools in the prefix digest",
         "core/model/prompt.py",
         "    def prefix_digest",
         "self._tools(), ",
         "tests/core/test_prompt.py",
     ),
-    _gone(
+    gone(
         "one retry on a dead connection",
         "core/tries.py",
         "def past_dead_connections",
@@ -456,7 +434,7 @@ FENCES = (
         RETRY,
         "0",
     ),
-    _gone(
+    gone(
         "statements have a deadline",
         "core/store/database.py",
         "def _wait",
@@ -464,6 +442,7 @@ FENCES = (
         "tests/store/test_database.py",
         "continue; raise psycopg2.OperationalError",
     ),
+    *AGENT_FENCES,
 )
 
 

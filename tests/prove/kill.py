@@ -11,10 +11,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID, uuid4
 
+from core.agents.builtin import RESERVED
 from tests.databases import run
 from tests.prove.agents import SAYS
 from tests.prove.errands import Errand, Result, Trap
 from tests.prove.stage import Scene, Stage
+
+# The most that a call can cost here, in micro-dollars, and less than two of them.
+_DEAREST_CALL = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,10 @@ class Story:
     name: str
     before: Callable[[Scene, UUID], None]
     errand: Callable[[Scene, UUID], Errand]
+    # What a user may spend is limited, so each call is reserved for. The one kind of story that hands over.
+    hands_over: bool = False
+    # How many functions die in it.
+    deaths: int = 1
 
 
 def _say(kind: str, device: UUID) -> Errand:
@@ -41,7 +49,14 @@ def _died_at(kind: str, point: str, scene: Scene, device: UUID) -> None:
 
 
 def _number_of(scene: Scene, kind: str, point: str) -> int:
-    return _points(scene, Story("", _nothing, lambda _, device: _say(kind, device))).index(point) + 1
+    known = (scene.url, kind)
+    if known not in _passed:
+        _passed[known] = _points(scene, Story("", _nothing, partial(_said_anew, kind)))
+    return _passed[known].index(point) + 1
+
+
+# Of each scene, what a new message of a kind passes when nothing happens to it: looked at once.
+_passed: dict[tuple[str, str], list[str]] = {}
 
 
 def _queued_behind_a_dead_one(scene: Scene, device: UUID) -> None:
@@ -83,7 +98,9 @@ def _approved(scene: Scene, device: UUID) -> None:
 
 def stories() -> Iterator[Story]:
     for kind in SAYS:
-        yield Story(f"a new message: {kind}", _nothing, partial(_said_anew, kind))
+        yield Story(
+            f"a new message: {kind}", _nothing, partial(_said_anew, kind), hands_over=kind == "handover"
+        )
     for kind in ("read", "idempotent", "once"):
         for point in (
             "before model",
@@ -107,6 +124,27 @@ def stories() -> Iterator[Story]:
     yield Story("a cancel of a turn that waits", _waiting, _cancel)
     yield Story("a decision", _waiting, _decide)
     yield Story("the worker after a decision", _approved, _work)
+    yield from _handovers()
+
+
+def _handovers() -> Iterator[Story]:
+    """Between reserving for a call and making it; between the wish and its commit; after that, in the hands of the other."""
+    for point in (
+        "after spending.reserve",
+        "after steps.reply",
+        "after steps.results",
+        "after tool book_appointment",
+    ):
+        before = partial(_died_at, "handover", point)
+        yield Story(
+            f"the retry after a handover died {point}",
+            before,
+            partial(_said_anew, "handover"),
+            hands_over=True,
+            deaths=2,
+        )
+    died = partial(_died_at, "handover", "after steps.reply")
+    yield Story("a cancel of a handover", died, _cancel, hands_over=True, deaths=2)
 
 
 def _said_anew(kind: str, _: Scene, device: UUID) -> Errand:
@@ -131,6 +169,8 @@ def kill_everywhere(stage: Stage, *, every: int) -> None:
     """`every`: 1 for each point, n for each n-th."""
     for story in stories():
         with stage.scene("killed at every point, then tried again") as scene, ThreadPoolExecutor(3) as pool:
+            if story.hands_over:
+                scene.place = scene.place.budgeted()
             points = _points(scene, story)
             numbers = range(1, len(points) + 1, every)
             list(pool.map(partial(_struck, scene, story, points), numbers))
@@ -167,13 +207,38 @@ def _check_ended(scene: Scene, story: Story, device: UUID, point: str) -> None:
         session_id,
     ):
         scene.row.found.lost.append(f"{story.name}, killed {point}: a turn {status} with {error}")
+    if story.hands_over:
+        _check_handed_over(scene, story, session_id, point)
+
+
+def _check_handed_over(scene: Scene, story: Story, session_id: str, point: str) -> None:
+    """Once, or not at all if it was stopped; and paid for, with no more than was reserved by each that died."""
+    ((holder, moves),) = run(
+        scene.url,
+        "SELECT active_agent, (SELECT count(*) FROM audit_log WHERE session_id = s.id) FROM conversation_states s "
+        "WHERE id = %s",
+        session_id,
+    )
+    stopped = story.errand is _cancel
+    if (holder, moves) != ("scheduling", 1) and not (stopped and (holder, moves) == (None, 0)):
+        scene.row.found.doubled.append(f"{story.name}, killed {point}: {holder} has it after {moves} changes")
+    ((spent, cost),) = run(
+        scene.url,
+        "SELECT p.spent_micros, CAST(s.usage ->> 'cost_micros' AS bigint) FROM conversation_states s "
+        "JOIN spending p ON p.id = s.user_id WHERE s.id = %s",
+        session_id,
+    )
+    if not 0 <= spent - (cost or 0) <= story.deaths * _DEAREST_CALL:
+        scene.row.found.doubled.append(
+            f"{story.name}, killed {point}: {spent} micros are spent, and {cost} are known"
+        )
 
 
 def _check_effects(scene: Scene) -> None:
     """A `once` call that left no mark is on record as unknown or not run; an `idempotent` one left its mark."""
     marks = {(str(session), tool) for session, tool in run(scene.url, "SELECT session_id, tool FROM effects")}
     for session, name, status in run(scene.url, "SELECT session_id, name, status FROM tool_calls"):
-        if status == "done" and (str(session), name) not in marks:
+        if status == "done" and name not in RESERVED and (str(session), name) not in marks:
             scene.row.found.invalid.append(f"{session}: {name} is said to be done and left no mark")
         if status in ("asked", "ready", "started"):
             scene.row.found.invalid.append(f"{session}: {name} stays {status}")

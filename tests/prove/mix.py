@@ -20,6 +20,7 @@ from tests.prove.agents import SAYS
 from tests.prove.errands import Errand, Function, Place, Points, Trap, functions, open_house
 from tests.prove.stage import Scene, Stage
 
+_KINDS = ("plain", "plain", "once", "idempotent", "handover")
 _ENDED_BY_POLICY = ("turn_replaced", "turn_interrupted", "turn_rolled_back", "turn_cancelled")
 
 
@@ -30,6 +31,7 @@ def interleave(stage: Stage, *, case: str, rounds: int, rng: random.Random) -> N
 
 
 def talk(stage: Stage, scene: Scene, place: Place, *, rounds: int, rng: random.Random) -> None:
+    place = place.budgeted()
     with _workers(place, rng), _observer(scene):
         for number in range(rounds):
             devices = [uuid4() for _ in range(4)]
@@ -47,7 +49,7 @@ def _sender(scene: Scene, place: Place, device: UUID, sender: int, seed: int) ->
     """One message after another, each sent again with its key until it is accepted."""
     rng = random.Random(seed)
     for number in range(3):
-        text = f"{rng.choice([SAYS['plain'], SAYS['plain'], SAYS['once'], SAYS['idempotent']])} ({seed:x}-{number})"
+        text = f"{SAYS[rng.choice(_KINDS)]} ({seed:x}-{number})"
         on_busy = rng.choice([policy for policy in OnBusy if policy is not OnBusy.REJECT])
         errand = Errand(
             "say", device, text, f"{sender}-{number}", on_busy, wait_s=rng.choice([0.0, 0.5, 25.0])

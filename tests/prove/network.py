@@ -22,6 +22,7 @@ from tests.prove.stage import Scene, Stage
 _STATEMENTS = {
     "plain": ("ahead AS MATERIALIZED", "SET status = 'completed'"),
     "once": ("ahead AS MATERIALIZED", "INSERT INTO tool_calls", "settled AS", "SET status = 'completed'"),
+    "handover": ("given AS (", "todo AS ("),
 }
 _KINDS: tuple[Kind, ...] = ("drop_request", "drop_reply", "delay", "cut_reply")
 
@@ -46,7 +47,7 @@ def fail_at_random(stage: Stage, *, tries: int, rng: random.Random) -> None:
         dice = RandomFaults(rng.randrange(2**32), rate=0.15, kinds=_KINDS, max_delay_s=0.05)
         with FaultyProxy(scene.url, random_faults=dice) as proxy, ThreadPoolExecutor(4) as pool:
             place = _by_way_of(scene, proxy.url)
-            kinds = [rng.choice(["plain", "once", "idempotent"]) for _ in range(tries)]
+            kinds = [rng.choice(["plain", "once", "idempotent", "handover"]) for _ in range(tries)]
             list(pool.map(partial(_one_turn, scene, place), kinds))
             scene.row.tries += tries
             stage.tell(f"the network fails at random: {len(proxy.done)} faults done")
@@ -62,7 +63,9 @@ def pool_connections(stage: Stage, *, rounds: int, rng: random.Random) -> None:
 
 
 def _by_way_of(scene: Scene, url: str) -> Place:
-    return replace(scene.place, database_url=url, settings={"DATABASE_STATEMENT_TIMEOUT_S": "1"})
+    """Every call is reserved for there."""
+    settings = {"DATABASE_STATEMENT_TIMEOUT_S": "1"}
+    return replace(scene.place, database_url=url, settings=settings).budgeted()
 
 
 def _faults(statement: str) -> list[Fault]:

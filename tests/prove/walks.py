@@ -1,15 +1,13 @@
-"""Random walks: turns, crashes, cancels, steers, rollbacks, approvals, deploys and a model that fails, in any order.
+"""Random walks: turns, crashes, cancels, steers, rollbacks, approvals, handovers, deploys, budgets that run out and a model
+that fails, in any order.
 
-Two functions take turns on one conversation. A crash is an exception that nothing of ours may catch, raised at a point of
-the way; after it that function does nothing more, not even tidy up. A small model knows what was accepted; the demo
-model accepts every request that comes out, or the walk has failed.
+Two functions take turns on one conversation. A small model knows what was accepted; the demo model accepts every request
+that comes out, and the books agree after each step, or the walk has failed.
 """
 
-import dataclasses
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 from uuid import UUID, uuid4
 
 import hypothesis
@@ -22,120 +20,39 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from core.agents.roster import Roster
-from core.compaction import Window
-from core.errors import SessionBusy
+from core.errors import BudgetExceeded, SessionBusy, UnknownAgent
 from core.house import House
 from core.ids import DeviceId, SessionId, TurnId
 from core.policies import OnBusy
-from core.shown import Turn
 from core.store import approvals
-from core.store.database import Database
 from dev.demo_model import Fault, Reply
 from tests.databases import run
-from tests.prove.agents import SAYS
+from tests.prove.agents import SAYS, SPECIALISTS, Release
+from tests.prove.books import find_wrong
 from tests.prove.checker import Told
-from tests.prove.errands import Errand, Points, Trap, arrival, open_house
+from tests.prove.errands import Errand, Trap, arrival
+from tests.prove.mortal import Function
+from tests.prove.script import FAULTS, INWARD, REPLIES
 from tests.prove.stage import Scene, Stage
 
-
-class Killed(BaseException):
-    """The function is gone."""
-
-
-class _Deaf:
-    """Every wake-up is lost: what goes on, goes on because somebody looked."""
-
-    def wake(self, session_id: SessionId) -> None:
-        pass
-
-
-class _Mortal(Points):
-    """Dies at the trap's number, and stays dead: whatever it touches afterwards raises again."""
-
-    def arm(self, trap: Trap | None) -> None:
-        self._trap, self.passed = trap, []
-
-    def __call__(self, name: str) -> None:
-        self.passed.append(name)
-        if self._trap is not None and len(self.passed) >= self._trap.number:
-            raise Killed(name)
-
-
-class _MortalDatabase(Database):
-    """A database by way of a point before and after each statement."""
-
-    points: _Mortal
-
-    def row(self, statement: Any, parameters: Any) -> Any:
-        self.points("before a statement")
-        row = super().row(statement, parameters)
-        self.points("after a statement")
-        return row
-
-    def rows(self, statement: Any, parameters: Any) -> Any:
-        self.points("before a statement")
-        return super().rows(statement, parameters)
+TRAPS = st.one_of(st.none(), st.integers(1, 16).map(Trap))
+WHICH = st.integers(0, 1)
+# A dollar in micro-dollars. The most that one call can cost here is about six cents.
+PLENTY = 1_000_000_000
+SCRIPTS = st.lists(st.one_of(st.sampled_from(REPLIES), st.sampled_from(INWARD)), max_size=3)
+KINDS = st.sampled_from(sorted(SAYS))
+POLICIES = st.sampled_from([policy for policy in OnBusy if policy is not OnBusy.REJECT])
+LOCK_CHANGES = st.sampled_from(["manager", *SPECIALISTS, "clear", "run out", "clean up"])
+RELEASES = st.builds(
+    Release,
+    prompt=st.sampled_from([Release().prompt, "You are at the back door."]),
+    forecast=st.sampled_from([Release().forecast, "Tells what the weather will be."]),
+    without=st.sampled_from([(), (), ("scheduling",), SPECIALISTS]),
+)
 
 
 def _decided(house: House, device: UUID, approval_id: UUID, yes: bool) -> None:
     house.turns.decide(DeviceId(device), approval_id, yes=yes, wait_s=0)
-
-
-class Function:
-    def __init__(self, scene: Scene) -> None:
-        self.points = _Mortal(None)
-        place = dataclasses.replace(scene.place, settings={"TURN_BUDGET_S": "60"})
-        self.house: House = open_house(place, self.points)
-        # So small that conversations are compacted on the way.
-        limits = self.house.turns.limits
-        self.house.turns.limits = dataclasses.replace(limits, window=Window(messages=6))
-        database = self.house.turns.reception.database
-        database.__class__ = _MortalDatabase
-        database.points = self.points  # type: ignore[attr-defined]
-        model: Any = self.house.turns.asking.model
-        model._sleep = lambda _: None
-        self.house.turns.wakeups = _Deaf()
-
-    def do(self, trap: Trap | None, errand: Callable[[House], Turn | None]) -> Turn | None:
-        self.points.arm(trap)
-        try:
-            return errand(self.house)
-        except Killed:
-            return None
-        finally:
-            self.points.arm(None)
-
-
-_FAULTS = (
-    Fault.status(529),
-    Fault.status(429, retry_after=0),
-    Fault.error_event(after=2),
-    Fault.cut(after=3),
-    Fault.end_early(after=4),
-    Fault.status(402),
-)
-_REPLIES = (
-    Reply("As far as I", stop_reason="max_tokens"),
-    Reply("I won't.", stop_reason="refusal"),
-    Reply([], stop_reason="end_turn"),
-    Reply([{"type": "tool_use", "name": "send_letter", "input": {}}], stop_reason="max_tokens"),
-    Reply(
-        [
-            {"type": "tool_use", "name": "send_letter", "input": {}},
-            {"type": "tool_use", "name": "delete_archive", "input": {}},
-            {"type": "tool_use", "name": "lookup_weather", "input": {}},
-        ]
-    ),
-    Reply(
-        [{"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}}],
-        stop_reason="pause_turn",
-    ),
-    Reply([{"type": "tool_use", "name": "no_such_tool", "input": {}}]),
-)
-
-TRAPS = st.one_of(st.none(), st.integers(1, 16).map(Trap))
-WHICH = st.integers(0, 1)
 
 
 class Walk(RuleBasedStateMachine):
@@ -146,48 +63,46 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         self.device = uuid4()
         self.number = 0
+        self.session: UUID | None = None
         self.scene.model.faults.clear()
         self.scene.model.replies.clear()
         self.scene.row.tries += 1
+        for function in self.functions:
+            function.deploy(Release())
+            function.budget(PLENTY)
 
     # ---- what can happen
 
-    @rule(
-        kind=st.sampled_from(sorted(SAYS)),
-        on_busy=st.sampled_from([policy for policy in OnBusy if policy is not OnBusy.REJECT]),
-        which=WHICH,
-        trap=TRAPS,
-    )
-    def say(self, kind: str, on_busy: str, which: int, trap: Trap | None) -> None:
-        self.number += 1
-        text = f"{SAYS[kind]} ({self.device.hex[:6]}-{self.number})"
-        errand = Errand("say", self.device, text, key=str(self.number), on_busy=on_busy)
-        waits = [25.0 if self._is_idle() else 0.0, 0.0]
-        for attempt, wait_s in zip((trap, None), waits, strict=True):
-            message = arrival(errand)
-            turn = self.functions[which].do(
-                attempt,
-                lambda house, said=message, s=wait_s: house.turns.answer(said, s),  # type: ignore[misc]
-            )
-            if turn is not None:
-                self.scene.told.append(Told(self.device, text, str(turn.id), turn.status, turn.reply))
-                return
+    @rule(kind=KINDS, on_busy=POLICIES, which=WHICH, trap=TRAPS, script=SCRIPTS)
+    def say(self, kind: str, on_busy: str, which: int, trap: Trap | None, script: list[Reply]) -> None:
+        self._say(kind, on_busy, which, trap, script, pictured=False)
 
-    @rule(which=WHICH, trap=TRAPS)
-    def work(self, which: int, trap: Trap | None) -> None:
+    @rule(on_busy=POLICIES, which=WHICH, trap=TRAPS, script=st.lists(st.sampled_from(INWARD), max_size=3))
+    def have_it_handed_over(self, on_busy: str, which: int, trap: Trap | None, script: list[Reply]) -> None:
+        self._say("handover", on_busy, which, trap, script, pictured=False)
+
+    @rule(kind=KINDS, on_busy=POLICIES, which=WHICH, script=SCRIPTS)
+    def show_a_picture(self, kind: str, on_busy: str, which: int, script: list[Reply]) -> None:
+        self._say(kind, on_busy, which, None, script, pictured=True)
+
+    # No rule may depend on what is in the rows: the same choices must come to the same rules.
+    @precondition(lambda self: self.number > 0)
+    @rule(which=WHICH, trap=TRAPS, late=st.booleans())
+    def work(self, which: int, trap: Trap | None, late: bool) -> None:
+        """`late`: when the lease of whoever died has run out."""
         if session := self._session():
+            if late:
+                self.scene.expire(session)
             self.functions[which].do(trap, lambda house: house.turns.work(SessionId(session)))
 
-    @rule()
-    def let_leases_run_out(self) -> None:
-        self.scene.expire(self._session())
-
+    @precondition(lambda self: self.number > 0)
     @rule(which=WHICH, trap=TRAPS, choice=st.integers(0, 3))
     def cancel(self, which: int, trap: Trap | None, choice: int) -> None:
-        if open_ := self.scene.open_turns(self._session()):
-            turn_id = TurnId(UUID(open_[choice % len(open_)][0]))
+        if open_ := self._open():
+            turn_id = TurnId(UUID(open_[choice % len(open_)]))
             self.functions[which].do(trap, lambda house: house.turns.cancel(DeviceId(self.device), turn_id))
 
+    @precondition(lambda self: self.number > 0)
     @rule(which=WHICH, trap=TRAPS, yes=st.booleans(), kind=st.sampled_from(["call", "outcome"]))
     def decide(self, which: int, trap: Trap | None, yes: bool, kind: str) -> None:
         function = self.functions[which]
@@ -200,19 +115,70 @@ class Walk(RuleBasedStateMachine):
                     lambda house, id_=asked.id: _decided(house, self.device, id_, yes),  # type: ignore[misc]
                 )
 
-    @rule(fault=st.sampled_from(_FAULTS))
-    def let_the_model_fail(self, fault: Fault) -> None:
-        self.scene.model.faults.add(fault)
-
-    @rule(reply=st.sampled_from(_REPLIES))
-    def let_the_model_say(self, reply: Reply) -> None:
-        self.scene.model.replies.add(reply)
+    @rule(what=st.one_of(st.sampled_from(FAULTS), st.sampled_from(REPLIES)))
+    def let_the_model_fail_or_say(self, what: Fault | Reply) -> None:
+        if isinstance(what, Fault):
+            self.scene.model.faults.add(what)
+        else:
+            self.scene.model.replies.add(what)
 
     @precondition(lambda self: self.number > 0)
-    @rule(which=WHICH, prompt=st.sampled_from(["You are at the front desk.", "You are at the back door."]))
-    def deploy(self, which: int, prompt: str) -> None:
-        turns = self.functions[which].house.turns
-        turns.roster = Roster.of(dataclasses.replace(turns.roster.manager, prompt=prompt))
+    @rule(which=WHICH, release=RELEASES)
+    def deploy(self, which: int, release: Release) -> None:
+        self.functions[which].deploy(release)
+
+    @precondition(lambda self: self.number > 0)
+    @rule(cents=st.sampled_from([1, 7, 9, 15, 100_000]))
+    def change_the_budget(self, cents: int) -> None:
+        for function in self.functions:
+            function.budget(cents * 10_000)
+
+    @precondition(lambda self: self.number > 0)
+    @rule(which=WHICH, trap=TRAPS, change=LOCK_CHANGES)
+    def change_the_lock(self, which: int, trap: Trap | None, change: str) -> None:
+        """From outside: set for an agent, cleared, run out, cleaned up."""
+        if self._session() is None:
+            return
+        device = DeviceId(self.device)
+        if change == "run out":
+            self._let_the_lock_run_out()
+            return
+        changes: dict[str, Callable[[House], object]] = {
+            "clear": lambda house: house.sessions.clear_session_lock(device),
+            "clean up": lambda house: house.sessions.cleanup_expired_sessions(),
+        }
+        go = changes.get(change) or (lambda house: house.sessions.set_session_lock(device, change))
+        with suppress(UnknownAgent):
+            self.functions[which].do(trap, lambda house: _none(go(house)))
+
+    def _say(
+        self, kind: str, on_busy: str, which: int, trap: Trap | None, script: list[Reply], *, pictured: bool
+    ) -> None:
+        self.number += 1
+        self.scene.model.replies.add(*script)
+        text = f"{SAYS[kind]} ({self.device.hex[:6]}-{self.number})"
+        key = str(self.number)
+        errand = Errand("say", self.device, text, key=key, on_busy=on_busy, pictured=pictured)
+        waits = [0.0 if self._open() else 25.0, 0.0]
+        for attempt, wait_s in zip((trap, None), waits, strict=True):
+            message = arrival(errand)
+            # Refused at the door: nothing was accepted.
+            with suppress(BudgetExceeded):
+                turn = self.functions[which].do(
+                    attempt,
+                    lambda house, said=message, s=wait_s: house.turns.answer(said, s),  # type: ignore[misc]
+                )
+                if turn is not None:
+                    self.scene.told.append(Told(self.device, text, str(turn.id), turn.status, turn.reply))
+                    return
+
+    def _let_the_lock_run_out(self) -> None:
+        run(
+            self.scene.url,
+            "UPDATE conversation_states SET locked_at = locked_at - make_interval(secs => session_ttl) "
+            "WHERE locked_at IS NOT NULL AND id = %s",
+            str(self._session()),
+        )
 
     # ---- what must hold
 
@@ -221,10 +187,18 @@ class Walk(RuleBasedStateMachine):
         refused = [asked.refusal for asked in self.scene.model.requests if asked.refusal]
         assert not refused, refused
 
+    @invariant()
+    def the_books_agree(self) -> None:
+        if session := self._session():
+            wrong = find_wrong(self.scene.url, session)
+            assert not wrong, wrong
+
     def teardown(self) -> None:
         """Nothing fails any more; whatever is open is gone on with, and the conversation can be continued."""
         self.scene.model.faults.clear()
         self.scene.model.replies.clear()
+        for function in self.functions:
+            function.budget(PLENTY)
         house = self.functions[0].house
         for _ in range(20):
             session = self._session()
@@ -239,13 +213,19 @@ class Walk(RuleBasedStateMachine):
         turn = house.turns.answer(arrival(last), 25)
         assert turn.status == "completed", turn
         self.the_model_has_accepted_everything()
+        self.the_books_agree()
 
     def _session(self) -> UUID | None:
-        return self.scene.session_of(self.device)
+        if self.session is None and self.number:
+            self.session = self.scene.session_of(self.device)
+        return self.session
 
-    def _is_idle(self) -> bool:
-        session = self._session()
-        return session is None or not self.scene.open_turns(session)
+    def _open(self) -> list[str]:
+        return [turn for turn, _ in self.scene.open_turns(self._session())]
+
+
+def _none(_: object) -> None:
+    """What came of it is looked for in the rows."""
 
 
 def walk(stage: Stage, *, tries: int, steps: int, rng: random.Random) -> None:
@@ -271,6 +251,7 @@ def walk(stage: Stage, *, tries: int, steps: int, rng: random.Random) -> None:
             stage.tell("".join(getattr(failure, "__notes__", [])))
         scene.check(may_fail=True)
         _check_effects(scene)
+        stage.tell(f"random walks: {_seen(scene)}")
         for function in functions:
             function.house.close()
 
@@ -280,3 +261,15 @@ def _check_effects(scene: Scene) -> None:
         scene.url, "SELECT session_id, status FROM tool_calls WHERE status IN ('asked', 'ready', 'started')"
     ):
         scene.row.found.invalid.append(f"{session}: a tool call stays {status}")
+
+
+def _seen(scene: Scene) -> str:
+    """What came up on the way: a walk that never hands over proves nothing of it."""
+    counts = run(
+        scene.url,
+        "SELECT action, count(*) FROM audit_log GROUP BY 1 UNION ALL "
+        "SELECT 'call of ' || name || ' ' || status, count(*) FROM tool_calls WHERE name IN ('hand_over', 'set_todos') GROUP BY 1 "
+        "UNION ALL SELECT error ->> 'code', count(*) FROM turns WHERE error IS NOT NULL GROUP BY 1 "
+        "UNION ALL SELECT 'compaction', count(*) FROM compactions UNION ALL SELECT 'turn ' || status, count(*) FROM turns GROUP BY 1 ORDER BY 1",
+    )
+    return ", ".join(f"{what} {count}" for what, count in counts)

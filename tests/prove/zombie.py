@@ -14,11 +14,13 @@ from uuid import UUID, uuid4
 from core.deadline import Deadline
 from tests.databases import run
 from tests.prove.agents import SAYS
-from tests.prove.errands import Errand, Function, Trap
+from tests.prove.errands import Errand, Function, Place, Trap
 from tests.prove.stage import Scene, Stage
 
-_KINDS = ("plain", "read", "idempotent", "once")
-_TABLES = ("conversation_states", "turns", "messages", "tool_calls", "approvals")
+_KINDS = ("plain", "read", "idempotent", "once", "handover")
+_TABLES = ("turns", "messages", "tool_calls", "approvals", "audit_log", "todos", "compactions")
+_STATE = "SELECT * FROM conversation_states WHERE id = %s"
+_SPENT = "SELECT p.* FROM spending p JOIN conversation_states s ON s.user_id = p.id WHERE s.id = %s"
 
 
 def wake_everywhere(stage: Stage, *, every: int, rounds: int) -> None:
@@ -26,7 +28,7 @@ def wake_everywhere(stage: Stage, *, every: int, rounds: int) -> None:
     for kind in _KINDS:
         with stage.scene("a zombie, stopped at every point") as scene, ThreadPoolExecutor(3) as pool:
             device = uuid4()
-            points = scene.send(_say(kind, device)).points
+            points = scene.send(_say(kind, device), place=_place(scene, kind)).points
             numbers = [n for _ in range(rounds) for n in range(2, len(points) + 1, every)]
             list(pool.map(partial(_stopped_and_woken, scene, kind, expire=True), numbers))
             scene.row.tries += len(numbers)
@@ -47,15 +49,21 @@ def _say(kind: str, device: UUID) -> Errand:
     return Errand("say", device, f"{SAYS[kind]} ({device.hex[:8]})", key="k")
 
 
+def _place(scene: Scene, kind: str) -> Place:
+    """The one that is handed over has its calls reserved for as well."""
+    return scene.place.budgeted() if kind == "handover" else scene.place
+
+
 def _stopped_and_woken(scene: Scene, kind: str, number: int, *, expire: bool) -> None:
     device = uuid4()
     errand = _say(kind, device)
-    zombie = Function(scene.place, errand, Trap(number, signal.SIGSTOP))
+    place = _place(scene, kind)
+    zombie = Function(place, errand, Trap(number, signal.SIGSTOP))
     wait_until_stopped(zombie.pid)
     session_id = scene.session_of(device)
     if expire:
         scene.expire(session_id)
-    heir = scene.send(errand)
+    heir = scene.send(errand, place=place)
     if heir.turn is None or heir.turn["status"] != "completed":
         scene.row.found.lost.append(f"{kind}, stopped at {number}: the heir got {heir.turn or heir.problem}")
     before = _rows(scene, session_id)
@@ -87,12 +95,5 @@ def state_of(pid: int) -> str:
 
 
 def _rows(scene: Scene, session_id: UUID | None) -> list[object]:
-    return [
-        run(
-            scene.url,
-            f"SELECT * FROM {table} t WHERE {'id' if table == 'conversation_states' else 'session_id'} = %s "
-            "ORDER BY t::text",
-            str(session_id),
-        )
-        for table in _TABLES
-    ]
+    of_tables = [f"SELECT * FROM {table} t WHERE session_id = %s ORDER BY t::text" for table in _TABLES]
+    return [run(scene.url, statement, str(session_id)) for statement in (_STATE, _SPENT, *of_tables)]

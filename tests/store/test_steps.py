@@ -11,14 +11,15 @@ import pytest
 from core.content import Compaction
 from core.house import House
 from core.ids import DeviceId
-from core.store import admissions, claims, compactions, ends, steps, turns
+from core.store import admissions, claims, compactions, ends, spending, steps, turns
 from core.store.admissions import Admission
 from core.store.database import Database
 from core.store.ends import Closing
 from core.store.fence import Reply
 from core.store.holds import Hold
+from core.store.locks import LockTtl, Relock
 from core.store.steps import Asked, Consequences
-from core.store.used import Used
+from core.store.used import Amount, Used
 from tests.conversations import arrival, everything, expire, held
 from tests.databases import run
 
@@ -41,6 +42,8 @@ NOW = datetime.now(UTC)
 USAGE = '{"output_tokens":5}'
 USED = Used(USAGE, USAGE)
 
+RELOCK = Relock("billing", LockTtl(None, 60, 1), "agent:manager", "lock_set", "The bill.")
+
 Write = Callable[[Database, Hold], Any]
 WRITES: dict[str, Write] = {
     "append_reply": lambda db, hold: steps.append_reply(
@@ -62,6 +65,32 @@ WRITES: dict[str, Write] = {
         lease_ttl_s=30,
         outcome_ttl_s=60,
         now=NOW,
+    ),
+    "move_on": lambda db, hold: steps.append_results(
+        db,
+        hold,
+        RESULTS,
+        SETTLED,
+        Consequences(RELOCK, [{"content": "Ask", "status": "pending"}]),
+        session_usage=USAGE,
+        lease_ttl_s=30,
+        outcome_ttl_s=60,
+        now=NOW,
+    ),
+    "list_nothing": lambda db, hold: steps.append_results(
+        db,
+        hold,
+        RESULTS,
+        SETTLED,
+        Consequences(None, []),
+        session_usage=USAGE,
+        lease_ttl_s=30,
+        outcome_ttl_s=60,
+        now=NOW,
+    ),
+    "relock": lambda db, hold: steps.relock(db, hold, RELOCK, lease_ttl_s=30, now=NOW),
+    "reserve": lambda db, hold: spending.reserve(
+        db, hold, Amount(70, 7), USED, UUID(int=9), lease_ttl_s=30, now=NOW
     ),
     "absorb": lambda db, hold: steps.absorb(db, hold, REPLY.content, lease_ttl_s=30, now=NOW),
     "compact": lambda db, hold: compactions.add(
@@ -96,17 +125,23 @@ WRITES: dict[str, Write] = {
         db, hold, "c_post", status="done", result="{}", lease_ttl_s=30, now=NOW
     ),
 }
-STEPS = ("append_reply", "append_results", "absorb", "compact")
+STEPS = ("append_reply", "append_results", "move_on", "list_nothing", "absorb", "compact")
 ENDS = ("finish", "close", "roll_back", "hand_over", "wait")
 
 
 @pytest.fixture
-def hold(house: House) -> Hold:
+def hold(house: House, database_url: str) -> Hold:
     """A turn whose model has asked for three tools: two run, one waits for a person."""
     begun = held(house, arrival(uuid4())).hold
     asked = steps.append_reply(house.database, begun, REPLY, CALLS, lease_ttl_s=30, approval_ttl_s=60)
     assert asked is not None
     assert asked.message_seq == 2
+    # Something stands in the list, so that it can be taken away.
+    run(
+        database_url,
+        "INSERT INTO todos (session_id, position, content, status) VALUES (%s, 1, 'Think', 'pending')",
+        str(begun.session_id),
+    )
     return dataclasses.replace(begun, message_seq=2)
 
 
@@ -207,7 +242,7 @@ def test_a_step_tells_that_something_has_arrived(house: House, hold: Hold, name:
     assert WRITES["renew"](house.database, hold) == hold.signal_seq + 1
 
 
-@pytest.mark.parametrize("name", [*STEPS, "start_calls", "keep_result", "renew"])
+@pytest.mark.parametrize("name", [*STEPS, "relock", "reserve", "start_calls", "keep_result", "renew"])
 def test_every_step_renews_the_lease(house: House, database_url: str, hold: Hold, name: str) -> None:
     run(database_url, "UPDATE conversation_states SET lease_expires_at = now() + interval '1 second'")
     assert WRITES[name](house.database, hold) is not None
@@ -215,7 +250,7 @@ def test_every_step_renews_the_lease(house: House, database_url: str, hold: Hold
     assert ends == NOW + timedelta(seconds=900 if name == "renew" else 30)
 
 
-@pytest.mark.parametrize("name", [*STEPS, *ENDS, "give_up", "start_calls", "keep_result"])
+@pytest.mark.parametrize("name", [*STEPS, *ENDS, "relock", "give_up", "start_calls", "keep_result"])
 def test_every_write_is_seen_by_whoever_decided_on_what_was_before(
     house: House, database_url: str, hold: Hold, name: str
 ) -> None:
