@@ -103,7 +103,11 @@ def test_after_a_crash_a_call_runs_again_as_its_effect_allows(
 
 @pytest.mark.parametrize(
     ("tool", "status", "told"),
-    [("post", "unknown", "unknown"), ("pay", "dropped", "not certain"), ("peek", "dropped", "not certain")],
+    [
+        ("post", "unknown", "unknown"),
+        ("pay", "failed", "not certain"),
+        ("peek", "dropped", "no tool of this name"),
+    ],
 )
 def test_a_call_whose_tool_a_release_took_away_is_not_said_not_to_have_run(
     house: House,

@@ -42,6 +42,7 @@ NOW = datetime.now(UTC)
 USAGE = '{"output_tokens":5}'
 USED = Used(USAGE, USAGE)
 
+GONE = Relock(None, LockTtl(None, None, 1), "system", "agent_missing", "Gone.", of="scheduling")
 RELOCK = Relock("billing", LockTtl(None, 60, 1), "agent:manager", "lock_set", "The bill.")
 
 Write = Callable[[Database, Hold], Any]
@@ -88,7 +89,7 @@ WRITES: dict[str, Write] = {
         outcome_ttl_s=60,
         now=NOW,
     ),
-    "relock": lambda db, hold: steps.relock(db, hold, RELOCK, lease_ttl_s=30, now=NOW),
+    "relock": lambda db, hold: steps.relock(db, hold, GONE, lease_ttl_s=30, now=NOW),
     "reserve": lambda db, hold: spending.reserve(
         db, hold, Amount(70, 7), USED, UUID(int=9), lease_ttl_s=30, now=NOW
     ),
@@ -133,6 +134,7 @@ ENDS = ("finish", "close", "roll_back", "hand_over", "wait")
 def hold(house: House, database_url: str) -> Hold:
     """A turn whose model has asked for three tools: two run, one waits for a person."""
     begun = held(house, arrival(uuid4())).hold
+    run(database_url, "UPDATE conversation_states SET active_agent = 'scheduling', locked_at = now()")
     asked = steps.append_reply(house.database, begun, REPLY, CALLS, lease_ttl_s=30, approval_ttl_s=60)
     assert asked is not None
     assert asked.message_seq == 2
