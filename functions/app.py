@@ -1,6 +1,7 @@
 """The application: the routes, and the one error handler around them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from core.house import House
+from core.tries import past_dead_connections
 from functions.problems import Problems, handle
 from functions.routes import approvals, health, lock, session, turns
 
@@ -18,10 +20,20 @@ async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
     return work(*arguments)
 
 
+def _looking(offload: Callable[..., Any]) -> Callable[..., Any]:
+    """For what may be done twice: a function that was frozen wakes with connections that are long dead."""
+
+    async def look(work: Callable[..., Any], *arguments: Any) -> Any:
+        return await offload(past_dead_connections, partial(work, *arguments))
+
+    return look
+
+
 def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app = FastAPI(title="Latchkey", version="0.1.0", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.house = house
     app.state.offload = inline if one_at_a_time else run_in_threadpool
+    app.state.look = _looking(app.state.offload)
     app.add_middleware(Problems)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)

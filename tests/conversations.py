@@ -10,9 +10,10 @@ from uuid import UUID
 import psycopg2
 import pytest
 
+from core.agents.agent import Agent
 from core.content import dump
 from core.deadline import Deadline
-from core.holding import Holding
+from core.holding import Holding, Said
 from core.house import House
 from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
 from core.shown import Turn
@@ -21,6 +22,7 @@ from core.store.approvals import Overdue, Verdict
 from core.store.asked import Approval
 from core.store.claims import Arrival
 from core.store.database import ConnectionDied, Database
+from core.toolwork import asked_for
 from dev.demo_model import DemoModel
 from tests.databases import run
 
@@ -59,6 +61,13 @@ def held(house: House, arrived: Arrival) -> Holding:
     holding = house.turns.reception.accept(arrived, Deadline.after(20)).holding
     assert holding is not None
     return holding
+
+
+def asking(holding: Holding, house: House, agent: Agent) -> None:
+    """The model is asked, and the calls of its reply are on record: started, or waiting for a person."""
+    prompt = house.turns.asking.prompt(agent, holding.conversation)
+    reply = house.turns.asking.reply(holding, prompt, Deadline.after(20))
+    holding.append_reply(Said(reply, agent.key, prompt.prefix_digest), asked_for(agent, reply))
 
 
 def taken(house: House, session_id: SessionId) -> Holding:

@@ -105,7 +105,7 @@ ARROWS: dict[str, set[str]] = {
         "core.tool_results",
         "core.told",
     },
-    "core.sessions": {"core.agents", "core.deadline", "core.errors", "core.ids", "core.store"},
+    "core.sessions": {"core.agents", "core.deadline", "core.errors", "core.ids", "core.store", "core.tries"},
     "core.stateless": {
         "core.content",
         "core.deadline",

@@ -17,6 +17,7 @@ from core.ids import DeviceId, SessionId, UserId
 from core.store import locks
 from core.store.database import Database
 from core.store.locks import LockTtl, StoredLock
+from core.tries import past_dead_connections
 
 _BATCH = 500
 
@@ -45,7 +46,7 @@ class SessionService:
 
     def get_session_lock(self, device_id: DeviceId, *, now: datetime | None = None) -> SessionLock:
         try:
-            stored = locks.find(self.database, device_id, now=now)
+            stored = past_dead_connections(lambda: locks.find(self.database, device_id, now=now))
         except DatabaseUnavailable:
             if not self.stateless_without_database:
                 raise

@@ -28,7 +28,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 @router.get("", summary="What waits for your decision", response_model=ApprovalsShape, responses=PROBLEMS)
 async def waiting(request: Request, house: TheHouse, device: Device, limit: Limit = 50) -> JsonAnswer:
     """Of the newest conversation first. Each with the exact arguments of its call, for a person to see."""
-    found = await request.app.state.offload(approvals.pending, house.database, device, limit)
+    found = await request.app.state.look(approvals.pending, house.database, device, limit)
     return JsonAnswer({"items": [approval_shape(approval) for approval in found]})
 
 

@@ -20,7 +20,7 @@ async def health() -> JsonAnswer:
 
 @router.get("/ready", summary="Ready; asks the database", responses=PROBLEMS)
 async def ready(request: Request, house: TheHouse) -> JsonAnswer:
-    revision = await request.app.state.offload(_revision, house.database)
+    revision = await request.app.state.look(_revision, house.database)
     return JsonAnswer({"status": "ready", "schema": revision})
 
 

@@ -33,16 +33,14 @@ _BODY: dict[str, Any] = {
 async def set_lock(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
     """From the next message on it answers, until its time is over: `ttl_s` seconds, else as long as the agent says."""
     agent, ttl_s, reason = await read_lock(request, house)
-    return JsonAnswer(
-        session_shape(await request.app.state.offload(_set, house, device, agent, ttl_s, reason))
-    )
+    return JsonAnswer(session_shape(await request.app.state.look(_set, house, device, agent, ttl_s, reason)))
 
 
 @router.delete(
     "", summary="Give the conversation back to the manager", response_model=SessionShape, responses=PROBLEMS
 )
 async def clear_lock(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
-    return JsonAnswer(session_shape(await request.app.state.offload(_clear, house, device)))
+    return JsonAnswer(session_shape(await request.app.state.look(_clear, house, device)))
 
 
 def _set(house: House, device: DeviceId, agent: str, ttl_s: int | None, reason: str | None) -> StoredSession:

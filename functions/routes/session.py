@@ -26,7 +26,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 @router.get("", summary="The device's conversation", response_model=SessionShape, responses=PROBLEMS)
 async def look(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
-    session = await request.app.state.offload(sessions.find, house.database, device)
+    session = await request.app.state.look(sessions.find, house.database, device)
     if session is None:
         raise SessionNotFound
     return JsonAnswer(session_shape(session))
@@ -46,13 +46,13 @@ async def read(
     """From the beginning, or the page before or after a message. `next` goes where the cursor of this call went."""
     if before is not None and after is not None:
         raise InvalidRequest(errors=(FieldProblem("before", "goes without `after`"),))
-    page = await request.app.state.offload(_page, house.database, device, before, after, limit)
+    page = await request.app.state.look(_page, house.database, device, before, after, limit)
     return JsonAnswer(page_shape(page, backwards=before is not None))
 
 
 @router.get("/todos", summary="What the agent has to do", response_model=TodosShape, responses=PROBLEMS)
 async def list_todos(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
-    items = await request.app.state.offload(_todos, house.database, device)
+    items = await request.app.state.look(_todos, house.database, device)
     return JsonAnswer({"items": [todo_shape(item) for item in items]})
 
 
@@ -66,7 +66,7 @@ async def read_audit(
     request: Request, house: TheHouse, device: Device, after: Seq = None, limit: Limit = 50
 ) -> JsonAnswer:
     """From the beginning, or after a note's `id`. `next` is what to give as `after` for the next page."""
-    notes, more = await request.app.state.offload(_notes, house.database, device, after or 0, limit)
+    notes, more = await request.app.state.look(_notes, house.database, device, after or 0, limit)
     return JsonAnswer({"items": [note_shape(n) for n in notes], "next": notes[-1].id if more else None})
 
 

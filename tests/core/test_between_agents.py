@@ -6,17 +6,14 @@ from uuid import UUID
 
 import pytest
 
-from core import toolwork
 from core.agents.agent import Agent
 from core.agents.roster import Roster
 from core.agents.tool import Effect, Tool
-from core.deadline import Deadline
-from core.holding import Said
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.settings import Settings
 from dev.demo_model import DemoModel, Reply
-from tests.conversations import answer, arrival, expire, held, refusals
+from tests.conversations import answer, arrival, asking, expire, held, refusals
 from tests.databases import run
 
 
@@ -98,10 +95,7 @@ def die_in(house: House, model: DemoModel, device: DeviceId, url: str, *tools: s
     """A function dies when its calls are on record as started."""
     holding = held(house, arrival(device, "pay", "k"))
     model.replies.add(Reply(use(*tools)))
-    prompt = house.turns.asking.prompt(ROSTER.agents["billing"], holding.conversation)
-    reply = house.turns.asking.reply(holding, prompt, Deadline.after(20))
-    said = Said(reply, "billing", prompt.prefix_digest)
-    holding.append_reply(said, toolwork.asked_for(ROSTER.agents["billing"], reply))
+    asking(holding, house, ROSTER.agents["billing"])
     expire(url)
 
 

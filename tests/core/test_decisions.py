@@ -10,18 +10,16 @@ from uuid import UUID
 import pytest
 
 from core.content import Blocks
-from core.deadline import Deadline
 from core.decisions import expire
 from core.errors import ApprovalChanged, ApprovalDecided, ApprovalExpired, LatchkeyError, RoleTooSmall
-from core.holding import Said
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.recovery import sweep
 from core.settings import Settings
 from core.shown import Turn
 from core.store import approvals
-from core.toolwork import asked_for
 from dev.demo_model import DemoModel, Reply
+from tests import conversations
 from tests.agents import Workshop, call
 from tests.conversations import (
     answer,
@@ -262,11 +260,8 @@ def test_a_decision_at_the_moment_in_which_its_turn_begins_to_wait_is_seen(
 ) -> None:
     """Both have read that it is not decided, and the decision is written first."""
     holding = held(house, arrival(device, "burn it"))
-    manager = house.turns.roster.manager
     model.replies.add(Reply(call("burn")))
-    prompt = house.turns.asking.prompt(manager, holding.conversation)
-    reply = house.turns.asking.reply(holding, prompt, Deadline.after(20))
-    holding.append_reply(Said(reply, "manager", prompt.prefix_digest), asked_for(manager, reply))
+    conversations.asking(holding, house, house.turns.roster.manager)
     (asked,) = approvals.pending(house.database, DeviceId(device))
     waited: list[bool] = []
     at_once(

@@ -3,7 +3,8 @@
 import dataclasses
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from uuid import UUID
 
 import pytest
@@ -120,9 +121,9 @@ def test_who_interrupts_does_not_wait_for_the_person(
     assert "burn it" in [text for _, role, text in history(database_url) if role == "user"]
 
 
-def test_a_stop_that_arrives_while_the_other_calls_still_run_is_heard_before_the_turn_waits(
-    house: House, model: DemoModel, shop: Workshop, device: UUID, database_url: str
-) -> None:
+@contextmanager
+def beside(house: House, model: DemoModel, shop: Workshop, device: UUID) -> Iterator[Future[Turn]]:
+    """One call asks for a yes. All the while another runs."""
     entered, gate = threading.Event(), threading.Event()
 
     def stay(_: object, __: object) -> str:
@@ -135,11 +136,17 @@ def test_a_stop_that_arrives_while_the_other_calls_still_run_is_heard_before_the
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(answer, house, arrival(device, "burn it", "k"))
         assert entered.wait(20)
+        yield first
+        gate.set()
+
+
+def test_a_stop_that_arrives_while_the_other_calls_still_run_is_heard_before_the_turn_waits(
+    house: House, model: DemoModel, shop: Workshop, device: UUID, database_url: str
+) -> None:
+    with beside(house, model, shop, device) as first:
         turn = answer(house, arrival(device, "burn it", "k"), 0)
         house.turns.cancel(DeviceId(device), turn.id)
-        gate.set()
-        stopped = first.result(20)
-    assert over(house, device, stopped).status == "cancelled"
+    assert over(house, device, first.result(20)).status == "cancelled"
     assert run(database_url, "SELECT name, status FROM tool_calls ORDER BY name") == [
         ("burn", "dropped"),
         ("post", "done"),
@@ -153,22 +160,10 @@ def test_a_decision_that_comes_while_the_other_calls_still_run_is_gone_on_with(
     house: House, model: DemoModel, shop: Workshop, device: UUID, yes: bool
 ) -> None:
     """The turn is about to wait for what is decided already: nobody would wake it."""
-    entered, gate = threading.Event(), threading.Event()
-
-    def stay(_: object, __: object) -> str:
-        entered.set()
-        assert gate.wait(20)
-        return "done"
-
-    shop.does = {"post": stay}
-    model.replies.add(Reply(call("post", "burn")))
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(answer, house, arrival(device, "burn it", "k"))
-        assert entered.wait(20)
+    with beside(house, model, shop, device) as first:
         (asked,) = approvals.pending(house.database, DeviceId(device))
         house.turns.decide(DeviceId(device), asked.id, yes=yes)
-        gate.set()
-        turn = over(house, device, first.result(20))
+    turn = over(house, device, first.result(20))
     assert turn.status == "completed"
     assert shop.ran == {"post": 1, **({"burn": 1} if yes else {})}
 
