@@ -18,7 +18,7 @@ from tests.prove.errands import Errand, Result, Trap
 from tests.prove.stage import Scene, Stage
 
 # The most that a call can cost here, in micro-dollars, and less than two of them.
-_DEAREST_CALL = 100_000
+_DEAREST_CALL = 60_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ class Walk(RuleBasedStateMachine):
         self.session: UUID | None = None
         self.scene.model.faults.clear()
         self.scene.model.replies.clear()
+        # Whatever was refused in another walk has failed that one.
+        self.scene.model.requests.clear()
         self.scene.row.tries += 1
         for function in self.functions:
             function.deploy(Release())
