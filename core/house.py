@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
+from core.answering import Turns
 from core.asking import Asking
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
@@ -18,7 +19,6 @@ from core.sessions.service import SessionService
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
 from core.stint import Limits
 from core.store.database import Database
-from core.turn import Turns
 from core.wakeups import WorkerThreads
 
 _log = logging.getLogger(__name__)

@@ -15,21 +15,20 @@ What can go wrong at each step, and why it does not matter: before the message i
 the message is stored, so whoever comes next finds it and goes on from the last step that was committed: a worker that
 was woken, a sweep, or a retry with the same key. They all come in by the same door as a new turn does. What a function
 did after its lease was taken by another is not written, because its epoch has passed.
+
+`core/answering.py` is the door to it: it has the message accepted, brings the turn here, and answers the client.
 """
 
 import logging
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from core import folding, stateless, toolwork
+from core import folding, toolwork
 from core.agents.agent import Agent
 from core.agents.roster import Roster
 from core.asking import Asking, StopAsked
-from core.content import Message, says_something
-from core.conversation import PAUSES, Conversation, Next
-from core.deadline import Deadline
-from core.decisions import Decisions
+from core.content import says_something
+from core.conversation import PAUSES, Memory, Next
 from core.errors import (
     DatabaseUnavailable,
     ImageRejected,
@@ -46,15 +45,13 @@ from core.errors import (
     TurnTooLong,
 )
 from core.holding import Holding, HoldLost, Said
-from core.ids import DeviceId, SessionId, TurnId
+from core.ids import DeviceId, SessionId
 from core.inward import Desk, fall_back
 from core.model.reply import ModelReply
-from core.reception import CANCELLED, Reception
-from core.shown import Turn, shown
+from core.reception import CANCELLED
+from core.shown import Turn
 from core.stint import Limits, Stint
-from core.store.claims import Arrival
 from core.store.ends import Closing, Ended
-from core.wakeups import Wakeups
 
 _log = logging.getLogger(__name__)
 
@@ -65,136 +62,23 @@ _STOPPED = {
     "interrupt": {"code": "turn_interrupted", "detail": "A later message interrupted this turn."},
     "rollback": {"code": "turn_rolled_back", "detail": "A later message took this turn back."},
 }
-# How long a client may wait for an answer: the gateway gives up at 30 seconds.
-LONGEST_WAIT_S = 25.0
 # Failures that more time may mend.
 _FOR_WANT_OF_TIME = (ModelTimeout, ModelOverloaded, ModelUnavailable)
-_FIRST_LOOK_S = 0.05
-_LONGEST_LOOK_S = 0.5
 
 
-@dataclass(slots=True)
-class Turns:
-    """Answers messages. Built once a process; what it remembers between two of them is a help and no more."""
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A turn that is held, from wherever it stands."""
 
-    reception: Reception
     asking: Asking
     roster: Roster
     limits: Limits
-    # Who goes on with what this function cannot end. None: nobody, so it must.
-    wakeups: Wakeups | None = field(default=None)
-    # Whether a message is answered, without being stored, while the database is away.
-    stateless_without_database: bool = False
+    # What this process remembers between two turns: a help and no more.
+    memory: Memory
+    # Somebody with more time may go on with the conversation.
+    wake: Callable[[SessionId], None]
 
-    # ---- what a client asks for
-
-    def answer(self, arrival: Arrival, wait_s: float) -> Turn:
-        """Takes the message, and gives its turn as it stands after so long at the most."""
-        self.asking.model.warm()
-        deadline = Deadline.after(wait_s)
-        until = Deadline.after(self.limits.turn_budget_s)
-        try:
-            accepted = self.reception.accept(arrival, until)
-        except DatabaseUnavailable:
-            if not self.stateless_without_database:
-                raise
-            return self._answer_alone(arrival, until)
-        holding, stays = accepted.holding, self._stays(wait_s)
-        if holding is not None:
-            stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)
-            turn = self._go_through(holding, stint, arrival.device_id)
-            if turn is not None:
-                return turn
-            # What was handed over is theirs who were woken for it, and is not snatched back from them.
-            stays = stays and self.wakeups is None
-        else:
-            self._wake(accepted.session_id)
-        return self._watch(arrival.device_id, accepted.turn_id, deadline, stays=stays, until=until)
-
-    def _answer_alone(self, arrival: Arrival, until: Deadline) -> Turn:
-        alone = Conversation([Message.from_client(1, arrival.content)])
-        return stateless.answer(
-            self.asking.model, self.asking.prompt(self.roster.manager, alone), arrival, until
-        )
-
-    def look(self, device_id: DeviceId, turn_id: TurnId, wait_s: float) -> Turn:
-        """The turn as it stands, as soon as it is over or after so long at the most."""
-        deadline = Deadline.after(wait_s)
-        return self._watch(device_id, turn_id, deadline, stays=self.wakeups is None, until=deadline)
-
-    def cancel(self, device_id: DeviceId, turn_id: TurnId) -> Turn:
-        """Ends the turn where nobody works on it; else it ends at its holder's next safe point."""
-        until = Deadline.after(self.limits.turn_budget_s)
-        self.reception.cancel(device_id, turn_id, until)
-        stored = self.reception.find(device_id, turn_id)
-        if stored.ended_at is None and stored.is_free:
-            self._go_on(stored.session_id, self._inline(until), only=stored.id)
-            stored = self.reception.find(device_id, turn_id)
-        self._wake(stored.session_id)
-        return shown(stored)
-
-    @property
-    def decide(self) -> Decisions:
-        """To be called with what a person decided."""
-        return Decisions(self.reception.database, self._wake, self.limits.turn_budget_s)
-
-    def work(self, session_id: SessionId) -> None:
-        """What a worker does: goes on with a conversation until nothing is left to do in it, or its own time is over."""
-        until = Deadline.after(self.limits.worker_budget_s)
-        self._go_on(session_id, Stint(until, self.asking.timeout_s, self.wakeups is not None, True))
-
-    # ---- who works on it
-
-    def _stays(self, wait_s: float) -> bool:
-        """Whether this function works on the turn itself. One that must answer soon leaves it to those with more time."""
-        return self.wakeups is None or wait_s >= min(self.limits.turn_budget_s, LONGEST_WAIT_S)
-
-    def _inline(self, until: Deadline) -> Stint:
-        others = self.wakeups is not None
-        return Stint(until, 1.0 if others else 0.0, others, not others)
-
-    def _beside(self, until: Deadline) -> Stint:
-        """For one who came to look. If that is for less than a turn is given, the turn does not fail for want of time."""
-        if self.wakeups is not None or until.left_s() > 0.8 * min(self.limits.turn_budget_s, LONGEST_WAIT_S):
-            return self._inline(until)
-        return Stint(until, 0.0, can_hand_over=True, is_last=False)
-
-    def _go_on(self, session_id: SessionId, stint: Stint, *, only: TurnId | None = None) -> bool:
-        """Turn after turn, oldest first. False: what could be done here is done, and trying again is for others."""
-        while stint.until.left_s() > stint.room_to_ask_s:
-            holding = self.reception.take(session_id, stint.until)
-            if holding is None:
-                return True
-            self._go_through(holding, stint)
-            if holding.hold.turn_id == only or not holding.has_ended:
-                return False
-        self._wake(session_id)
-        return False
-
-    def _watch(
-        self, device_id: DeviceId, turn_id: TurnId, deadline: Deadline, *, stays: bool, until: Deadline
-    ) -> Turn:
-        """`stays`: it may go on with the turn itself if nobody else does, and `until` then."""
-        pause_s = _FIRST_LOOK_S
-        while True:
-            stored = self.reception.find(device_id, turn_id)
-            left_s = deadline.left_s()
-            if stored.ended_at is not None or stored.status == "waiting" or not left_s:
-                return shown(stored)
-            if stored.is_free and stays and left_s > 1:
-                stays = self._go_on(stored.session_id, self._beside(until), only=stored.id)
-                if not stays:
-                    continue
-            time.sleep(min(pause_s, left_s))
-            pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
-
-    def _wake(self, session_id: SessionId) -> None:
-        if self.wakeups is not None:
-            self.wakeups.wake(session_id)
-
-    # ---- the turn, from wherever it stands
-
-    def _go_through(self, holding: Holding, stint: Stint, device_id: DeviceId | None = None) -> Turn | None:
+    def go_through(self, holding: Holding, stint: Stint, device_id: DeviceId | None = None) -> Turn | None:
         """The turn, if it ended here. None: it waits, was handed over, or is another's now."""
         try:
             fall_back(holding, self.roster)
@@ -208,7 +92,7 @@ class Turns:
             holding.give_up()
             raise
         if holding.is_current:
-            self.reception.memory.put(holding.remembered(), holding.conversation, device_id)
+            self.memory.put(holding.remembered(), holding.conversation, device_id)
         return turn
 
     def _steps(self, holding: Holding, stint: Stint) -> Turn | None:
@@ -365,14 +249,14 @@ class Turns:
     def _hand_over(self, holding: Holding, *, waits: bool = False, not_run: Sequence[str] = ()) -> bool:
         if not holding.hand_over(waits=waits, not_run=not_run):
             return False
-        self._wake(holding.hold.session_id)
+        self.wake(holding.hold.session_id)
         return True
 
     def _ended(
         self, holding: Holding, agent: Agent, status: str, ended: Ended, error: dict[str, str] | None = None
     ) -> Turn | None:
         if ended.more:
-            self._wake(holding.hold.session_id)
+            self.wake(holding.hold.session_id)
         grant = holding.grant
         if not holding.saw_all or holding.calls:
             # Others worked on it before, or it was taken back in the middle: what its calls came to is in their rows.

@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Request
 
 from core.acceptance import accept
 from core.agents.builtin import LONGEST_REASON, clean
+from core.answering import LONGEST_WAIT_S
 from core.content import dump
 from core.digest import digest
 from core.errors import (
@@ -25,7 +26,6 @@ from core.house import House
 from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
 from core.policies import OnBusy
 from core.store.claims import Arrival
-from core.turn import LONGEST_WAIT_S
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")

@@ -216,7 +216,7 @@ def test_a_booking_is_made_once_though_the_function_died_behind_it(
     model.replies.add(scripted("book_slot", TOMORROW_AT_NINE))
     holding = held(house, arrival(device, "Book it", "k"))
     agent = house.turns.roster.manager
-    house.turns._step(holding, agent, house.turns._inline(Deadline.after(20)))
+    house.turns.story._step(holding, agent, house.turns._inline(Deadline.after(20)))
     expire(database_url)
     holding = taken(house, holding.hold.session_id)
     calls = holding.conversation.last.tool_calls

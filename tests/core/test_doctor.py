@@ -153,7 +153,9 @@ def test_a_turn_that_is_being_worked_on_is_not_an_ailment(
 ) -> None:
     holding = held(house, arrival(device, "go"))
     model.replies.add(Reply(call("post")))
-    house.turns._step(holding, house.turns.roster.manager, house.turns._inline(holding.lease.trusted_until))
+    house.turns.story._step(
+        holding, house.turns.roster.manager, house.turns._inline(holding.lease.trusted_until)
+    )
     last = "DELETE FROM messages WHERE seq = (SELECT max(seq) FROM messages)"
     run(database_url, last)
     assert seen(house, session).ailments == ()

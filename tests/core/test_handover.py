@@ -306,7 +306,7 @@ def test_a_call_that_may_have_run_is_unknown_though_a_release_has_taken_its_tool
         house.turns.roster.manager,
         house.turns.roster.agents["billing"],
     ):
-        assert house.turns._step(holding, agent, stint) == (False, None)
+        assert house.turns.story._step(holding, agent, stint) == (False, None)
     expire(database_url)
     smaller = build_house(settings, Roster.of(Agent(key="manager", prompt="You are alone.")))
     turn = answer(smaller, arrival(device, "go", "k"))
@@ -333,7 +333,7 @@ def test_an_agent_that_is_no_more_gives_way_once_and_to_whom_it_was_given_meanwh
         losing_replies(monkeypatch, steps._RELOCK)
     else:
         smaller.sessions.set_session_lock(DeviceId(device), "hour", actor="user")
-    turn = smaller.turns._go_through(holding, smaller.turns._inline(Deadline.after(20)))
+    turn = smaller.turns.story.go_through(holding, smaller.turns._inline(Deadline.after(20)))
     smaller.close()
     assert turn is not None
     assert turn.agent == "manager"
@@ -349,15 +349,15 @@ def test_the_lock_moves_with_the_message_that_moved_it_or_not_at_all(
     model.replies.add(Reply([to("scheduling")]))
     sleeper = held(house, arrival(device, "go", "k"))
     turns, stint = house.turns, house.turns._inline(Deadline.after(20))
-    assert turns._step(sleeper, ROSTER.manager, stint) == (False, None)
+    assert turns.story._step(sleeper, ROSTER.manager, stint) == (False, None)
     assert lock(database_url)[0] is None
     expire(database_url)
     heir = taken(house, sleeper.hold.session_id)
     with pytest.raises(HoldLost):
-        turns._settle(sleeper, ROSTER.manager, stint)
+        turns.story._settle(sleeper, ROSTER.manager, stint)
     assert lock(database_url)[0] is None
     assert notes(database_url) == []
-    turn = turns._go_through(heir, stint)
+    turn = turns.story.go_through(heir, stint)
     assert turn is None or turn.status == "completed"
     assert lock(database_url)[0] == "scheduling"
     assert len(notes(database_url)) == 1

@@ -161,7 +161,7 @@ def test_a_claim_that_waited_takes_nothing_that_it_did_not_read(
     with ThreadPoolExecutor(2) as pool:
         with row_held(database_url):
             ahead = pool.submit(
-                house.turns._go_through, holder, house.turns._inline(holder.lease.trusted_until)
+                house.turns.story.go_through, holder, house.turns._inline(holder.lease.trusted_until)
             )
             wait_for_locks(database_url, 1)
             behind = pool.submit(taken, house, holder.hold.session_id)

@@ -58,7 +58,9 @@ def dies(house: House, url: str, model: DemoModel, device: UUID, *tools: str) ->
     """A holder that committed the model's wish for these tools, and died before it could tell what they came to."""
     model.replies.add(Reply(call(*tools)))
     holding = held(house, arrival(device, "post it", "k"))
-    over, _ = house.turns._step(holding, house.turns.roster.manager, house.turns._inline(Deadline.after(20)))
+    over, _ = house.turns.story._step(
+        holding, house.turns.roster.manager, house.turns._inline(Deadline.after(20))
+    )
     assert not over
     expire(url)
 

@@ -200,7 +200,7 @@ def test_a_lock_set_while_a_turn_runs_holds_from_the_next_message_on(
 ) -> None:
     holding = held(house, arrival(device, "go"))
     house.sessions.set_session_lock(talking, "billing")
-    turn = house.turns._go_through(holding, house.turns._inline(Deadline.after(20)))
+    turn = house.turns.story.go_through(holding, house.turns._inline(Deadline.after(20)))
     assert turn is not None
     assert (turn.status, turn.agent) == ("completed", "manager")
     assert answer(house, arrival(device, "and now?")).agent == "billing"

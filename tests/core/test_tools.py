@@ -53,7 +53,7 @@ def died_after_asking(house: House, url: str, model: DemoModel, device: UUID, *t
     model.replies.add(Reply(call(*tools)))
     holding = held(house, arrival(device, "go", "k"))
     agent = house.turns.roster.manager
-    over, _ = house.turns._step(holding, agent, house.turns._inline(Deadline.after(20)))
+    over, _ = house.turns.story._step(holding, agent, house.turns._inline(Deadline.after(20)))
     assert not over
     expire(url)
     return holding
