@@ -10,6 +10,7 @@ MONEY = "tests/core/test_budgets.py"
 
 HANDING_OVER = (
     epoch("relock", STEPS, "_RELOCK: Final"),
+    gone("from whom it is taken", STEPS, "_RELOCK: Final", " AND active_agent = :relock_of", HANDOVER),
     gone(
         "the note of a lock that did not move",
         LOCKS,
@@ -77,9 +78,9 @@ HANDING_OVER = (
         "a call that was begun is not said not to have run",
         "core/toolwork.py",
         "def _without_running",
-        "if _may_have_run(holding, call) and",
+        "_GONE if _may_have_run(holding, call) else _NO_SUCH_TOOL",
         TOOLS,
-        "if False and",
+        "_NO_SUCH_TOOL",
     ),
     *(
         gone(
@@ -208,6 +209,17 @@ SPENT = (
         "_CLAIM_WITHIN: Final",
         "AND NOT EXISTS (SELECT FROM spent_up)",
         MONEY,
+    ),
+    *(
+        gone(
+            f"what is left must do for an answer, in {unit}",
+            SPENDING,
+            "OVER: Final",
+            f"GREATEST(b.held_{unit}, :least_{unit} - 1)",
+            MONEY,
+            f"b.held_{unit}",
+        )
+        for unit in ("micros", "tokens")
     ),
     gone(
         "nothing is queued beyond a budget",
