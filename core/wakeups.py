@@ -11,7 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from core.errors import LatchkeyError
 from core.ids import SessionId
+from core.store.database import reason
 
 _log = logging.getLogger(__name__)
 
@@ -71,4 +73,8 @@ class WorkerThreads:
         try:
             do()
         except Exception as error:
-            _log.warning("worker: %s: %s", type(error).__name__, error, exc_info=not hasattr(error, "code"))
+            if isinstance(error, LatchkeyError):
+                # What it says itself is for a client.
+                _log.warning("worker: %s: %s; the next sweep tries again", error.code, reason(error))
+            else:
+                _log.warning("worker: %s: %s", type(error).__name__, error, exc_info=True)

@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "core.acceptance": {"core.content", "core.errors", "core.images"},
     "core.attendance": {"core.deadline"},
     "core.lease": {"core.deadline"},
-    "core.wakeups": {"core.ids"},
+    "core.wakeups": {"core.errors", "core.ids", "core.store"},
     "core.store": {"core.access", "core.store", "core.content", "core.deadline", "core.errors", "core.ids"},
     "core.tries": {"core.deadline", "core.errors", "core.store"},
     "core.told": {"core.content"},

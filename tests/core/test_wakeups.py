@@ -1,0 +1,36 @@
+"""A worker's errand that fails ends nothing but itself, and whoever runs the service is told why."""
+
+import logging
+from uuid import uuid4
+
+import pytest
+
+from core.errors import DatabaseUnavailable
+from core.ids import SessionId
+from core.wakeups import WorkerThreads
+from tests.conversations import until
+
+
+def test_the_log_says_why_and_not_what_a_client_should_do(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[SessionId] = []
+
+    def work(session_id: SessionId) -> None:
+        done.append(session_id)
+        if len(done) == 1:
+            raise DatabaseUnavailable from OSError("no route to db.example")
+        raise ValueError("a defect")
+
+    workers = WorkerThreads(work, lambda: None, threads=1, sweep_every_s=60)
+    with caplog.at_level(logging.WARNING, "core.wakeups"):
+        workers.start()
+        workers.wake(SessionId(uuid4()))
+        workers.wake(SessionId(uuid4()))
+        until(lambda: len(caplog.records) == 2)
+        workers.stop()
+    outage, defect = caplog.records
+    assert outage.getMessage() == (
+        "worker: database_unavailable: no route to db.example; the next sweep tries again"
+    )
+    assert outage.exc_info is None
+    assert "a defect" in defect.getMessage()
+    assert defect.exc_info
