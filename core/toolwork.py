@@ -140,7 +140,9 @@ def _without_running(holding: Holding, agent: Agent, message: Message, block: Bl
         return _error("unknown", block, _UNKNOWN)
     if agent.tool(call.name) is not None:
         return None
-    return _error("dropped", block, _GONE if _may_have_run(holding, call) else _NO_SUCH_TOOL)
+    if _may_have_run(holding, call) and call.effect != Effect.READ:
+        return _error("failed", block, _GONE)
+    return _error("dropped", block, _NO_SUCH_TOOL)
 
 
 def _may_have_run(holding: Holding, call: OpenCall) -> bool:

@@ -117,7 +117,7 @@ def test_a_function_that_could_not_let_go_is_followed_when_its_lease_is_over(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(house.turns), "_ask", broken)
+        patched.setattr(type(house.turns.story), "_ask", broken)
         lost = losing_replies(patched, ends._GIVE_UP)
         with pytest.raises(ZeroDivisionError):
             answer(house, arrival(device, "Hello", "k"))

@@ -139,7 +139,7 @@ def test_a_defect_in_the_middle_counts_as_a_crash_and_lets_go_at_once(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(house.turns), "_ask", broken)
+        patched.setattr(type(house.turns.story), "_ask", broken)
         with pytest.raises(ZeroDivisionError):
             answer(house, arrival(device, "Hello", "k"))
     assert run(database_url, "SELECT lease_expires_at FROM conversation_states") == [(None,)]
