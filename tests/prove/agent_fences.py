@@ -184,6 +184,7 @@ SPENT = (
         for name, place in (
             ("a reservation", "    def reserve"),
             ("a reply", "    def append_reply"),
+            ("a summary", "    def compact"),
         )
     ),
     gone(
