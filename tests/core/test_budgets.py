@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import Roster
 from core.budgets import most_of
+from core.compaction import Window
 from core.content import Message, dump
 from core.conversation import Conversation
 from core.errors import LatchkeyError
@@ -252,6 +253,16 @@ def test_tries_that_came_to_nothing_are_charged(
         database_url, "SELECT usage ->> 'input_tokens' FROM messages WHERE role = 'assistant'"
     )
     assert turn.usage["input_tokens"] + turn.usage["cache_creation_input_tokens"] > int(of_the_reply)
+
+
+def test_a_summary_is_charged_once(house: House, model: DemoModel, device: UUID, database_url: str) -> None:
+    """It is committed with what it cost, and so is the answer behind it, with nothing of that again."""
+    house.turns.limits = replace(house.turns.limits, window=Window(messages=4))
+    for _ in range(4):
+        assert answer(house, arrival(device)).status == "completed"
+    assert run(database_url, "SELECT count(*) > 0 FROM compactions") == [(True,)]
+    assert day(database_url)[0] == spent(database_url)
+    assert day(database_url)[2:] == (0, 0)
 
 
 # ---- over budget: at the door, and in the middle

@@ -185,6 +185,7 @@ SPENT = (
         for name, place in (
             ("a reservation", "    def reserve"),
             ("a reply", "    def append_reply"),
+            ("a summary", "    def compact"),
         )
     ),
     gone(

@@ -63,9 +63,10 @@ def pool_connections(stage: Stage, *, rounds: int, rng: random.Random) -> None:
 
 
 def _by_way_of(scene: Scene, url: str) -> Place:
-    """Every call is reserved for there."""
-    settings = {"DATABASE_STATEMENT_TIMEOUT_S": "1"}
-    return replace(scene.place, database_url=url, settings=settings).budgeted()
+    """Every call is reserved for, there and by those who go on with what is left."""
+    scene.place = scene.place.budgeted()
+    settings = {**scene.place.settings, "DATABASE_STATEMENT_TIMEOUT_S": "1"}
+    return replace(scene.place, database_url=url, settings=settings)
 
 
 def _faults(statement: str) -> list[Fault]:

@@ -13,7 +13,9 @@ from tests.prove.errands import Errand, Function, Trap
 from tests.prove.stage import Scene, Stage
 from tests.prove.zombie import state_of, wait_until_stopped
 
-_KINDS = ("plain", "idempotent", "once")
+_KINDS = ("plain", "idempotent", "once", "handover")
+# How many points each passes, with every call reserved for.
+_POINTS = {"plain": 8, "handover": 26}
 
 
 def stop_postgres(stage: Stage, *, tries: int) -> None:
@@ -21,6 +23,7 @@ def stop_postgres(stage: Stage, *, tries: int) -> None:
     for recovering in (False, True):
         name = "mid-recovery" if recovering else "mid-turn"
         with stage.scene(f"Postgres stopped with immediate, {name}") as scene:
+            scene.place = scene.place.budgeted()
             for number in range(tries):
                 _one_outage(stage.postgres, scene, number, recovering=recovering)
                 scene.row.tries += 1
@@ -34,7 +37,7 @@ def _one_outage(postgres: EmbeddedPostgres, scene: Scene, number: int, *, recove
     if recovering:
         scene.send(errand, Trap(3))
         scene.expire(scene.session_of(device))
-    points = 6 if kind == "plain" else 14
+    points = _POINTS.get(kind, 18)
     holder = Function(scene.place, errand, Trap(1 + number % points, signal.SIGSTOP))
     stopped = wait_until_stopped(holder.pid)
     _crash(postgres)

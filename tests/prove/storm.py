@@ -11,7 +11,9 @@ from tests.prove.errands import Errand, Function, Place, Result, Trap
 from tests.prove.stage import Scene, Stage
 
 _SENDERS = 50
-_KINDS = ("plain", "idempotent", "once")
+_KINDS = ("plain", "idempotent", "once", "handover")
+# How many replies of the model each needs.
+_REPLIES = {"plain": 1, "handover": 3}
 
 
 def storm(stage: Stage, *, tries: int, rng: random.Random) -> None:
@@ -32,12 +34,12 @@ def _one_storm(scene: Scene, rng: random.Random, kind: str, kills: int) -> None:
     traps = [Trap(rng.randint(1, 14)) for _ in range(kills)] + [None] * (_SENDERS - kills)
     rng.shuffle(traps)
     # Without kills the usual lease: with fifty processes on two cores a short one would run out under a living holder.
-    place = replace(scene.place, lease_ttl_s=4.0 if kills else 30.0)
+    place = replace(scene.place.budgeted(), lease_ttl_s=4.0 if kills else 30.0)
     scene.model.requests.clear()
     with ThreadPoolExecutor(_SENDERS) as pool:
         results = list(pool.map(lambda trap: _sent(scene, place, errand, trap), traps))
     if not any(result.turn for result in results):
-        results.append(scene.send(errand))
+        results.append(scene.send(errand, place=place))
     for trap, result in zip(traps, results, strict=False):
         if trap is None and (result.turn is None or result.turn["status"] != "completed"):
             scene.row.found.lost.append(f"storm {device}: a sender got {result.turn or result.problem}")
@@ -62,7 +64,7 @@ def _sent(scene: Scene, place: Place, errand: Errand, trap: Trap | None) -> Resu
 def _check_bill(scene: Scene, kind: str, kills: int) -> None:
     """Each killed holder may have paid for one reply that it could not commit any more."""
     asked = len(scene.model.requests)
-    needed = 1 if kind == "plain" else 2
+    needed = _REPLIES.get(kind, 2)
     if not needed <= asked <= needed + kills:
         scene.row.found.doubled.append(
             f"storm with {kills} kills: the model was asked {asked} times for {needed} replies"
