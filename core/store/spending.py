@@ -80,13 +80,14 @@ purses AS (
     FROM held CROSS JOIN LATERAL (VALUES ('user', held.user_id), ('org', held.org_id)) AS o(scope, id)
     JOIN turns t ON t.session_id = :session_id AND t.id = :turn_id
     WHERE o.id IS NOT NULL AND (:charges OR t.reserved_micros > 0 OR t.reserved_tokens > 0)
+    %s
 ),
 """
 
 # Part of each commit that may end a call: what was spent is charged, what was reserved for it is given back; what an
 # earlier holder had reserved and never settled counts as spent. Of a row `held` that has user_id and org_id.
 SETTLED: Final = (
-    _PURSES
+    _PURSES % ""
     + """
 charged AS (
     UPDATE spending p
@@ -103,7 +104,9 @@ GIVEN_BACK: Final = "reserved_micros = 0, reserved_tokens = 0, reservation = NUL
 
 
 # Reserves for the turn, in place of what it has reserved, and charges what it has spent; tells what all turns of that day
-# have spent and reserved with it. Under the epoch, and renews the lease. Sent again as the same attempt it changes nothing.
+# have spent and reserved with it. Under the epoch, and renews the lease. Sent again as the same attempt it changes nothing;
+# for that the turn's row is locked, and so read as it is by then: a statement that waited for the session's row has read the
+# others as they were before.
 _RESERVE: Final = text(f"""
 WITH {CLOCK},
 held AS (
@@ -111,7 +114,7 @@ held AS (
     FROM clock WHERE {FENCE}
     RETURNING user_id, org_id
 ),
-{_PURSES}
+{_PURSES % "FOR UPDATE OF t"}
 given AS (
     INSERT INTO spending AS p (scope, id, day, spent_micros, spent_tokens, reserved_micros, reserved_tokens)
     SELECT scope, id, day,

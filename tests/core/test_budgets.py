@@ -27,7 +27,7 @@ from core.shown import Turn
 from core.store import claims, ends, spending
 from core.store.claims import Outcome
 from core.store.database import Database
-from core.store.used import Amount
+from core.store.used import Amount, Used
 from dev.demo_model import DemoModel, Fault, Reply
 from functions.app import build_app
 from tests.agents import Workshop, call
@@ -38,6 +38,7 @@ from tests.conversations import (
     held,
     losing_replies,
     refusals,
+    row_held,
     taken,
     until,
     wait_for_locks,
@@ -228,6 +229,27 @@ def test_a_reservation_that_is_taken_back_for_another_is_made_again(
             wait_for_locks(database_url, 1)
             cursor.execute(a_day, ("user",))
         assert {total.scope: total.amount.micros for total in reserving.result(20)} == {"user": 21, "org": 21}
+
+
+def test_a_reservation_that_overtakes_its_own_first_sending_counts_once(
+    house: House, device: UUID, database_url: str
+) -> None:
+    """Both wait for the session's row. The second has read the turn as it was before the first."""
+    hold = held(house, arrival(device)).hold
+    used, attempt = Used("{}", "{}", Amount(5, 5), charges=True, inherits=True), UUID(int=9)
+
+    def reserve() -> object:
+        return spending.reserve(house.database, hold, Amount(70, 7), used, attempt, lease_ttl_s=30)
+
+    with ThreadPoolExecutor(2) as pool:
+        with row_held(database_url):
+            sent = [pool.submit(reserve)]
+            wait_for_locks(database_url, 1)
+            sent.append(pool.submit(reserve))
+            wait_for_locks(database_url, 2)
+        assert [len(one.result(20)) for one in sent] == [1, 1]  # type: ignore[arg-type]  # a list of totals each
+    assert day(database_url) == (5, 5, 70, 7)
+    assert run(database_url, "SELECT reserved_micros, reserved_tokens FROM turns") == [(70, 7)]
 
 
 def test_a_zombie_reserves_nothing(house: House, device: UUID, database_url: str) -> None:

@@ -131,6 +131,13 @@ SPENT = (
         "CASE WHEN false THEN 0 ELSE :spent_micros",
     ),
     gone(
+        "a reservation reads the turn as it is by then",
+        SPENDING,
+        "_RESERVE: Final",
+        "FOR UPDATE OF t",
+        MONEY,
+    ),
+    gone(
         "what a dead function had reserved counts as spent, when reserving",
         SPENDING,
         "_RESERVE: Final",
