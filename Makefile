@@ -27,7 +27,7 @@ check: $(INSTALLED) ## ruff, mypy (strict), and the arrows between the rooms
 prove: $(INSTALLED) ## Break everything, and count what must not happen: half an hour (ARGS=--short: minutes)
 	@$(PY) -m tests.prove $(ARGS)
 
-fences: $(INSTALLED) ## Take each fence out of the code in turn, and see a test fail: ten minutes (ARGS="--only epoch")
+fences: $(INSTALLED) ## Take each fence out of the code in turn, and see a test fail: most of an hour (ARGS="--only epoch")
 	@$(PY) -m tests.prove.fences $(ARGS)
 
 doctor: $(INSTALLED) ## Check the conversations at DATABASE_URL for what the model would refuse (ARGS=--fix mends)
