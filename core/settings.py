@@ -153,7 +153,7 @@ class Settings:
     # What is answered while the database is away: an error, or the manager's answer to the one message that it was sent.
     without_database: str = _setting("WITHOUT_DATABASE", _one_of("error", "stateless"), "error")
 
-    # How long the active agent keeps a conversation, and how long an idle application session lives.
+    # How long the active agent keeps a conversation, and how long a session lives that nobody uses.
     default_session_ttl_s: int = _setting("DEFAULT_SESSION_TTL", _whole(1, 31_536_000), 86_400)
     session_ttl_s: int = _setting("SESSION_TTL", _whole(1, 31_536_000), 1_800)
 
@@ -200,6 +200,16 @@ class Settings:
     redis_url: Secret | None = _setting("REDIS_URL", _redis_address, secret=True)
     upstash_redis_rest_url: str | None = _setting("UPSTASH_REDIS_REST_URL", _web_address)
     upstash_redis_rest_token: Secret | None = _setting("UPSTASH_REDIS_REST_TOKEN", _token, secret=True)
+    # How long a request waits for Redis, all in all.
+    cache_budget_ms: int = _setting("CACHE_BUDGET_MS", _whole(1, 5_000), 150)
+    # What every key begins with: services that share a Redis must not share their keys.
+    cache_prefix: str = _setting("CACHE_PREFIX", _name, "")
+    # Several instances look at what they share; a single one that keeps the sessions itself only backs them up.
+    session_cache: str = _setting(
+        "SESSION_CACHE", _one_of("sync-on-access", "write-only-backup"), "sync-on-access"
+    )
+    # Application sessions, in one namespace.
+    most_sessions_per_user: int = _setting("MOST_SESSIONS_PER_USER", _whole(1, 10_000), 100)
 
 
 # How much earlier than it runs out a holder stops trusting its lease.
@@ -255,6 +265,8 @@ def _clashes(settings: Settings) -> list[str]:
         problems.append(
             "UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN: one is given; accepted: both or neither"
         )
+    if settings.redis_url is not None and settings.upstash_redis_rest_url is not None:
+        problems.append("REDIS_URL and UPSTASH_REDIS_REST_URL: both are given; accepted: one of them")
     if settings.worker_budget_s < settings.model_timeout_s + WORKER_RESERVE_S:
         problems.append(
             f"WORKER_BUDGET_S is {settings.worker_budget_s} and MODEL_TIMEOUT_S is {settings.model_timeout_s}; accepted: "

@@ -29,10 +29,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 # The newest revision under alembic/versions. /ready compares the database with it; a test compares it with the files.
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 
 # When the active agent's time is over, as the index has it: UTC without a zone.
 LOCK_END = "((locked_at AT TIME ZONE 'UTC') + make_interval(secs => session_ttl))"
+# When a session that nobody uses is gone: a conversation, and an application session. In UTC as well.
+IDLE_END = "((last_active_at AT TIME ZONE 'UTC') + make_interval(secs => idle_ttl))"
 
 metadata = MetaData(
     naming_convention={
@@ -87,7 +89,10 @@ conversation_states = Table(
     Column("usage", JSONB, nullable=False, server_default=_NO_FIELDS),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("last_active_at", _TIME, nullable=False, server_default=_NOW),
+    # How many seconds it lives without anybody using it.
+    Column("idle_ttl", Integer, nullable=False, server_default=text("1800")),
     CheckConstraint("session_ttl > 0", name="session_ttl"),
+    CheckConstraint("idle_ttl > 0", name="idle_ttl"),
     CheckConstraint("(active_agent IS NULL) = (locked_at IS NULL)", name="lock_whole"),
     # A user's conversations; a user's erasure.
     Index(None, "user_id"),
@@ -95,8 +100,8 @@ conversation_states = Table(
     Index(None, "active_agent", postgresql_where=text("active_agent IS NOT NULL")),
     # The sweep of expired locks, by when they ran out. The zone is named, for an index takes nothing that depends on one.
     Index("ix_conversation_states_lock_end", text(LOCK_END), postgresql_where=text("locked_at IS NOT NULL")),
-    # The sweep of idle conversations, oldest first.
-    Index(None, "last_active_at"),
+    # The sweep of idle conversations, by when their time was over.
+    Index("ix_conversation_states_idle_end", text(IDLE_END)),
     postgresql_with={"fillfactor": 80},
 )
 
@@ -326,4 +331,31 @@ spending = Table(
     PrimaryKeyConstraint("scope", "id", "day"),
     CheckConstraint("scope IN ('user', 'org')", name="scope"),
     postgresql_with={"fillfactor": 70},
+)
+
+# What a team keeps of a session beside the conversation, each kind in a namespace of its own. It ends with the conversation
+# of the same ID, where there is one, so it names none.
+application_sessions = Table(
+    "application_sessions",
+    metadata,
+    Column("session_id", Uuid, nullable=False),
+    Column("namespace", String(50), nullable=False),
+    Column("user_id", Uuid),
+    # Which of the user's places it takes: who has no place left gets no further session.
+    Column("slot", Integer),
+    # Of several that had the ID one after the other, which; and how often it was changed.
+    Column("epoch", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    # JSON text.
+    Column("body", Text, nullable=False),
+    Column("idle_ttl", Integer, nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=_NOW),
+    Column("last_active_at", _TIME, nullable=False, server_default=_NOW),
+    PrimaryKeyConstraint("session_id", "namespace"),
+    CheckConstraint("idle_ttl > 0", name="idle_ttl"),
+    # A user's sessions, and their places.
+    Index(None, "user_id", "namespace", "slot", unique=True),
+    # The sweep of idle ones.
+    Index("ix_application_sessions_idle_end", text(IDLE_END)),
+    postgresql_with={"fillfactor": 80},
 )

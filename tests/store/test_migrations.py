@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import core.store.clinic_tables  # noqa: F401 - the example's tables, in the same metadata
-from core.store.tables import LOCK_END, SCHEMA_REVISION, metadata
+from core.store.tables import IDLE_END, LOCK_END, SCHEMA_REVISION, metadata
 from tests.databases import ROOT, engine_of, migrate, run
 
 
@@ -125,8 +125,12 @@ def test_the_sql_of_the_migrations_can_be_printed() -> None:
             "ix_conversation_states_lock_end",
         ),
         (
-            "SELECT * FROM conversation_states WHERE last_active_at < now() LIMIT 1",
-            "ix_conversation_states_last_active_at",
+            f"SELECT * FROM conversation_states WHERE {IDLE_END} < now() AT TIME ZONE 'UTC' ORDER BY {IDLE_END} LIMIT 1",
+            "ix_conversation_states_idle_end",
+        ),
+        (
+            f"SELECT * FROM application_sessions WHERE {IDLE_END} < now() AT TIME ZONE 'UTC' ORDER BY {IDLE_END} LIMIT 1",
+            "ix_application_sessions_idle_end",
         ),
         (
             "SELECT * FROM conversation_states WHERE user_id = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6'",
