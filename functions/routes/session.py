@@ -11,8 +11,15 @@ from core.store.audit import Note
 from core.store.database import Database
 from core.store.messages import Page
 from core.store.todos import Todo
-from functions.answers import JsonAnswer, note_shape, page_shape, session_shape, todo_shape
-from functions.incoming import Device, TheHouse
+from functions.answers import (
+    JsonAnswer,
+    note_shape,
+    page_shape,
+    session_shape,
+    todo_shape,
+    version_header,
+)
+from functions.incoming import Device, Seen, TheHouse
 from functions.shapes import PROBLEMS, AuditShape, MessagesShape, SessionShape, TodosShape
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
@@ -25,11 +32,12 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 @router.get("", summary="The device's conversation", response_model=SessionShape, responses=PROBLEMS)
-async def look(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
-    session = await request.app.state.look(sessions.find, house.database, device)
-    if session is None:
-        raise SessionNotFound
-    return JsonAnswer(session_shape(session))
+async def look(request: Request, house: TheHouse, device: Device, seen: Seen) -> JsonAnswer:
+    """From the cache where there is one, and never older than what this client was told: send `X-Session-Version` back as the
+    last answer carried it.
+    """
+    session = await request.app.state.offload(house.current.look, device, seen)
+    return JsonAnswer(session_shape(session), headers=version_header(session.id, session.version))
 
 
 @router.get(

@@ -1,0 +1,195 @@
+"""The conversation that a device is in, as `GET /v1/session` shows it: from the cache where that may be believed, else from
+Postgres.
+
+What can go wrong, and why no answer is older than what its reader knows:
+
+* *A turn begins.* Only a conversation at rest is put into the cache, and the claim of a turn marks it as begun: an entry of
+  an earlier epoch is no longer believed, and none can be put back by a reader that was slow.
+* *Something changes without a turn*: the lock, what came of a call. It marks the entry too, before it is told to anybody.
+* *A mark does not arrive, or the cache forgets it, or shows what it held long ago.* Whoever was told of a version is never
+  shown an earlier one: this process remembers what it told each device, and a client that sends back the last
+  `X-Session-Version` it saw is held to it by all processes. For everybody else an entry is good for a minute at the most.
+* *The device went to another conversation.* The entry names the devices that are in it, and which conversation is looked for
+  is a guess that what the client was told last must agree with.
+"""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from threading import Lock
+from typing import Any, Final
+from uuid import UUID
+
+from core.cache.allowance import Allowance
+from core.cache.entry import Entry
+from core.cache.shelf import Shelf
+from core.errors import SessionNotFound
+from core.ids import DeviceId, SessionId
+from core.store import sessions
+from core.store.database import Database
+from core.store.sessions import StoredSession
+from core.tries import past_dead_connections
+
+# No version comes after the end.
+ENDED: Final = 2**63 - 1
+_FIRST_EPOCH: Final = 1
+_HINT_TTL_S: Final = 86_400
+_MOST_TOLD: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What somebody was last told of: a conversation, as it was at a version."""
+
+    session_id: SessionId
+    version: int
+
+
+class WhatWasTold:
+    """What this process told its devices last. It forgets those that it told nothing for the longest time."""
+
+    def __init__(self, room: int = _MOST_TOLD) -> None:
+        self._room = room
+        self._told: OrderedDict[DeviceId, Told] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, device_id: DeviceId) -> Told | None:
+        with self._lock:
+            return self._told.get(device_id)
+
+    def note(self, device_id: DeviceId, told: Told) -> None:
+        """Answers of one conversation may come in another order than they were read in: the newest counts."""
+        with self._lock:
+            before = self._told.get(device_id)
+            if before is None or before.session_id != told.session_id or before.version < told.version:
+                self._told[device_id] = told
+            self._told.move_to_end(device_id)
+            while len(self._told) > self._room:
+                self._told.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentSessions:
+    _database: Callable[[], Database]
+    shelf: Shelf
+    budget_s: float
+    told: WhatWasTold = field(default_factory=WhatWasTold)
+
+    def look(self, device_id: DeviceId, seen: Told | None = None) -> StoredSession:
+        """`seen`: what the caller says it was told last, by whichever process."""
+        allowance = Allowance(self.budget_s)
+        found = self._on_the_shelf(device_id, seen, allowance)
+        if found is None:
+            found = past_dead_connections(lambda: sessions.look(self._database(), device_id))
+            if found is None:
+                raise SessionNotFound
+            self._offer(found, device_id, allowance)
+        self.told.note(device_id, Told(found.id, found.version))
+        return found
+
+    @contextmanager
+    def begun(self, session_id: SessionId, epoch: int) -> Iterator[None]:
+        """Around the work on a turn that was claimed under this epoch: what is on the shelf is of the past. It is marked so
+        beside that work, and known to be before it is told to anybody, if the shelf can be reached.
+        """
+        if epoch == _FIRST_EPOCH:
+            # Of a conversation that nobody has read yet.
+            yield
+            return
+        marked = self.shelf.mark_later(_key(session_id), epoch, 0)
+        try:
+            yield
+        finally:
+            marked.join(Allowance(self.budget_s))
+
+    def changed(self, device_id: DeviceId, told: Told, epoch: int) -> None:
+        """To be called after the change was committed, and before anybody is told."""
+        self.shelf.mark(_key(told.session_id), epoch, told.version, Allowance(self.budget_s))
+        self.told.note(device_id, told)
+
+    def ended(self, device_id: DeviceId, session_id: SessionId) -> None:
+        self.shelf.mark(_key(session_id), 0, 0, Allowance(self.budget_s), ended=True)
+        self.told.note(device_id, Told(session_id, ENDED))
+
+    # ---- the shelf
+
+    def _on_the_shelf(
+        self, device_id: DeviceId, seen: Told | None, allowance: Allowance
+    ) -> StoredSession | None:
+        floors = [told for told in (seen, self.told.of(device_id)) if told is not None]
+        session_id = floors[0].session_id if floors else self._guess(device_id, allowance)
+        if session_id is None or any(floor.session_id != session_id for floor in floors):
+            return None
+        entry = self.shelf.look(_key(session_id), allowance)
+        if entry is None or any(entry.version < floor.version for floor in floors):
+            return None
+        found = _read(entry)
+        if found is None or found.id != session_id or device_id not in found.devices:
+            return None
+        return found
+
+    def _guess(self, device_id: DeviceId, allowance: Allowance) -> SessionId | None:
+        hint = self.shelf.recall(_name(device_id), allowance)
+        try:
+            return None if hint is None else SessionId(UUID(hint))
+        except ValueError:
+            return None
+
+    def _offer(self, found: StoredSession, device_id: DeviceId, allowance: Allowance) -> None:
+        if not found.is_at_rest:
+            return
+        good_until = found.last_active_at + sessions.slack(found.idle_ttl)
+        if found.lock_expires_at is not None:
+            good_until = min(good_until, found.lock_expires_at)
+        entry = Entry(found.epoch, found.version, _body(found), good_until)
+        self.shelf.offer(_key(found.id), entry, allowance)
+        known = self.told.of(device_id)
+        if known is None or known.session_id != found.id:
+            self.shelf.remember(_name(device_id), str(found.id), _HINT_TTL_S, allowance)
+
+
+def _key(session_id: SessionId) -> str:
+    return f"session:{session_id}"
+
+
+def _name(device_id: DeviceId) -> str:
+    return f"device:{hashlib.sha256(device_id.bytes).hexdigest()[:32]}"
+
+
+# ---- a session as text, and back
+
+
+def _body(session: StoredSession) -> str:
+    return json.dumps({name.name: _plain(getattr(session, name.name)) for name in fields(session)})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _read(entry: Entry) -> StoredSession | None:
+    """None: it was put there by a release that kept something else of a session."""
+    try:
+        kept = json.loads(entry.body)
+        if kept.keys() != {name.name for name in fields(StoredSession)}:
+            return None
+        for name in _TIMES:
+            kept[name] = None if kept[name] is None else datetime.fromisoformat(kept[name])
+        kept["id"] = SessionId(UUID(kept["id"]))
+        kept["devices"] = tuple(DeviceId(UUID(device)) for device in kept["devices"])
+        return StoredSession(**kept)
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return None
+
+
+_TIMES: Final = ("locked_at", "lock_expires_at", "created_at", "last_active_at", "read_at")
