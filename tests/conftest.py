@@ -14,6 +14,8 @@ from core.house import House, build_house
 from core.settings import Settings, read_settings
 from dev.demo_model import DemoModel
 from dev.postgres import EmbeddedPostgres
+from dev.redis import EmbeddedRedis, RedisMissing
+from dev.redis.program import find_program
 from functions.app import build_app
 from tests import left_out
 from tests.agents import Workshop
@@ -74,6 +76,28 @@ def database_url(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
 def empty_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     with new_database(postgres, "template0") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def needs_redis() -> None:
+    try:
+        find_program()
+    except RedisMissing as missing:
+        left_out.leave_out(str(missing))
+
+
+@pytest.fixture(scope="session")
+def redis_server(needs_redis: None) -> Iterator[EmbeddedRedis]:
+    """A real Redis, one for each worker of the run. Tests ask for `redis`, which has it empty."""
+    with EmbeddedRedis(tcp=True) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(redis_server: EmbeddedRedis) -> EmbeddedRedis:
+    """As if just started: `redis.url` by TCP, `redis.socket_url`; it may be paused, killed and filled up."""
+    redis_server.clear()
+    return redis_server
 
 
 @pytest.fixture

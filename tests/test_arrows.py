@@ -27,6 +27,9 @@ ARROWS: dict[str, set[str]] = {
     "core.acceptance": {"core.content", "core.errors", "core.images"},
     "core.attendance": {"core.deadline"},
     "core.lease": {"core.deadline"},
+    # Knows no store and no session: what it holds is text.
+    "core.cache": {"core.cache", "core.deadline", "core.figures", "core.settings"},
+    "core.figures": set(),
     "core.wakeups": {"core.errors", "core.ids", "core.store"},
     "core.store": {"core.access", "core.store", "core.content", "core.deadline", "core.errors", "core.ids"},
     "core.tries": {"core.deadline", "core.errors", "core.store"},
@@ -202,12 +205,15 @@ PACKAGES: dict[str, set[str]] = {
     "uvicorn": {"dev"},
     "alembic": {"alembic", "bench", "dev", "tests"},
     "boto3": {"tests"},
+    "redis": {"core.cache.native", "dev", "tests"},
+    "upstash_redis": {"core.cache.upstash", "tests"},
+    "httpx": {"core.cache.upstash", "tests"},
     "pytest": {"tests"},
     "moto": {"tests"},
 }
 
 # Costs a second at import: only inside a function that needs it.
-NEVER_AT_IMPORT = {"anthropic", "boto3", "alembic", "httpx2"}
+NEVER_AT_IMPORT = {"anthropic", "boto3", "alembic", "httpx2", "redis", "upstash_redis", "httpx"}
 READS_THE_ENVIRONMENT = {"core.settings", "dev", "tests"}
 
 
