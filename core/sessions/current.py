@@ -111,8 +111,8 @@ class CurrentSessions:
         self.shelf.mark(_key(told.session_id), epoch, told.version, Allowance(self.budget_s))
         self.told.note(device_id, told)
 
-    def ended(self, device_id: DeviceId, session_id: SessionId) -> None:
-        self.shelf.mark(_key(session_id), 0, 0, Allowance(self.budget_s), ended=True)
+    def ended(self, device_id: DeviceId, session_id: SessionId, epoch: int) -> None:
+        self.shelf.mark(_key(session_id), epoch, 0, Allowance(self.budget_s), ended=True)
         self.told.note(device_id, Told(session_id, ENDED))
 
     # ---- the shelf
