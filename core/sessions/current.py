@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Final
 from uuid import UUID
@@ -39,6 +39,8 @@ ENDED: Final = 2**63 - 1
 _FIRST_EPOCH: Final = 1
 _HINT_TTL_S: Final = 86_400
 _MOST_TOLD: Final = 10_000
+# As `core/store/alive.py` has it.
+_LONGEST_SLACK_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class CurrentSessions:
         if entry is None or any(entry.version < floor.version for floor in floors):
             return None
         found = _read(entry)
-        if found is None or found.id != session_id or device_id not in found.devices:
+        if found is None or found.id != session_id or device_id not in found.device_ids:
             return None
         return found
 
@@ -140,12 +142,13 @@ class CurrentSessions:
             return None
 
     def _offer(self, found: StoredSession, device_id: DeviceId, allowance: Allowance) -> None:
-        if not found.is_at_rest:
+        if found.busy or found.has_open_turn:
             return
-        good_until = found.last_active_at + sessions.slack(found.idle_ttl)
+        # When the next look is to extend its time.
+        good_until = found.last_active_at + timedelta(seconds=min(found.idle_ttl / 10, _LONGEST_SLACK_S))
         if found.lock_expires_at is not None:
             good_until = min(good_until, found.lock_expires_at)
-        entry = Entry(found.epoch, found.version, _body(found), good_until)
+        entry = Entry(found.lease_epoch, found.version, _body(found), good_until)
         self.shelf.offer(_key(found.id), entry, allowance)
         known = self.told.of(device_id)
         if known is None or known.session_id != found.id:
@@ -186,7 +189,7 @@ def _read(entry: Entry) -> StoredSession | None:
         for name in _TIMES:
             kept[name] = None if kept[name] is None else datetime.fromisoformat(kept[name])
         kept["id"] = SessionId(UUID(kept["id"]))
-        kept["devices"] = tuple(DeviceId(UUID(device)) for device in kept["devices"])
+        kept["device_ids"] = tuple(DeviceId(UUID(device)) for device in kept["device_ids"])
         return StoredSession(**kept)
     except (ValueError, TypeError, AttributeError, KeyError):
         return None
