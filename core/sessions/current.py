@@ -129,10 +129,8 @@ class CurrentSessions:
         entry = self.shelf.look(_key(session_id), allowance)
         if entry is None or any(entry.version < floor.version for floor in floors):
             return None
-        found = _read(entry)
-        if found is None or found.id != session_id or device_id not in found.device_ids:
-            return None
-        return found
+        found = _read(entry, device_id)
+        return found if found is not None and found.id == session_id else None
 
     def _guess(self, device_id: DeviceId, allowance: Allowance) -> SessionId | None:
         hint = self.shelf.recall(_name(device_id), allowance)
@@ -160,28 +158,31 @@ def _key(session_id: SessionId) -> str:
 
 
 def _name(device_id: DeviceId) -> str:
-    return f"device:{hashlib.sha256(device_id.bytes).hexdigest()[:32]}"
+    return f"device:{_unnamed(device_id)}"
+
+
+def _unnamed(device_id: DeviceId) -> str:
+    """Who can read the cache can speak for no device."""
+    return hashlib.sha256(device_id.bytes).hexdigest()[:32]
 
 
 # ---- a session as text, and back
 
 
 def _body(session: StoredSession) -> str:
-    return json.dumps({name.name: _plain(getattr(session, name.name)) for name in fields(session)})
+    kept = {name.name: _plain(getattr(session, name.name)) for name in fields(session)}
+    kept["device_ids"] = [_unnamed(device_id) for device_id in session.device_ids]
+    return json.dumps(kept)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, UUID) else value
 
 
-def _read(entry: Entry) -> StoredSession | None:
-    """None: it was put there by a release that kept something else of a session."""
+def _read(entry: Entry, device_id: DeviceId) -> StoredSession | None:
+    """None: the device is not in it, or it was put there by a release that kept something else of a session."""
     try:
         kept = json.loads(entry.body)
         if kept.keys() != {name.name for name in fields(StoredSession)}:
@@ -189,7 +190,9 @@ def _read(entry: Entry) -> StoredSession | None:
         for name in _TIMES:
             kept[name] = None if kept[name] is None else datetime.fromisoformat(kept[name])
         kept["id"] = SessionId(UUID(kept["id"]))
-        kept["device_ids"] = tuple(DeviceId(UUID(device)) for device in kept["device_ids"])
+        if _unnamed(device_id) not in kept["device_ids"]:
+            return None
+        kept["device_ids"] = (device_id,)
         return StoredSession(**kept)
     except (ValueError, TypeError, AttributeError, KeyError):
         return None
