@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from core.errors import FieldProblem, InvalidRequest, SessionNotFound
 from core.ids import DeviceId
@@ -33,11 +33,20 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 @router.get("", summary="The device's conversation", response_model=SessionShape, responses=PROBLEMS)
 async def look(request: Request, house: TheHouse, device: Device, seen: Seen) -> JsonAnswer:
-    """From the cache where there is one, and never older than what this client was told: send `X-Session-Version` back as the
+    """Whoever looks uses it: it lives on for as long as it would without being used, until `expires_at`. Answered from the cache where there is one, and never older than what this client was told: send `X-Session-Version` back as the
     last answer carried it.
     """
     session = await request.app.state.offload(house.current.look, device, seen)
     return JsonAnswer(session_shape(session), headers=version_header(session.id, session.version))
+
+
+@router.delete("", summary="End the conversation", status_code=204, responses=PROBLEMS)
+async def end(request: Request, house: TheHouse, device: Device) -> Response:
+    """It goes with all that was said in it; the device and its user stay. `204` also where there is none, so it can be sent
+    again.
+    """
+    await request.app.state.offload(house.sessions.end_session, device)
+    return Response(status_code=204)
 
 
 @router.get(
