@@ -14,7 +14,7 @@ from core.house import House, build_house
 from core.settings import Settings, read_settings
 from dev.demo_model import DemoModel
 from dev.postgres import EmbeddedPostgres
-from dev.redis import EmbeddedRedis, RedisMissing
+from dev.redis import EmbeddedRedis, RedisFront, RedisMissing
 from dev.redis.program import find_program
 from functions.app import build_app
 from tests import left_out
@@ -98,6 +98,13 @@ def redis(redis_server: EmbeddedRedis) -> EmbeddedRedis:
     """As if just started: `redis.url` by TCP, `redis.socket_url`; it may be paused, killed and filled up."""
     redis_server.clear()
     return redis_server
+
+
+@pytest.fixture
+def front(redis: EmbeddedRedis) -> Iterator[RedisFront]:
+    """The same Redis by Upstash's REST API: `front.url`, `front.token`; `front.faults`, `front.requests`."""
+    with RedisFront(redis.wire) as served:
+        yield served
 
 
 @pytest.fixture

@@ -38,6 +38,26 @@ class Entry:
         return (self.good_until - _BEGINNING) // _MICROSECOND
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Says what an entry must not be older than; after an end nothing of its epoch is new enough."""
+
+    epoch: int
+    version: int
+    ended: bool
+
+    def forbids(self, entry: Entry) -> bool:
+        if entry.epoch != self.epoch:
+            return entry.epoch < self.epoch
+        return self.ended or entry.version < self.version
+
+    def joined(self, other: "Mark") -> "Mark":
+        """What both of them forbid, whichever came first."""
+        if other.epoch != self.epoch:
+            return max(self, other, key=lambda mark: mark.epoch)
+        return Mark(self.epoch, max(self.version, other.version), self.ended or other.ended)
+
+
 def seal(key: str, entry: Entry) -> str:
     """ASCII, whatever the body holds: a lone surrogate or a NUL would not survive every way to Redis."""
     facts = [entry.epoch, entry.version, entry.good_until_us]
@@ -53,6 +73,13 @@ def unseal(key: str, text: object) -> Entry | None:
                 return Entry(epoch, version, body, _BEGINNING + until * _MICROSECOND)
             except (ValueError, OverflowError):  # well sealed, and still not one of ours
                 return None
+    return None
+
+
+def unseal_mark(text: object) -> Mark | None:
+    match _read(text):
+        case [int(epoch), int(version), 0 | 1 as ended]:
+            return Mark(epoch, version, bool(ended))
     return None
 
 

@@ -2,36 +2,16 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from core.cache.allowance import Allowance
-from core.cache.entry import Entry
+from core.cache.clock import Clock, utc_now
+from core.cache.entry import Entry, Mark
 from core.cache.pending import Pending, Settled
+from core.figures import Figures
 
 _MOST_KEYS = 10_000
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    epoch: int
-    version: int
-    ended: bool
-
-    def forbids(self, entry: Entry) -> bool:
-        if entry.epoch != self.epoch:
-            return entry.epoch < self.epoch
-        return self.ended or entry.version < self.version
-
-    def with_(self, other: "_Mark") -> "_Mark":
-        if other.epoch != self.epoch:
-            return max(self, other, key=lambda mark: mark.epoch)
-        return _Mark(self.epoch, max(self.version, other.version), self.ended or other.ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +19,25 @@ class _Place:
     """The entry and the mark of a key: both are kept, as the mark outlives the entry's time."""
 
     entry: Entry | None = None
-    mark: _Mark | None = None
+    mark: Mark | None = None
 
-    def admits(self, entry: Entry) -> bool:
+    def missed(self, now: datetime) -> str | None:
+        if self.entry is None:
+            return "nothing" if self.mark is None else "marked"
+        return "past" if self.entry.good_until <= now else None
+
+    def refused(self, entry: Entry, now: datetime) -> str | None:
         if self.mark is not None and self.mark.forbids(entry):
-            return False
-        return self.entry is None or _rank(entry) >= _rank(self.entry)
+            return "marked"
+        if self.entry is not None and _rank(entry) < _rank(self.entry):
+            return "old"
+        return "late" if entry.good_until <= now else None
 
-    def marked(self, mark: _Mark) -> "_Place":
-        mark = mark if self.mark is None else self.mark.with_(mark)
+    def holding(self, entry: Entry) -> "_Place":
+        return replace(self, entry=entry)
+
+    def marked(self, mark: Mark) -> "_Place":
+        mark = mark if self.mark is None else self.mark.joined(mark)
         goes = self.entry is None or mark.forbids(self.entry)
         return _Place(None if goes else self.entry, mark)
 
@@ -59,30 +49,40 @@ def _rank(entry: Entry) -> tuple[int, int, datetime]:
 class MemoryShelf:
     """The same contract as in Redis. Past `most_keys` the key that was used longest ago is forgotten whole."""
 
-    def __init__(self, clock: Callable[[], datetime] = utc_now, *, most_keys: int = _MOST_KEYS) -> None:
+    def __init__(
+        self, clock: Clock = utc_now, *, most_keys: int = _MOST_KEYS, figures: Figures | None = None
+    ) -> None:
         self._clock = clock
         self._most_keys = most_keys
+        self._figures = figures or Figures()
         self._lock = threading.Lock()
         self._places: OrderedDict[str, _Place] = OrderedDict()
         self._hints: OrderedDict[str, tuple[str, datetime]] = OrderedDict()
 
     def look(self, key: str, allowance: Allowance) -> Entry | None:  # noqa: ARG002 - memory is not waited for
         with self._lock:
-            entry = self._places.get(key, _Place()).entry
-            if entry is None or entry.good_until <= self._clock():
-                return None
-            self._places.move_to_end(key)
-            return entry
+            place = self._places.get(key, _Place())
+            why = place.missed(self._clock())
+            if why is None:
+                self._places.move_to_end(key)
+        if why is not None:
+            self._figures.count("cache.misses", why)
+            return None
+        self._figures.count("cache.hits")
+        return place.entry
 
     def offer(self, key: str, entry: Entry, allowance: Allowance) -> None:  # noqa: ARG002
         with self._lock:
             place = self._places.get(key, _Place())
-            if entry.good_until > self._clock() and place.admits(entry):
-                self._put(key, replace(place, entry=entry))
+            why = place.refused(entry, self._clock())
+            if why is None:
+                self._put(key, place.holding(entry))
+        self._figures.count("cache.puts", why or "put")
 
     def mark(self, key: str, epoch: int, version: int, allowance: Allowance, *, ended: bool = False) -> bool:  # noqa: ARG002
         with self._lock:
-            self._put(key, self._places.get(key, _Place()).marked(_Mark(epoch, version, ended)))
+            self._put(key, self._places.get(key, _Place()).marked(Mark(epoch, version, ended)))
+        self._figures.count("cache.marks", "sent")
         return True
 
     def mark_later(self, key: str, epoch: int, version: int) -> Pending:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dev.http.wire import LAST_CHUNK, Connection, chunk, head
+
 from . import sse
 from .faults import Fault
 from .refusal import error_body
-from .wire import LAST_CHUNK, Connection, chunk, head
 
 Json = dict[str, Any]
 

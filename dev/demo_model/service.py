@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dev.http.wire import Connection, RawRequest
+
 from . import rules, thinking
 from .answer import answer
 from .delivery import send_error, send_json, send_stream
@@ -21,7 +23,6 @@ from .record import Record, Recorded, without_secrets
 from .refusal import Refusal
 from .request import Request, too_large
 from .script import Queue, Reply
-from .wire import Connection, RawRequest
 
 MESSAGES = "/v1/messages"
 COUNT_TOKENS = "/v1/messages/count_tokens"
@@ -49,7 +50,7 @@ class Service:
         cache: PromptCache,
         faults: Queue[Fault],
         replies: Queue[Reply],
-        record: Record,
+        record: Record[Recorded],
     ) -> None:
         self._settings = settings
         self._cache = cache

@@ -6,6 +6,7 @@ them as they came, so it reads them itself. What matters for it is that a status
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -89,6 +90,26 @@ class Wire:
         """All of them in one go; the replies are in their order."""
         self._socket.sendall(b"".join(map(encoded, commands)))
         return [read_reply(self._said) for _ in commands]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether Redis has closed an idle connection, as it does when it is killed."""
+        timeout_s = self._socket.gettimeout()
+        self._socket.setblocking(False)
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self._socket.settimeout(timeout_s)
+        return True
+
+    def interrupt(self) -> None:
+        """From another thread: whoever waits for a reply gets ConnectionEnded."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._said.close()

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from threading import Event
 
-from .request import MAX_BODY_BYTES
-
 _LONGEST_LINE = 65_536
 _MOST_HEADERS = 200
-# How much of a body that is too large is read and thrown away, so that the client gets to read the 413.
-_MOST_DRAINED = 8 * MAX_BODY_BYTES
+# How much of a body that is too large is read and thrown away, so that the client gets to read why: so many times the limit.
+_DRAINED = 8
 
 
 class Malformed(Exception):
@@ -34,11 +32,12 @@ class RawRequest:
 
 
 class Connection:
-    def __init__(self, sock: socket.socket, stopping: Event) -> None:
+    def __init__(self, sock: socket.socket, stopping: Event, most_body_bytes: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._reader = sock.makefile("rb")
         self._stopping = stopping
+        self._most_body_bytes = most_body_bytes
 
     def read_request(self) -> RawRequest | None:
         """The next request, or None when the client has closed."""
@@ -133,16 +132,16 @@ class Connection:
         total = 0
         for size in sizes:
             total += size
-            if total > _MOST_DRAINED:
+            if total > _DRAINED * self._most_body_bytes:
                 raise Malformed("the body is far too large")
             while size:
                 part = self._reader.read(min(size, 1 << 20))
                 if not part:
                     raise Malformed("the body ended early")
                 size -= len(part)
-                if total <= MAX_BODY_BYTES:
+                if total <= self._most_body_bytes:
                     body += part
-        return bytes(body), total > MAX_BODY_BYTES
+        return bytes(body), total > self._most_body_bytes
 
     def _chunk_sizes(self) -> Iterable[int]:
         while True:

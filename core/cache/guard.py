@@ -1,0 +1,294 @@
+"""How long Redis may take, and when it is asked at all.
+
+A timeout of a socket is one of a single read, and a look-up of a name has none. So each call is made by a thread of ours,
+and whoever needs the reply waits for as long as the request's allowance lasts and not longer. What comes later is thrown
+away: the scripts that are sent are fenced, so it does no harm that they were carried out.
+
+* **Never a queue.** A call takes an idle thread, or a new one while there are few, or is given up at once.
+* **Nobody is starved for good.** A thread that does not come back in time is written off, and another may take its place.
+  When many are lost the connections are closed under them, which ends all but a look-up, and that ends by itself.
+* **Slow to begin.** The libraries take 0.1 s to import. `warm` does that in the background, and until it is over there is
+  no Redis.
+* **Failing in a row** opens the circuit. What fails is the call as a whole, or every command of it for a reason that is
+  not about its key or about memory: a full Redis still answers, and says so.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from core.cache.allowance import Allowance
+from core.cache.circuit import Circuit
+from core.cache.commands import CacheFailed, Command, Redis, Refused
+from core.cache.pending import Pending, Settled
+from core.figures import Figures
+
+_MOST_THREADS = 8
+_MOST_LOST = 8
+_BACKGROUND_S = 1.0
+_WARM_S = 2.0
+# Of a call's limit: connecting, writing and reading may each take the whole of it.
+_WRITTEN_OFF_AFTER = 3.0
+_CLOSING_S = 1.0
+_NOT_OF_THE_SERVER = {"OOM", "WRONGTYPE", "NOSCRIPT"}
+
+
+class Call:
+    """One round trip, and where its replies are waited for."""
+
+    __slots__ = ("_over", "began", "commands", "is_judged", "limit_s", "otherwise", "replies")
+
+    def __init__(self, commands: Sequence[Command], otherwise: Sequence[Command], limit_s: float, now: float):
+        self.commands = commands
+        self.otherwise = otherwise
+        self.limit_s = limit_s
+        self.began = now
+        self.is_judged = False
+        self.replies: list[Any] | None = None
+        # A lock is the cheapest thing to wait for with a time; it is released when the call is over.
+        self._over = threading.Lock()
+        self._over.acquire()
+
+    def end(self) -> None:
+        self._over.release()
+
+    def wait(self, seconds: float) -> bool:
+        if not self._over.acquire(timeout=min(seconds, self.limit_s)):
+            return False
+        self._over.release()
+        return True
+
+    def join(self, allowance: Allowance) -> bool:
+        with allowance.waiting() as left_s:
+            is_over = self.wait(left_s)
+        return is_over and self.replies is not None and not _refusals(self.replies)
+
+
+class Guard:
+    """Between us and a Redis. Nothing here raises."""
+
+    def __init__(
+        self, redis: Redis, budget_s: float, figures: Figures, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._redis = redis
+        self._budget_s = budget_s
+        self._figures = figures
+        self._clock = clock
+        self._is_warm = False
+        self._is_closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Also anew after a fork, which takes no threads along, and may leave a lock behind that nobody holds."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._circuit = Circuit()
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._idle = 0
+        self._busy: dict[threading.Thread, Call] = {}
+        self._threads: set[threading.Thread] = set()
+        self._lost: set[threading.Thread] = set()
+        self._warming: Call | None = None
+
+    @property
+    def kind(self) -> str:
+        return self._redis.kind
+
+    @property
+    def state(self) -> str:
+        """ "closed" is well; "open" and "half-open" are after failures; "warming" is before the first call."""
+        return self._circuit.state(self._clock()) if self._is_warm else "warming"
+
+    def run(self, commands: Sequence[Command], allowance: Allowance) -> list[Any] | None:
+        """None: failed, given up, not asked, or nothing left of the allowance."""
+        if allowance.left_s() <= 0:
+            self._figures.count("cache.skipped", "allowance")
+            return None
+        call = self._start(commands, (), self._budget_s)
+        if call is None:
+            return None
+        with allowance.waiting() as left_s:
+            is_over = call.wait(left_s)
+        if not is_over:
+            self._give_up(call)
+        return call.replies if is_over else None
+
+    def later(self, commands: Sequence[Command], *, otherwise: Sequence[Command] = ()) -> Pending:
+        """Begun now, and joined whenever it suits. `otherwise` is sent where Redis refused one of the commands."""
+        call = self._start(commands, otherwise, max(self._budget_s, _BACKGROUND_S))
+        return Settled(arrived=False) if call is None else call
+
+    def warm(self) -> None:
+        """Loads the library, connects, and says hello, all in the background."""
+        self._same_process()
+        with self._lock:
+            if not self._is_warm and not self._is_closed and self._warming is None:
+                self._warming = Call([("PING",)], (), _WARM_S, self._clock())
+                self._spawn(self._warming)
+
+    def close(self) -> None:
+        """Every thread ends that can; one within a look-up of a name ends by itself and keeps nobody."""
+        self._same_process()
+        with self._lock:
+            self._is_closed = True
+            threads = self._threads | self._lost
+            for _ in threads:
+                self._calls.put(None)
+        self._redis.close()
+        give_up_at = time.monotonic() + _CLOSING_S
+        for thread in threads:
+            thread.join(max(0.0, give_up_at - time.monotonic()))
+        self._redis.close()  # what a thread opened anew when it lost its connection
+
+    # --- beginning a call
+
+    def _start(
+        self, commands: Sequence[Command], otherwise: Sequence[Command], limit_s: float
+    ) -> Call | None:
+        self._same_process()
+        if not self._is_warm:
+            self.warm()
+            self._figures.count("cache.skipped", "warming")
+            return None
+        with self._lock:
+            now = self._clock()
+            self._write_off(now)
+            why = self._obstacle(now)
+            if why is None:
+                call = Call(commands, otherwise, limit_s, now)
+                self._hand_over(call)
+        if why is not None:
+            self._figures.count("cache.skipped", why)
+            return None
+        return call
+
+    def _obstacle(self, now: float) -> str | None:
+        """The circuit is asked last: what it lets through must be made."""
+        if self._is_closed:
+            return "closed"
+        if self._idle == 0 and (len(self._threads) >= _MOST_THREADS or len(self._lost) >= _MOST_LOST):
+            return "crowded"
+        return None if self._circuit.lets_through(now) else "circuit"
+
+    def _hand_over(self, call: Call) -> None:
+        if self._idle > 0:
+            self._idle -= 1
+            self._calls.put(call)
+        else:
+            self._spawn(call)
+
+    def _spawn(self, call: Call) -> None:
+        thread = threading.Thread(target=self._work, args=(call,), name="cache", daemon=True)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no more of them
+            self._threads.discard(thread)
+            self._warming = None
+            self._settle(call, "defect", self._clock())
+            call.end()
+
+    def _same_process(self) -> None:
+        if self._pid != os.getpid():
+            self._begin()
+
+    # --- in a thread
+
+    def _work(self, first: Call) -> None:
+        me = threading.current_thread()
+        call: Call | None = first
+        while call is not None:
+            with self._lock:
+                self._busy[me] = call
+            self._carry_out(call)
+            with self._lock:
+                self._busy.pop(me, None)
+                if me in self._lost or self._is_closed:
+                    break
+                self._idle += 1
+            call = self._calls.get()
+        with self._lock:
+            self._threads.discard(me)
+            self._lost.discard(me)
+
+    def _carry_out(self, call: Call) -> None:
+        """It is judged before anybody hears of its end, so that the figures and the circuit know of it already."""
+        failure: CacheFailed | None = None
+        replies: list[Any] | None = None
+        try:
+            replies = self._redis.run(call.commands, call.limit_s)
+            if call.otherwise and _refusals(replies):
+                self._redis.run(call.otherwise, call.limit_s)
+        except CacheFailed as failed:
+            failure = failed
+        except Exception as defect:  # of a client, of its library: an answer must not fall with it
+            failure = CacheFailed("defect", type(defect).__name__)
+        self._judge(call, replies, failure.kind if failure is not None else None)
+        call.replies = replies
+        call.end()
+
+    # --- what becomes of it
+
+    def _judge(self, call: Call, replies: list[Any] | None, failure: str | None) -> None:
+        now = self._clock()
+        for refused in _refusals(replies or ()):
+            self._figures.count("cache.refused", refused.code)
+        if replies is not None and call is not self._warming:
+            self._figures.took("cache.latency", now - call.began)
+        with self._lock:
+            if call is self._warming:
+                self._is_warm, self._warming = True, None
+            elif failure is None and now - call.began > call.limit_s:
+                failure = "timeout"
+            if failure is None and _is_about_the_server(replies or ()):
+                failure = "refused"
+            self._settle(call, failure, now)
+
+    def _settle(self, call: Call, failure: str | None, now: float) -> None:
+        """Once for each call, by whoever knows first. Under the lock."""
+        if call.is_judged:
+            return
+        call.is_judged = True
+        if failure is None:
+            self._circuit.succeeded()
+            return
+        self._figures.count("cache.failures", failure)
+        if self._circuit.failed(now):
+            self._figures.count("cache.circuit_openings")
+
+    def _give_up(self, call: Call) -> None:
+        """It is no failure of Redis that somebody had little time left."""
+        self._figures.count("cache.given_up")
+        with self._lock:
+            now = self._clock()
+            if now - call.began >= call.limit_s:
+                self._settle(call, "timeout", now)
+
+    def _write_off(self, now: float) -> None:
+        """Threads that did not come back. Under the lock."""
+        overdue = [
+            thread
+            for thread, call in self._busy.items()
+            if now - call.began > call.limit_s * _WRITTEN_OFF_AFTER and call is not self._warming
+        ]
+        for thread in overdue:
+            self._settle(self._busy.pop(thread), "timeout", now)
+            self._threads.discard(thread)
+            self._lost.add(thread)
+            self._figures.count("cache.threads_lost")
+        if overdue and len(self._lost) >= _MOST_LOST:
+            self._redis.close()
+
+
+def _refusals(replies: Iterable[Any]) -> list[Refused]:
+    return [reply for reply in replies if isinstance(reply, Refused)]
+
+
+def _is_about_the_server(replies: Sequence[Any]) -> bool:
+    """Nothing but errors, such as NOPERM, READONLY or a quota that is used up: no use to go on asking."""
+    return bool(replies) and all(
+        isinstance(reply, Refused) and reply.code not in _NOT_OF_THE_SERVER for reply in replies
+    )
