@@ -214,6 +214,65 @@ class DatabaseConflict(LatchkeyError):
     code, status, title, retry_after_s = "database_conflict", 503, "Conflict", 1
 
 
+# ---- what teams keep of a session
+
+
+class NoSuchSession(LatchkeyError):
+    """There is no session of this ID: it was never made, it was deleted, or nobody used it for too long."""
+
+    code, status, title = "no_such_session", 404, "No such session"
+
+
+class SessionTaken(LatchkeyError):
+    """The session of this ID belongs to another user. Nothing was stored."""
+
+    code, status, title = "session_taken", 409, "Session taken"
+
+
+class TooManySessions(LatchkeyError):
+    """This user has as many sessions as a user may have. Nothing was stored: delete one, or wait until one has expired."""
+
+    code, status, title = "too_many_sessions", 409, "Too many sessions"
+
+
+class SessionTooLarge(LatchkeyError):
+    """The session is over the size limit; nothing was stored."""
+
+    code, status, title = "session_too_large", 413, "Session too large"
+
+
+class SessionUnwritable(LatchkeyError):
+    """The session holds something that cannot be kept as JSON and read again; nothing was stored."""
+
+    code, status, title = "session_unwritable", 500, "Session cannot be kept"
+
+
+class SessionUnreadable(LatchkeyError):
+    """What is stored of the session does not fit this release."""
+
+    code, status, title = "session_unreadable", 500, "Session cannot be read"
+
+
+class SessionContended(LatchkeyError):
+    """Others changed the session again and again while this change was tried. Nothing was stored: try again in a moment."""
+
+    code, status, title, retry_after_s = "session_contended", 503, "Session contended", 1
+
+
+class UpdateUncertain(LatchkeyError):
+    """The change may have been stored: the reply was lost, and too much was changed since to tell. Read the session, and decide
+    by what is there.
+    """
+
+    code, status, title = "update_uncertain", 503, "Outcome unknown"
+
+
+class StorageUnavailable(LatchkeyError):
+    """The storage of sessions cannot be reached, or refuses. Try again in a moment."""
+
+    code, status, title, retry_after_s = "storage_unavailable", 503, "Storage unavailable", 2
+
+
 # ---- why a turn failed: stored with the turn, as its `error`
 
 
