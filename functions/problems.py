@@ -1,10 +1,12 @@
-"""Every error as `application/problem+json`: one handler for all of them, and the last resort.
+"""Every error as `application/problem+json`: one handler for all of them, and the last resort. It stands around each request,
+so the figures for operators are told from here.
 
 The handler sits outside of FastAPI's own, so nothing gets past it: not an unknown path, not a defect of ours. The
 caller gets a code and a request ID; the traceback goes to the log, under that ID.
 """
 
 import logging
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import BadJson, FieldProblem, InvalidRequest, LatchkeyError, MethodNotAllowed, NoSuchPath
+from core.figures import Figures
 from core.store.database import reason
 from functions.answers import JsonAnswer
 
@@ -27,8 +30,9 @@ class ProblemAnswer(JsonAnswer):
 class Problems:
     """ASGI middleware: gives each request its ID, and turns whatever is raised into a problem."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, figures: Figures) -> None:
         self._app = app
+        self._figures = figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,6 +55,9 @@ class Problems:
             if started:
                 raise
             await problem(Request(scope), error)(scope, receive, send_with_id)
+        finally:
+            # A function has no time of its own between two requests.
+            self._figures.tell_if_due(time.monotonic())
 
 
 async def handle(request: Request, error: Exception) -> ProblemAnswer:

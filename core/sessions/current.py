@@ -16,7 +16,7 @@ What can go wrong, and why no answer is older than what its reader knows:
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ from uuid import UUID
 from core.cache.allowance import Allowance
 from core.cache.entry import Entry
 from core.cache.shelf import Shelf
-from core.errors import SessionNotFound
+from core.errors import DatabaseNotConfigured, SessionNotFound
 from core.ids import DeviceId, SessionId
 from core.store import sessions
 from core.store.database import Database
@@ -76,7 +76,8 @@ class WhatWasTold:
 
 @dataclass(frozen=True, slots=True)
 class CurrentSessions:
-    _database: Callable[[], Database]
+    # None: there are no conversations.
+    _database: Database | None
     shelf: Shelf
     budget_s: float
     told: WhatWasTold = field(default_factory=WhatWasTold)
@@ -86,7 +87,10 @@ class CurrentSessions:
         allowance = Allowance(self.budget_s)
         found = self._on_the_shelf(device_id, seen, allowance)
         if found is None:
-            found = past_dead_connections(lambda: sessions.look(self._database(), device_id))
+            database = self._database
+            if database is None:
+                raise DatabaseNotConfigured
+            found = past_dead_connections(lambda: sessions.look(database, device_id))
             if found is None:
                 raise SessionNotFound
             self._offer(found, device_id, allowance)
