@@ -80,8 +80,12 @@ class Wire:
         self._socket = _connected(place)
         self._said: BinaryIO = self._socket.makefile("rb")
         self._socket.settimeout(timeout_s)
-        if password:
-            self.ask("AUTH", password)
+        try:
+            if password:
+                self.ask("AUTH", password)
+        except OSError:
+            self.close()
+            raise
 
     def ask(self, *words: Word) -> Reply:
         return self.ask_all([words])[0]
