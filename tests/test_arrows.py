@@ -114,6 +114,7 @@ ARROWS: dict[str, set[str]] = {
         "core.deadline",
         "core.digest",
         "core.errors",
+        "core.figures",
         "core.ids",
         "core.sessions",
         "core.store",

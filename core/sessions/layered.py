@@ -15,13 +15,14 @@ there. It is written on each change, and when the time is extended, which is whe
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
 from core.cache.allowance import Allowance
+from core.cache.clock import Clock, utc_now
 from core.cache.entry import Entry
 from core.cache.shelf import Shelf
 from core.errors import StorageUnavailable
@@ -48,7 +49,7 @@ class LayeredStorage:
         *,
         mode: Mode = "sync-on-access",
         budget_s: float = _BUDGET_S,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self.kind = f"shelf over {authority.kind}"
         self._authority = authority

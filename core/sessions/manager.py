@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from core.deadline import Deadline
 from core.digest import digest
 from core.errors import SessionTaken
+from core.figures import Figures
 from core.ids import SessionId, UserId, new_session_id
 from core.sessions.codec import Body, Codec
 from core.sessions.lanes import Lanes
@@ -44,6 +45,7 @@ class SessionManager(Generic[State]):
         most_per_user: int = MOST_PER_USER,
         extend_on_read: bool = True,
         state_type: Any = None,
+        figures: Figures | None = None,
     ) -> None:
         if not _NAMESPACE.fullmatch(namespace):
             raise ValueError(f"the namespace {namespace!r}; accepted: 1 to 50 of A-Z a-z 0-9 _ . -")
@@ -55,6 +57,7 @@ class SessionManager(Generic[State]):
         self._extend_on_read = extend_on_read
         self._codec = Codec(namespace, new_state, state_type)
         self._lanes = Lanes()
+        self._figures = figures or Figures()
 
     def create(
         self,
@@ -84,6 +87,7 @@ class SessionManager(Generic[State]):
         record = self._storage.create(self._namespace, self._written(new), self._most_per_user)
         if not _is_theirs(record, user_id):
             raise SessionTaken
+        self._count("created", record.is_new)
         return self._shown(record)
 
     def get(self, id: SessionId) -> Session[State] | None:
@@ -117,7 +121,11 @@ class SessionManager(Generic[State]):
                 deadline,
                 lane,
             )
-            return updating.run(left)
+            try:
+                return updating.run(left)
+            finally:
+                self._count("updates", 1)
+                self._count("conflicts", updating.refusals)
 
     def delete(self, id: SessionId) -> bool:
         """False: it was not there, or a lost reply hides that it was."""
@@ -126,12 +134,15 @@ class SessionManager(Generic[State]):
     def delete_many(self, ids: Iterable[SessionId]) -> int:
         """How many of them were there."""
         chosen = list(dict.fromkeys(ids))
-        return len(self._storage.delete(self._namespace, chosen)) if chosen else 0
+        deleted = len(self._storage.delete(self._namespace, chosen)) if chosen else 0
+        self._count("deleted", deleted)
+        return deleted
 
     def store_many(self, news: Iterable[NewSession[State]]) -> list[Session[State] | None]:
         """`create` for each, in order and in one round trip. None: its user has no place left, or it is another user's."""
         wanted = [self._written(new) for new in news]
         records = self._storage.store_many(self._namespace, wanted, self._most_per_user)
+        self._count("created", sum(record is not None and record.is_new for record in records))
         return [
             None if record is None or not _is_theirs(record, new.user_id) else self._shown(record)
             for new, record in zip(wanted, records, strict=True)
@@ -170,6 +181,7 @@ class SessionManager(Generic[State]):
             cleaned += batch
             if batch < _BATCH:
                 break
+        self._count("expired", cleaned)
         return cleaned
 
     def health(self) -> Health:
@@ -191,6 +203,10 @@ class SessionManager(Generic[State]):
         )
         ttl_s = self._default_ttl_s if new.ttl_s is None else _checked(new.ttl_s)
         return NewRecord(new.id or new_session_id(), new.user_id, text, ttl_s)
+
+    def _count(self, what: str, how_many: int) -> None:
+        if how_many:
+            self._figures.count(f"sessions.{what}", by=how_many)
 
     def _shown(self, record: Record) -> Session[State]:
         return shown(record, self._codec.read(record.body))

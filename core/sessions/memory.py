@@ -5,12 +5,13 @@ for an authority must not forget one to make room for another.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from core.cache.clock import Clock, utc_now
 from core.errors import StorageUnavailable, TooManySessions
 from core.sessions.storage import Health, NewRecord, Record, Stamp, Swapped
 
@@ -23,16 +24,10 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _Key = tuple[str, UUID]
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class MemoryStorage:
     kind = "memory"
 
-    def __init__(
-        self, clock: Callable[[], datetime] = utc_now, *, most_sessions: int = _MOST_SESSIONS
-    ) -> None:
+    def __init__(self, clock: Clock = utc_now, *, most_sessions: int = _MOST_SESSIONS) -> None:
         self._clock = clock
         self._most_sessions = most_sessions
         self._lock = threading.Lock()
@@ -137,7 +132,7 @@ class MemoryStorage:
         record = Record(
             new.session_id, new.user_id, self._last_epoch, 1, new.body, new.ttl_s, now, last_active_at=now
         )
-        return self._put(namespace, record)
+        return replace(self._put(namespace, record), is_new=True)
 
     def _make_room(self) -> None:
         """Looks through them each time that their number has doubled."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -55,7 +56,7 @@ class PostgresStorage:
 
         with _told():
             outcomes = again_and_again(Deadline.after(_PATIENCE_S), attempt) if wanted else []
-        return [None if one.row is None else _record(one.row) for one in outcomes]
+        return [None if one.row is None else replace(_record(one.row), is_new=one.is_new) for one in outcomes]
 
     def load(
         self,

@@ -7,6 +7,7 @@ that has its ID: it lives by its own time alone. Redis Cluster is not supported,
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -154,7 +155,9 @@ def _literal(pattern: str) -> str:
 def _found(session_id: UUID, reply: Any, body: str = "") -> Record | None:
     """`body`: what was just written, which Redis does not send back."""
     try:
-        return None if reply[0] in ("gone", "full") else _record(session_id, body, *reply[1:])
+        if reply[0] in ("gone", "full"):
+            return None
+        return replace(_record(session_id, body, *reply[1:]), is_new=reply[0] == "made")
     except (ValueError, TypeError, LookupError):
         _log.warning("sessions in Redis: what stands at a session's key is none")
         raise StorageUnavailable from None

@@ -52,6 +52,8 @@ class Record:
     last_active_at: datetime
     # False: it lay on a shelf, so the authority may know of something newer.
     is_certain: bool = True
+    # It was made by the call that returns it.
+    is_new: bool = False
 
     @property
     def stamp(self) -> Stamp:

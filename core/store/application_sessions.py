@@ -44,6 +44,7 @@ class Outcome:
 
     row: StoredRow | None
     is_full: bool
+    is_new: bool
 
 
 _CLOCK: Final = "clock AS MATERIALIZED (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at)"
@@ -104,7 +105,8 @@ made AS (
     RETURNING {_ROW}
 )
 SELECT f.*, f.session_id IS NULL AND g.nth NOT IN (SELECT nth FROM placed) AS is_full
-FROM given g LEFT JOIN (SELECT * FROM made UNION ALL SELECT * FROM standing) AS f ON f.session_id = g.session_id
+FROM given g
+LEFT JOIN (SELECT *, true AS is_new FROM made UNION ALL SELECT *, false FROM standing) AS f ON f.session_id = g.session_id
 ORDER BY g.nth
 """)
 
@@ -129,7 +131,7 @@ def create(
             "now": now,
         },
     )
-    return [Outcome(None if row["session_id"] is None else _stored(row), row["is_full"]) for row in rows]
+    return [_outcome(row) for row in rows]
 
 
 # The row, and extends its time if a share of that has passed. Of several at once one writes; a reader that waited for a writer
@@ -296,6 +298,11 @@ FROM pg_class c WHERE c.oid = CAST('application_sessions' AS regclass)
 def extent(database: Database) -> tuple[int | None, int]:
     row: Row | None = database.row(_EXTENT, {})
     return (None, 0) if row is None else (row["sessions"], row["size_bytes"])
+
+
+def _outcome(row: Row) -> Outcome:
+    stored = None if row["session_id"] is None else _stored(row)
+    return Outcome(stored, row["is_full"], bool(row["is_new"]))
 
 
 def _stored(row: Row) -> StoredRow:
