@@ -54,12 +54,18 @@ class House:
         return self._turns
 
     @property
+    def cache_s(self) -> float:
+        """How long one request may wait for Redis, all in all."""
+        return self.keeping.wait_s
+
+    @property
     def sessions(self) -> SessionService:
         return SessionService(
             self.database,
             self.turns.roster,
             self.settings.default_session_ttl_s,
             self.settings.without_database == "stateless",
+            self.current,
         )
 
     def session_manager(
@@ -107,9 +113,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     figures = Figures()
     if settings.database_url is None:
         kept = keeping(settings, None, figures)
-        return House(
-            settings, figures, kept, CurrentSessions(None, kept.shelf, _cache_s(settings)), None, None
-        )
+        return House(settings, figures, kept, CurrentSessions(None, kept.shelf, kept.wait_s), None, None)
     database = Database(
         settings.database_url.reveal(),
         pool_size=settings.database_pool_size,
@@ -118,7 +122,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     )
     kept = keeping(settings, database, figures)
     kept.warm()
-    current = CurrentSessions(database, kept.shelf, _cache_s(settings))
+    current = CurrentSessions(database, kept.shelf, kept.wait_s)
     budgets = _budgets(settings, roster)
     reception = Reception(
         database=database,
@@ -153,10 +157,6 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         begun=current.begun,
     )
     return House(settings, figures, kept, current, database, turns)
-
-
-def _cache_s(settings: Settings) -> float:
-    return settings.cache_budget_ms / 1000
 
 
 def _budgets(settings: Settings, roster: Roster) -> Budgets:

@@ -27,6 +27,9 @@ from core.store.database import Database
 
 _log = logging.getLogger(__name__)
 
+# Of the budget; the rest is what it takes to be told that the wait is over, and to go on.
+_WAITED = 0.9
+
 _IN_MEMORY = "application sessions are in this process's memory and end with it: neither DATABASE_URL nor a Redis is configured"
 
 
@@ -36,6 +39,8 @@ class Keeping:
     shelf: Shelf
     # None: there is no Redis to be asked.
     guard: Guard | None
+    # How long one request may wait for it, all in all.
+    wait_s: float
 
     def warm(self) -> None:
         """Loads what it takes to ask Redis, and says hello, in the background: nothing waits for that."""
@@ -55,12 +60,15 @@ class Keeping:
 
 def keeping(settings: Settings, database: Database | None, figures: Figures) -> Keeping:
     redis = _redis(settings)
-    guard = None if redis is None else Guard(redis, settings.cache_budget_ms / 1000, figures)
+    wait_s = settings.cache_budget_ms / 1000 * _WAITED
+    guard = None if redis is None else Guard(redis, wait_s, figures)
     shelf: Shelf = NoShelf() if guard is None else RedisShelf(guard, settings.cache_prefix, figures)
-    return Keeping(_storage(settings, database, redis, shelf), shelf, guard)
+    return Keeping(_storage(settings, database, redis, shelf, wait_s), shelf, guard, wait_s)
 
 
-def _storage(settings: Settings, database: Database | None, redis: Redis | None, shelf: Shelf) -> Storage:
+def _storage(
+    settings: Settings, database: Database | None, redis: Redis | None, shelf: Shelf, wait_s: float
+) -> Storage:
     if database is None:
         if redis is not None:
             return RedisStorage(redis, prefix=settings.cache_prefix)
@@ -71,7 +79,7 @@ def _storage(settings: Settings, database: Database | None, redis: Redis | None,
         if mode == "sync-on-access":
             return authority
         shelf = MemoryShelf()
-    return LayeredStorage(authority, shelf, mode=mode, budget_s=settings.cache_budget_ms / 1000)
+    return LayeredStorage(authority, shelf, mode=mode, budget_s=wait_s)
 
 
 def _redis(settings: Settings) -> Redis | None:

@@ -24,7 +24,7 @@ from threading import Lock
 from typing import Any, Final
 from uuid import UUID
 
-from core.cache.allowance import Allowance
+from core.cache.allowance import Allowance, allowance
 from core.cache.entry import Entry
 from core.cache.shelf import Shelf
 from core.errors import DatabaseNotConfigured, SessionNotFound
@@ -84,8 +84,8 @@ class CurrentSessions:
 
     def look(self, device_id: DeviceId, seen: Told | None = None) -> StoredSession:
         """`seen`: what the caller says it was told last, by whichever process."""
-        allowance = Allowance(self.budget_s)
-        found = self._on_the_shelf(device_id, seen, allowance)
+        waits = allowance(self.budget_s)
+        found = self._on_the_shelf(device_id, seen, waits)
         if found is None:
             database = self._database
             if database is None:
@@ -93,7 +93,7 @@ class CurrentSessions:
             found = past_dead_connections(lambda: sessions.look(database, device_id))
             if found is None:
                 raise SessionNotFound
-            self._offer(found, device_id, allowance)
+            self._offer(found, device_id, waits)
         self.told.note(device_id, Told(found.id, found.version))
         return found
 
@@ -110,40 +110,38 @@ class CurrentSessions:
         try:
             yield
         finally:
-            marked.join(Allowance(self.budget_s))
+            marked.join(allowance(self.budget_s))
 
     def changed(self, device_id: DeviceId, told: Told, epoch: int) -> None:
         """To be called after the change was committed, and before anybody is told."""
-        self.shelf.mark(_key(told.session_id), epoch, told.version, Allowance(self.budget_s))
+        self.shelf.mark(_key(told.session_id), epoch, told.version, allowance(self.budget_s))
         self.told.note(device_id, told)
 
     def ended(self, device_id: DeviceId, session_id: SessionId, epoch: int) -> None:
-        self.shelf.mark(_key(session_id), epoch, 0, Allowance(self.budget_s), ended=True)
+        self.shelf.mark(_key(session_id), epoch, 0, allowance(self.budget_s), ended=True)
         self.told.note(device_id, Told(session_id, ENDED))
 
     # ---- the shelf
 
-    def _on_the_shelf(
-        self, device_id: DeviceId, seen: Told | None, allowance: Allowance
-    ) -> StoredSession | None:
+    def _on_the_shelf(self, device_id: DeviceId, seen: Told | None, waits: Allowance) -> StoredSession | None:
         floors = [told for told in (seen, self.told.of(device_id)) if told is not None]
-        session_id = floors[0].session_id if floors else self._guess(device_id, allowance)
+        session_id = floors[0].session_id if floors else self._guess(device_id, waits)
         if session_id is None or any(floor.session_id != session_id for floor in floors):
             return None
-        entry = self.shelf.look(_key(session_id), allowance)
+        entry = self.shelf.look(_key(session_id), waits)
         if entry is None or any(entry.version < floor.version for floor in floors):
             return None
         found = _read(entry, device_id)
         return found if found is not None and found.id == session_id else None
 
-    def _guess(self, device_id: DeviceId, allowance: Allowance) -> SessionId | None:
-        hint = self.shelf.recall(_name(device_id), allowance)
+    def _guess(self, device_id: DeviceId, waits: Allowance) -> SessionId | None:
+        hint = self.shelf.recall(_name(device_id), waits)
         try:
             return None if hint is None else SessionId(UUID(hint))
         except ValueError:
             return None
 
-    def _offer(self, found: StoredSession, device_id: DeviceId, allowance: Allowance) -> None:
+    def _offer(self, found: StoredSession, device_id: DeviceId, waits: Allowance) -> None:
         if found.busy or found.has_open_turn:
             return
         # When the next look is to extend its time.
@@ -151,10 +149,10 @@ class CurrentSessions:
         if found.lock_expires_at is not None:
             good_until = min(good_until, found.lock_expires_at)
         entry = Entry(found.lease_epoch, found.version, _body(found), good_until)
-        self.shelf.offer(_key(found.id), entry, allowance)
+        self.shelf.offer(_key(found.id), entry, waits)
         known = self.told.of(device_id)
         if known is None or known.session_id != found.id:
-            self.shelf.remember(_name(device_id), str(found.id), _HINT_TTL_S, allowance)
+            self.shelf.remember(_name(device_id), str(found.id), _HINT_TTL_S, waits)
 
 
 def _key(session_id: SessionId) -> str:

@@ -58,7 +58,7 @@ def _stored(house: House, device: DeviceId) -> StoredSession:
     found = sessions.find(house.database, device)
     if found is None:
         raise SessionNotFound
-    house.current.changed(device, Told(found.id, found.version), found.lease_epoch)
+    house.current.told.note(device, Told(found.id, found.version))
     return found
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from core.errors import FieldProblem, InvalidRequest, SessionNotFound
 from core.ids import DeviceId
+from core.sessions.current import ENDED
 from core.store import audit, messages, sessions, todos
 from core.store.audit import Note
 from core.store.database import Database
@@ -45,8 +46,9 @@ async def end(request: Request, house: TheHouse, device: Device) -> Response:
     """It goes with all that was said in it; the device and its user stay. `204` also where there is none, so it can be sent
     again.
     """
-    await request.app.state.offload(house.sessions.end_session, device)
-    return Response(status_code=204)
+    ended = await request.app.state.offload(house.sessions.end_session, device)
+    headers = None if ended is None else version_header(ended.session_id, ENDED)
+    return Response(status_code=204, headers=headers)
 
 
 @router.get(

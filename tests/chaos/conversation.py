@@ -12,6 +12,7 @@ from uuid import UUID
 import httpx2
 from starlette.testclient import TestClient
 
+from core.cache.allowance import one_request
 from core.house import House, build_house
 from core.sessions.manager import SessionManager
 from core.settings import read_settings
@@ -98,7 +99,14 @@ class Talk:
 
 
 def hold(talk: Talk) -> None:
-    """Each change is looked at by both functions, twice at least."""
+    """Twice, so that there are enough answers to speak of the slowest of a hundred."""
+    _hold(talk)
+    _pay(talk)
+    _hold(talk)
+
+
+def _hold(talk: Talk) -> None:
+    """Each change is looked at by both functions."""
     talk.look()
     talk.say("Hello, my name is Ada.")
     talk.look(5)
@@ -110,7 +118,6 @@ def hold(talk: Talk) -> None:
     talk.look()
     talk.call("DELETE", "/v1/session/lock")
     talk.look()
-    _pay(talk)
     for page in ("messages", "todos", "audit"):
         talk.call("GET", f"/v1/session/{page}")
     _count(talk)
@@ -142,8 +149,9 @@ def _count(talk: Talk) -> None:
         talk.meanwhile()
         manager = managers[number % 2]
         began = time.perf_counter()
-        manager.update(made.id, lambda one: one.with_state({"count": one.state.get("count", 0) + 1}))
-        found = manager.get(made.id)
+        with one_request(talk.houses[0].cache_s):
+            manager.update(made.id, lambda one: one.with_state({"count": one.state.get("count", 0) + 1}))
+            found = manager.get(made.id)
         assert found is not None
         talk.told.add(f"count {found.version}: {found.state} {found.metadata}", time.perf_counter() - began)
     talk.told.add(f"there {managers[1].list_for_user(UUID(int=8))}", 0)  # type: ignore[arg-type]

@@ -59,12 +59,14 @@ def garbling(front: RedisFront, redis: EmbeddedRedis, rng: random.Random) -> Cal
 
 
 def _flipped(value: bytes, rng: random.Random) -> bytes:
+    if not value:
+        return b"?"
     place = rng.randrange(len(value))
     return value[:place] + bytes([value[place] ^ (1 << rng.randrange(8))]) + value[place + 1 :]
 
 
 def _cut(value: bytes, rng: random.Random) -> bytes:
-    return value[: rng.randrange(len(value))]
+    return value[: rng.randrange(len(value) + 1)]
 
 
 def _listed(reply: object) -> list[bytes]:
@@ -155,7 +157,8 @@ def test_the_answers_are_the_same_and_hardly_later(
             hold(talk)
     assert talk.told.answers == without.answers
     added = [took - before for took, before in zip(talk.told.took_s, without.took_s, strict=True)]
-    assert quantiles(added, n=100)[98] <= BUDGET_MS / 1000
+    assert len(added) > 100
+    assert quantiles(added, n=100, method="inclusive")[98] <= BUDGET_MS / 1000
     if trouble == "well":
         hits = talk.houses[0].figures.snapshot().get("cache.hits", 0) + talk.houses[1].figures.snapshot().get(
             "cache.hits", 0
