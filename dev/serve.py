@@ -113,7 +113,7 @@ def _redis(environ: dict[str, str], running: contextlib.ExitStack) -> str:
     front = running.enter_context(RedisFront(redis.wire, keep_requests=100))
     environ["UPSTASH_REDIS_REST_URL"] = front.url
     environ["UPSTASH_REDIS_REST_TOKEN"] = front.token
-    return f"{redis.version}, behind Upstash's REST API at {front.url}"
+    return f"embedded {redis.version}, over REST at {front.url}"
 
 
 def _migrate(url: str) -> str:
