@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -43,7 +42,6 @@ class Way:
     faults: dict[str, Callable[[], None]]
     mend: Callable[[], None]
     redis: EmbeddedRedis
-    closing: list[Any] = field(default_factory=list)
 
 
 @pytest.fixture(params=["redis", "upstash"])
@@ -72,6 +70,7 @@ def rest(front: RedisFront, redis: EmbeddedRedis) -> Iterator[Way]:
 
     def mend() -> None:
         front.faults.clear()
+        front.refuse()
         front.accept()
 
     yield Way(client, rest_faults(front), mend, redis)
