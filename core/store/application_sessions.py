@@ -51,6 +51,9 @@ _CLOCK: Final = "clock AS MATERIALIZED (SELECT COALESCE(CAST(:now AS timestamptz
 
 # Whether the row `a` is there at the time `at`. Every statement here asks this, and none asks anything else.
 _LIVE: Final = "(a.last_active_at + make_interval(secs => a.idle_ttl) > at)"
+# Whether its time is to be extended by being used: not each time, for that column is in an index, and a row that is written
+# without it stays in its place.
+_DUE: Final = "a.last_active_at + make_interval(secs => LEAST(a.idle_ttl / 10.0, 60)) <= at"
 
 _THIS: Final = "a.session_id = :session_id AND a.namespace = :namespace"
 _ROW: Final = "session_id, user_id, epoch, version, body, idle_ttl, created_at, last_active_at"
@@ -140,8 +143,7 @@ _LOAD: Final = text(f"""
 WITH {_CLOCK},
 extended AS (
     UPDATE application_sessions a SET last_active_at = at FROM clock
-    WHERE :extend AND {_THIS} AND {_LIVE}
-      AND a.last_active_at + make_interval(secs => LEAST(a.idle_ttl / 10.0, 60)) <= at
+    WHERE :extend AND {_THIS} AND {_LIVE} AND {_DUE}
     RETURNING {_ROW_A}
 )
 SELECT * FROM extended
@@ -167,7 +169,8 @@ standing AS MATERIALIZED (
     SELECT a.* FROM application_sessions a WHERE {_THIS} FOR NO KEY UPDATE
 ),
 met AS (
-    UPDATE application_sessions a SET body = :body, version = a.version + 1, last_active_at = at
+    UPDATE application_sessions a SET body = :body, version = a.version + 1,
+        last_active_at = CASE WHEN {_DUE} THEN at ELSE a.last_active_at END
     FROM clock, standing s
     WHERE {_THIS} AND s.epoch = :epoch AND s.version = :version AND a.epoch = :epoch AND a.version = :version AND {_LIVE}
     RETURNING {_ROW_A}
