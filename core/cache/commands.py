@@ -1,10 +1,32 @@
 """What is said to a Redis, whichever way it is reached."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 Command = Sequence[str | int | float]
+
+# All others are told as ERR: what a Redis says may become the name of a figure.
+_CODES = frozenset(
+    [
+        "BUSY",
+        "CLUSTERDOWN",
+        "EXECABORT",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",
+        "NOAUTH",
+        "NOPERM",
+        "NOREPLICAS",
+        "NOSCRIPT",
+        "OOM",
+        "READONLY",
+        "WRONGPASS",
+        "WRONGTYPE",
+    ]
+)
+_WITHIN_A_SCRIPT = re.compile(r"^ERR Error running script .*?@user_script: ?[0-9]+: -([A-Z]+) ")
 
 
 class CacheFailed(Exception):
@@ -28,9 +50,10 @@ class Refused:
 
     @property
     def code(self) -> str:
-        """Its first word, which is what errors of Redis are told apart by."""
-        word = self.message.partition(" ")[0]
-        return word if word.isascii() and word.isalpha() and word.isupper() and len(word) <= 20 else "ERR"
+        """The word that errors of Redis are told apart by. What ends a script stands, before Redis 7, within its message."""
+        within = _WITHIN_A_SCRIPT.search(self.message)
+        word = within[1] if within else self.message.partition(" ")[0]
+        return word if word in _CODES else "ERR"
 
 
 class Redis(Protocol):

@@ -5,8 +5,8 @@ and whoever needs the reply waits for as long as the request's allowance lasts a
 away: the scripts that are sent are fenced, so it does no harm that they were carried out.
 
 * **Never a queue.** A call takes an idle thread, or a new one while there are few, or is given up at once.
-* **Nobody is starved for good.** A thread that does not come back in time is written off, and another may take its place.
-  When many are lost the connections are closed under them, which ends all but a look-up, and that ends by itself.
+* **Nobody is starved for good.** A thread that does not come back in time is written off, another may take its place, and
+  the connections are ended under it. That ends whatever it waits for but a look-up, and a look-up ends by itself.
 * **Slow to begin.** The libraries take 0.1 s to import. `warm` does that in the background, and until it is over there is
   no Redis.
 * **Failing in a row** opens the circuit. What fails is the call as a whole, or every command of it for a reason that is
@@ -279,7 +279,7 @@ class Guard:
             self._threads.discard(thread)
             self._lost.add(thread)
             self._figures.count("cache.threads_lost")
-        if overdue and len(self._lost) >= _MOST_LOST:
+        if overdue:
             self._redis.close()
 
 

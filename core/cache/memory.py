@@ -101,10 +101,10 @@ class MemoryShelf:
             return value if until is not None and until > self._clock() else None
 
     def held(self) -> tuple[int, int]:
-        """How many entries it holds, and the characters of their bodies."""
+        """How many entries it holds, and the bytes of their bodies."""
         with self._lock:
             entries = [place.entry for place in self._places.values() if place.entry is not None]
-        return len(entries), sum(len(entry.body) for entry in entries)
+        return len(entries), sum(len(entry.body.encode(errors="surrogatepass")) for entry in entries)
 
     def _put(self, key: str, place: _Place) -> None:
         self._places[key] = place

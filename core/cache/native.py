@@ -5,9 +5,11 @@ back, and nothing but AUTH and SELECT is said on connecting.
 """
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +59,17 @@ class NativeRedis:
             raise CacheFailed("transport", str(died)) from None
 
     def close(self) -> None:
-        """Lets go of every connection, also of those that are being waited for; a later call opens new ones."""
+        """Ends every connection, also those that are being waited for; a later call opens new ones.
+
+        Nobody closes a socket that another thread reads from: its number could soon be that of somebody else's connection.
+        It is shut down, and whoever waits for it closes it.
+        """
         with self._lock:
-            connections = [*self._used, *(kept.connection for kept in self._kept)]
-            self._kept = []
-        for connection in connections:
-            connection.disconnect()
+            kept, self._kept = self._kept, []
+            for connection in self._used:
+                _shut_down(connection)
+        for one in kept:
+            one.connection.disconnect()
 
     # --- connections
 
@@ -114,6 +121,13 @@ class NativeRedis:
         return replies
 
 
+def _shut_down(connection: Connection) -> None:
+    held = connection._get_socket()
+    if held is not None:
+        with suppress(OSError):
+            held.shutdown(socket.SHUT_RDWR)
+
+
 class _Died(Exception):
     """The connection ended before the first reply."""
 
@@ -153,8 +167,8 @@ def _exchange(connection: Connection, commands: Sequence[Command], timeout_s: fl
         raise CacheFailed("denied") from None
     except (exceptions.TimeoutError, TimeoutError):
         raise CacheFailed("timeout") from None
-    except exceptions.BusyLoadingError:
-        raise CacheFailed("status", "LOADING") from None
+    except (exceptions.BusyLoadingError, exceptions.ResponseError) as error:  # the latter on connecting
+        raise CacheFailed("status", type(error).__name__) from None
     except (exceptions.ConnectionError, OSError) as error:
         # From None: what these say names the host.
         if not replies:

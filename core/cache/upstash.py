@@ -11,10 +11,13 @@ proxies and .netrc for loopback too.
 import ipaddress
 import json
 import os
+import socket
 import threading
 import time
+import weakref
 from base64 import b64decode
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from core.cache.commands import CacheFailed, Command, Refused
@@ -40,49 +43,86 @@ class UpstashRedis:
         self._token = token
         self._lock = threading.Lock()
         self._library: upstash_redis.Redis | None = None
-        self._transport: httpx.BaseTransport | None = None
+        self._line: _Line | None = None
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
         return "UpstashRedis(…)"
 
     def run(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
-        library, transport = self._loaded()
-        exchange = _Exchange(library, transport, timeout_s)
-        pipeline: Any = library.pipeline()
-        pipeline._http = exchange
-        for command in commands:
-            # As text: a number beyond 2^53 would not survive every reader of JSON.
-            pipeline.execute([str(word) for word in command])
-        pipeline.exec()
-        return exchange.replies
+        library, line = self._begin()
+        try:
+            exchange = _Exchange(library, line, timeout_s)
+            pipeline: Any = library.pipeline()
+            pipeline._http = exchange
+            for command in commands:
+                # As text: a number beyond 2^53 would not survive every reader of JSON.
+                pipeline.execute([str(word) for word in command])
+            pipeline.exec()
+            return exchange.replies
+        finally:
+            self._end(line)
 
     def close(self) -> None:
-        """Lets go of every connection, also of those that are being waited for; a later call opens new ones."""
+        """Ends every connection, also those that are being waited for; a later call opens new ones."""
         with self._lock:
-            transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
+            line, self._line = self._line, None
+            if line is not None:
+                line.shut_down()
+                line.close_if(unused=True)
 
-    def _loaded(self) -> "tuple[upstash_redis.Redis, httpx.BaseTransport]":
+    def _begin(self) -> "tuple[upstash_redis.Redis, _Line]":
         if self._pid != os.getpid():  # the connections are our parent's, and so may be whoever holds the lock
-            self._lock, self._transport, self._pid = threading.Lock(), None, os.getpid()
+            self._lock, self._line, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._library is None:
                 self._library = _library(self._url, self._token)
-            if self._transport is None:
-                self._transport = _transport(self._url)
-            return self._library, self._transport
+            if self._line is None:
+                self._line = _Line(_transport(self._url))
+            self._line.users += 1
+            return self._library, self._line
+
+    def _end(self, line: "_Line") -> None:
+        with self._lock:
+            line.users -= 1
+            line.close_if(unused=line is not self._line)
+
+
+class _Line:
+    """The connections to Upstash, and how many calls are on them.
+
+    Nobody closes a socket that another thread reads from: its number could soon be that of somebody else's connection.
+    It is shut down, and closed by the last who used the line.
+    """
+
+    def __init__(self, transport: "httpx.BaseTransport") -> None:
+        self.transport = transport
+        self.users = 0
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def hear(self, event: str, about: dict[str, Any]) -> bool:
+        """Told by httpcore of all that it does. True: it opens a connection."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._sockets.add(about["return_value"].get_extra_info("socket"))
+        return event == "connection.connect_tcp.started"
+
+    def shut_down(self) -> None:
+        for held in list(self._sockets):
+            with suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
+
+    def close_if(self, *, unused: bool) -> None:
+        if unused and self.users == 0:
+            self.transport.close()
 
 
 class _Exchange:
     """One request and its reply, in the place of the library's HTTP client."""
 
-    def __init__(
-        self, library: "upstash_redis.Redis", transport: "httpx.BaseTransport", timeout_s: float
-    ) -> None:
+    def __init__(self, library: "upstash_redis.Redis", line: _Line, timeout_s: float) -> None:
         self._library = library
-        self._transport = transport
+        self._line = line
+        self._is_new = False
         self._timeout_s = timeout_s
         self.replies: list[Any] = []
 
@@ -107,14 +147,13 @@ class _Exchange:
         """A kept connection may have died in the meantime; then once more, on a new one."""
         import httpx
 
-        wire = _Wire()
-        extensions = {"timeout": httpx.Timeout(self._timeout_s).as_dict(), "trace": wire.hear}
+        extensions = {"timeout": httpx.Timeout(self._timeout_s).as_dict(), "trace": self._hear}
         request = httpx.Request("POST", url, headers=headers, content=body, extensions=extensions)
         try:
             try:
                 return self._answered(request)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                if wire.is_new:
+                if self._is_new:
                     raise
                 return self._answered(request)
         except CacheFailed:
@@ -127,9 +166,12 @@ class _Exchange:
             # From None: what these say names the host.
             raise CacheFailed("transport", type(error).__name__) from None
 
+    def _hear(self, event: str, about: dict[str, Any]) -> None:
+        self._is_new = self._line.hear(event, about) or self._is_new
+
     def _answered(self, request: "httpx.Request") -> tuple[int, bytes]:
         give_up_at = time.monotonic() + self._timeout_s
-        response = self._transport.handle_request(request)
+        response = self._line.transport.handle_request(request)
         said = bytearray()
         try:
             for chunk in response.iter_bytes():
@@ -143,16 +185,6 @@ class _Exchange:
         if token := response.headers.get("Upstash-Sync-Token"):
             self._library._update_sync_token(token)
         return response.status_code, bytes(said)
-
-
-class _Wire:
-    """Hears from httpcore whether a request opened a connection or was sent on one that had been kept."""
-
-    def __init__(self) -> None:
-        self.is_new = False
-
-    def hear(self, event: str, about: object) -> None:  # noqa: ARG002
-        self.is_new = self.is_new or event == "connection.connect_tcp.started"
 
 
 def _library(url: str, token: Secret) -> "upstash_redis.Redis":
