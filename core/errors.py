@@ -111,13 +111,13 @@ class MethodNotAllowed(LatchkeyError):
 
 
 class TurnNotFound(LatchkeyError):
-    """This device has no turn with this ID."""
+    """This device has no turn with this ID in a conversation that is still there."""
 
     code, status, title = "turn_not_found", 404, "Turn not found"
 
 
 class SessionNotFound(LatchkeyError):
-    """This device has no conversation yet. POST /v1/turns starts one."""
+    """This device is in no conversation: it has begun none, or the last one has ended. POST /v1/turns begins one."""
 
     code, status, title = "session_not_found", 404, "Session not found"
 
@@ -167,6 +167,12 @@ class RoleTooSmall(LatchkeyError):
     """What you are in this conversation is not enough to decide this. Nothing was stored."""
 
     code, status, title = "role_too_small", 403, "Role too small"
+
+
+class SessionEnded(LatchkeyError):
+    """The conversation was ended while this message was being answered. POST /v1/turns begins a new one."""
+
+    code, status, title = "session_ended", 410, "Session ended"
 
 
 class IdempotencyKeyReused(LatchkeyError):

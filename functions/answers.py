@@ -84,6 +84,7 @@ def session_shape(session: StoredSession) -> dict[str, Any]:
         "usage": usage_shape(session.usage),
         "created_at": moment(session.created_at),
         "last_active_at": moment(session.last_active_at),
+        "expires_at": moment(session.expires_at),
     }
 
 

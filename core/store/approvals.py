@@ -19,6 +19,7 @@ from sqlalchemy import text
 from core.access import Role
 from core.content import dump
 from core.ids import DeviceId, SessionId, UserId
+from core.store.alive import ALIVE, USED
 from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
 
@@ -38,16 +39,16 @@ QUIET: Final = """(COALESCE(s.lease_expires_at <= clock.at, true) AND NOT EXISTS
 
 _CLOCK: Final = "clock AS MATERIALIZED (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at)"
 
-# The conversations of the device's user, and those that they were let into.
-_MINE: Final = """
+# The conversations of the device's user, and those that they were let into, that are alive.
+_MINE: Final = f"""
 mine AS (
     SELECT s.id, 'owner' AS held_as, d.user_id
-    FROM connections d JOIN conversation_states s ON s.user_id = d.user_id
+    FROM clock CROSS JOIN connections d JOIN conversation_states s ON s.user_id = d.user_id AND {ALIVE}
     WHERE d.device_id = :device_id
     UNION ALL
     SELECT b.session_id, b.role, d.user_id
-    FROM connections d JOIN members b ON b.user_id = d.user_id
-    JOIN conversation_states s ON s.id = b.session_id AND s.user_id <> d.user_id
+    FROM clock CROSS JOIN connections d JOIN members b ON b.user_id = d.user_id
+    JOIN conversation_states s ON s.id = b.session_id AND s.user_id <> d.user_id AND {ALIVE}
     WHERE d.device_id = :device_id
 )
 """
@@ -153,7 +154,7 @@ class Verdict:
     result: str | None = None
 
 
-# Decides approvals of one conversation alike, makes their calls ready or denies them; a turn is queued again when nothing
+# Decides approvals of one conversation alike, which extends its time unless it is time that decides, makes their calls ready or denies them; a turn is queued again when nothing
 # else of it is pending. All or nothing, if nobody committed since the given version; of those that are still pending and
 # whose time fits the decision.
 _DECIDE: Final = text(f"""
@@ -170,7 +171,9 @@ due AS (
 met AS (
     UPDATE conversation_states s
     SET version = version + 1,
+        last_active_at = CASE WHEN :decision = 'expired' THEN s.last_active_at ELSE {USED} END,
         signal_seq = signal_seq + CASE WHEN EXISTS (SELECT FROM due WHERE kind = 'call') THEN 1 ELSE 0 END
+    FROM clock
     WHERE s.id = :session_id AND s.version = :version AND EXISTS (SELECT FROM due)
     RETURNING s.id
 ),

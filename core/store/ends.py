@@ -16,6 +16,7 @@ from typing import Final
 from sqlalchemy import text
 
 from core.content import dump
+from core.store.alive import EXTENDED
 from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
 from core.store.database import Database, Row
 from core.store.fence import CLOCK, FENCE, Reply, named, write
@@ -37,9 +38,10 @@ class Ended:
 _FINISH: Final = text(f"""
 WITH {CLOCK},
 held AS (
-    UPDATE conversation_states
-    SET message_seq = message_seq + 1, version = version + 1, lease_expires_at = NULL,
+    UPDATE conversation_states s
+    SET message_seq = message_seq + 1, version = version + 1, lease_expires_at = NULL, last_active_at = {EXTENDED},
         usage = CAST(:session_usage AS jsonb)
+    FROM clock
     WHERE {FENCE} AND message_seq = :message_seq AND signal_seq = :signal_seq
     RETURNING message_seq, turn_seq, user_id, org_id
 ),
@@ -83,9 +85,10 @@ class Closing:
 _CLOSE: Final = text(f"""
 WITH {CLOCK},
 held AS (
-    UPDATE conversation_states
-    SET version = version + 1, lease_expires_at = NULL, usage = CAST(:session_usage AS jsonb),
+    UPDATE conversation_states s
+    SET version = version + 1, lease_expires_at = NULL, last_active_at = {EXTENDED}, usage = CAST(:session_usage AS jsonb),
         rewrites = rewrites + CASE WHEN CAST(:left_out_from AS bigint) IS NULL THEN 0 ELSE 1 END
+    FROM clock
     WHERE {FENCE} AND message_seq = :message_seq AND signal_seq = :signal_seq
     RETURNING turn_seq, user_id, org_id
 ),

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from core.ids import DeviceId, SessionId, TurnId
+from core.store.alive import ALIVE
 from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
 
@@ -31,7 +32,8 @@ class StoredTurn:
     is_free: bool
 
 
-# One turn of the device's own user, with its last reply and what it did; a turn of anybody else is not there. The turn
+# One turn of the device's own user, with its last reply and what it did; a turn of anybody else is not there, nor one whose
+# conversation is not alive. The turn
 # that a message joined stands for it.
 _FIND: Final = text(f"""
 SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created_at, t.ended_at, s.version,
@@ -48,7 +50,7 @@ SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created
         WHERE a.session_id = t.session_id AND a.turn_id = t.id) AS shown), '[]') AS approvals
 FROM connections d
 CROSS JOIN LATERAL (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at) AS clock
-JOIN conversation_states s ON s.user_id = d.user_id
+JOIN conversation_states s ON s.user_id = d.user_id AND {ALIVE}
 JOIN turns asked ON asked.session_id = s.id AND asked.id = :turn_id
 JOIN turns t ON t.session_id = s.id AND t.id = COALESCE(asked.joined_to, asked.id)
 WHERE d.device_id = :device_id

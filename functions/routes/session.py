@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from core.errors import FieldProblem, InvalidRequest, SessionNotFound
 from core.ids import DeviceId
@@ -26,10 +26,20 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 @router.get("", summary="The device's conversation", response_model=SessionShape, responses=PROBLEMS)
 async def look(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
-    session = await request.app.state.look(sessions.find, house.database, device)
+    """Whoever looks uses it: it lives on for as long as it would without being used, `expires_at`."""
+    session = await request.app.state.look(sessions.look, house.database, device)
     if session is None:
         raise SessionNotFound
     return JsonAnswer(session_shape(session))
+
+
+@router.delete("", summary="End the conversation", status_code=204, responses=PROBLEMS)
+async def end(request: Request, house: TheHouse, device: Device) -> Response:
+    """It goes with all that was said in it; the device and its user stay. `204` also where there is none, so it can be sent
+    again.
+    """
+    await request.app.state.offload(house.sessions.end_session, device)
+    return Response(status_code=204)
 
 
 @router.get(

@@ -100,7 +100,7 @@ HANDING_OVER = (
         "expired means none, for whoever reads it",
         LOCKS,
         "_LIVE: Final",
-        "CASE WHEN k.until > k.at THEN s.active_agent END",
+        "CASE WHEN k.until > clock.at THEN s.active_agent END",
         SERVICE,
         "s.active_agent",
     ),
@@ -115,7 +115,7 @@ HANDING_OVER = (
         "nothing is cleared where there is none",
         LOCKS,
         "_CLEAR: Final",
-        " AND k.active_agent IS NOT NULL",
+        " AND h.active_agent IS NOT NULL",
         SERVICE,
     ),
 )
