@@ -16,10 +16,12 @@ from core.errors import (
     StorageUnavailable,
     TooManySessions,
 )
+from core.ids import SessionId
 from core.sessions.storage import Health, NewRecord, Record, Stamp, Swapped
-from core.store import application_sessions
+from core.store import application_sessions, endings
 from core.store.application_sessions import Outcome, StoredRow, Wanted
 from core.store.database import Database, reason
+from core.store.endings import EndedSession
 from core.tries import again_and_again, past_dead_connections
 
 _log = logging.getLogger(__name__)
@@ -31,8 +33,17 @@ _PATIENCE_S: Final = 5.0
 class PostgresStorage:
     kind = "postgres"
 
-    def __init__(self, database: Database, *, now: Callable[[], datetime | None] = lambda: None) -> None:
+    """`ended` is told of each conversation that ended because its application session was deleted."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        ended: Callable[[EndedSession], None] = lambda _: None,
+        now: Callable[[], datetime | None] = lambda: None,
+    ) -> None:
         self._database = database
+        self._ended = ended
         # For tests: else the time is the database's.
         self._now = now
 
@@ -85,10 +96,23 @@ class PostgresStorage:
         return Swapped(done, None if row is None else _record(row))
 
     def delete(self, namespace: str, session_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """One more round trip for each that belongs to a conversation, which ends with it, in every namespace."""
         with _told():
-            return past_dead_connections(
+            deleted = past_dead_connections(
                 lambda: application_sessions.delete(self._database, namespace, session_ids, now=self._now())
             )
+            for one in deleted:
+                if one.is_linked:
+                    self._end(SessionId(one.session_id))
+        return {one.session_id: one.epoch for one in deleted}
+
+    def _end(self, session_id: SessionId) -> None:
+        def attempt() -> tuple[EndedSession | None]:
+            return (endings.end_session(self._database, session_id),)
+
+        (ended,) = again_and_again(Deadline.after(_PATIENCE_S), attempt)
+        if ended is not None:
+            self._ended(ended)
 
     def exists(self, namespace: str, session_id: UUID) -> bool:
         return self.left_s(namespace, session_id) is not None

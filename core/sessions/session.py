@@ -22,6 +22,7 @@ class Session(Generic[State]):
     metadata: Mapping[str, Any]
     state: State
     created_at: datetime
+    # To the minute, or to a tenth of its TTL: see `slack_s`.
     last_active_at: datetime
     # Of several that had the ID one after the other, which; and how often it was changed.
     epoch: int

@@ -3,6 +3,7 @@
 * What is past its time is gone at once: nobody reads, changes, lists or counts it, whether or not it was cleaned up.
 * A swap is atomic: it writes only over the (epoch, version) that was read, so of two that read the same one is refused.
 * An ID that is made again has a larger epoch, so that nothing that was meant for its predecessor meets it.
+* Its time is extended by being used, once a slack of it has passed: so most uses do not write for that alone.
 * Each may be sent again: what a lost reply leaves behind is found by whoever asks next.
 * Each is one round trip, unless it says otherwise. All raise StorageUnavailable, with the driver's reason in the log alone.
 """
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
-# An idle time is extended by a read only when this much of it has passed, so that most reads write nothing.
+# How much of its time may pass before a use extends it: a tenth, and a minute at the most.
 SLACK_SHARE: Final = 10
 MOST_SLACK_S: Final = 60
 

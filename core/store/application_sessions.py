@@ -14,7 +14,9 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from core.store.alive import ALIVE
 from core.store.database import Database, Row
+from core.store.fence import CLOCK
 from core.store.tables import IDLE_END
 
 
@@ -47,10 +49,21 @@ class Outcome:
     is_new: bool
 
 
-_CLOCK: Final = "clock AS MATERIALIZED (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at)"
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    session_id: UUID
+    epoch: int
+    # It belongs to a conversation, and is still there.
+    is_linked: bool
 
-# Whether the row `a` is there at the time `at`. Every statement here asks this, and none asks anything else.
-_LIVE: Final = "(a.last_active_at + make_interval(secs => a.idle_ttl) > at)"
+
+# Whether the row `a` is there at the time of a `clock`: within its own time, or with a conversation of its ID that is alive,
+# which is looked up only past its own time. Every statement here asks this, and none asks anything else.
+_LIVE: Final = f"""(a.last_active_at + make_interval(secs => a.idle_ttl) > clock.at
+    OR COALESCE((SELECT true FROM conversation_states s WHERE s.id = a.session_id AND {ALIVE}), false))"""
+# Whether its time is to be extended by being used: not each time, for that column is in an index, and a row that is written
+# without it stays in its place.
+_DUE: Final = "a.last_active_at + make_interval(secs => LEAST(a.idle_ttl / 10.0, 60)) <= at"
 
 _THIS: Final = "a.session_id = :session_id AND a.namespace = :namespace"
 _ROW: Final = "session_id, user_id, epoch, version, body, idle_ttl, created_at, last_active_at"
@@ -60,7 +73,7 @@ _ROW_A: Final = ", ".join(f"a.{column}" for column in _ROW.split(", "))
 # seldom want the same one; who does is refused by the index and tries again. Rows whose time is over make way, and whoever has
 # such a row's ID gets a larger epoch than it had. What another makes at the same moment is not seen: neither row nor full.
 _CREATE: Final = text(f"""
-WITH {_CLOCK},
+WITH {CLOCK},
 given AS MATERIALIZED (
     SELECT * FROM unnest(CAST(:session_ids AS uuid[]), CAST(:user_ids AS uuid[]), CAST(:bodies AS text[]),
         CAST(:ttls AS integer[])) WITH ORDINALITY AS g(session_id, user_id, body, idle_ttl, nth)
@@ -137,11 +150,10 @@ def create(
 # The row, and extends its time if a share of that has passed. Of several at once one writes; a reader that waited for a writer
 # gets what stood there when it began.
 _LOAD: Final = text(f"""
-WITH {_CLOCK},
+WITH {CLOCK},
 extended AS (
     UPDATE application_sessions a SET last_active_at = at FROM clock
-    WHERE :extend AND {_THIS} AND {_LIVE}
-      AND a.last_active_at + make_interval(secs => LEAST(a.idle_ttl / 10.0, 60)) <= at
+    WHERE :extend AND {_THIS} AND {_LIVE} AND {_DUE}
     RETURNING {_ROW_A}
 )
 SELECT * FROM extended
@@ -162,12 +174,13 @@ def load(
 # Writes over what was read, and over nothing else. The row is locked before it is looked at: of several at once one writes,
 # and each of the others is given what that one left.
 _SWAP: Final = text(f"""
-WITH {_CLOCK},
+WITH {CLOCK},
 standing AS MATERIALIZED (
     SELECT a.* FROM application_sessions a WHERE {_THIS} FOR NO KEY UPDATE
 ),
 met AS (
-    UPDATE application_sessions a SET body = :body, version = a.version + 1, last_active_at = at
+    UPDATE application_sessions a SET body = :body, version = a.version + 1,
+        last_active_at = CASE WHEN {_DUE} THEN at ELSE a.last_active_at END
     FROM clock, standing s
     WHERE {_THIS} AND s.epoch = :epoch AND s.version = :version AND a.epoch = :epoch AND a.version = :version AND {_LIVE}
     RETURNING {_ROW_A}
@@ -194,34 +207,36 @@ def swap(
     return (False, None) if row is None else (row["done"], _stored(row))
 
 
-# Deletes them, in the order of their IDs, so that two that delete the same ones do not wait for each other in a ring.
+# Deletes them, in the order of their IDs, so that two that delete the same ones do not wait for each other in a ring. Those that
+# belong to a conversation stay: they end with it, which is a statement of its own.
 _DELETE: Final = text(f"""
-WITH {_CLOCK},
+WITH {CLOCK},
 met AS MATERIALIZED (
-    SELECT a.session_id FROM application_sessions a
+    SELECT a.session_id, a.epoch, {_LIVE} AS lived,
+        COALESCE((SELECT true FROM conversation_states s WHERE s.id = a.session_id), false) AS is_linked
+    FROM application_sessions a, clock
     WHERE a.session_id = ANY(CAST(:session_ids AS uuid[])) AND a.namespace = :namespace
-    ORDER BY a.session_id FOR UPDATE
+    ORDER BY a.session_id FOR UPDATE OF a
 ),
 deleted AS (
-    DELETE FROM application_sessions a USING met, clock
-    WHERE a.session_id = met.session_id AND a.namespace = :namespace
-    RETURNING a.session_id, a.epoch, {_LIVE} AS lived
+    DELETE FROM application_sessions a USING met
+    WHERE a.session_id = met.session_id AND a.namespace = :namespace AND NOT met.is_linked
 )
-SELECT session_id, epoch FROM deleted WHERE lived
+SELECT session_id, epoch, is_linked FROM met WHERE lived
 """)
 
 
 def delete(
     database: Database, namespace: str, session_ids: Sequence[UUID], *, now: datetime | None = None
-) -> dict[UUID, int]:
-    """The epochs of those that were there."""
+) -> list[Deleted]:
+    """Those that were there."""
     given = {"namespace": namespace, "session_ids": list(session_ids), "now": now}
-    return {row["session_id"]: row["epoch"] for row in database.rows(_DELETE, given)}
+    return [Deleted(**row) for row in database.rows(_DELETE, given)]
 
 
 # Sets how long it lives, from now on. A change like any other: whoever read the row before it is refused.
 _EXPIRE: Final = text(f"""
-WITH {_CLOCK}
+WITH {CLOCK}
 UPDATE application_sessions a SET idle_ttl = :ttl_s, last_active_at = at, version = a.version + 1 FROM clock
 WHERE {_THIS} AND {_LIVE}
 RETURNING {_ROW_A}
@@ -238,8 +253,10 @@ def expire(
 
 # How long it still lives, if nobody uses it; nothing is extended by this.
 _LEFT: Final = text(f"""
-WITH {_CLOCK}
-SELECT CAST(EXTRACT(epoch FROM a.last_active_at - at) AS double precision) + a.idle_ttl AS left_s
+WITH {CLOCK}
+SELECT CAST(GREATEST(0, a.idle_ttl + EXTRACT(epoch FROM a.last_active_at - clock.at), (
+        SELECT s.idle_ttl + EXTRACT(epoch FROM s.last_active_at - clock.at) FROM conversation_states s
+        WHERE s.id = a.session_id)) AS double precision) AS left_s
 FROM application_sessions a, clock WHERE {_THIS} AND {_LIVE}
 """)
 
@@ -253,7 +270,7 @@ def left_s(
 
 # The user's sessions that are there at one moment, the oldest first.
 _OF_USER: Final = text(f"""
-WITH {_CLOCK}
+WITH {CLOCK}
 SELECT a.session_id FROM application_sessions a, clock
 WHERE a.user_id = :user_id AND a.namespace = :namespace AND {_LIVE}
 ORDER BY a.epoch, a.session_id
@@ -268,7 +285,7 @@ def of_user(database: Database, namespace: str, user_id: UUID, *, now: datetime 
 # Deletes rows whose time is over, those first that ran out first. Several at once take different ones, and one that is being
 # extended is left alone.
 _CLEAN_UP: Final = text(f"""
-WITH {_CLOCK},
+WITH {CLOCK},
 due AS MATERIALIZED (
     SELECT a.session_id FROM application_sessions a, clock
     WHERE {IDLE_END} <= at AT TIME ZONE 'UTC' AND NOT {_LIVE} AND a.namespace = :namespace

@@ -106,7 +106,7 @@ def on_memory(database: Database, mode: Mode) -> Rig:
 def on_redis(database: Database, redis: EmbeddedRedis, mode: Mode, stack: ExitStack) -> Rig:
     """Over Postgres, with a shelf in Redis."""
     clock = MovedClock()
-    shelf = stack.enter_context(redis_shelf(redis, clock))
+    shelf = stack.enter_context(shelf_at(redis.url, clock))
     return Rig(f"{mode} on redis", lambda: _layered(database, shelf, mode, clock), clock, redis)
 
 
@@ -116,9 +116,9 @@ def _layered(database: Database, shelf: Shelf, mode: Mode, clock: MovedClock) ->
 
 
 @contextmanager
-def redis_shelf(redis: EmbeddedRedis, clock: Callable[[], datetime]) -> Iterator[Shelf]:
+def shelf_at(url: str, clock: Callable[[], datetime]) -> Iterator[Shelf]:
     figures = Figures()
-    guard = Guard(NativeRedis(Secret(redis.url)), 2.0, figures)
+    guard = Guard(NativeRedis(Secret(url)), 2.0, figures)
     guard.warm()
     until(lambda: guard.state == "closed")
     yield RedisShelf(guard, "test:", figures, clock)
