@@ -14,7 +14,7 @@ import pytest
 import redis as redis_py
 from upstash_redis.errors import UpstashError
 
-from dev.redis import EmbeddedRedis, RedisFront, program
+from dev.redis import EmbeddedRedis, RedisFront, program, repertoire
 from tests.dev.rest import call, call_by, in_base64, opened, upstash
 
 
@@ -357,6 +357,13 @@ def test_what_upstash_does_not_have_is_not_available(front: RedisFront, command:
         "See https://upstash.com/docs/redis/overall/rediscompatibility for details"
     )
     assert call(front, body=["PING"]).result == "PONG"
+
+
+def test_what_an_older_redis_does_not_have_is_not_available_either(
+    front: RedisFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repertoire, "_SERVED", repertoire._SERVED | {"TOONEW"})
+    assert call(front, body=["TOONEW", "x"]).error.startswith("ERR Command is not available: 'TOONEW'")
 
 
 def test_a_stream_named_block_is_no_reason_to_refuse(front: RedisFront) -> None:
