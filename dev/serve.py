@@ -157,7 +157,7 @@ def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Serve
     from functions.app import build_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx2", "httpcore2", "anthropic", "uvicorn.error"):
+    for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "anthropic", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     house = build_house(settings)
     running.callback(house.close)

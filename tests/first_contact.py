@@ -36,14 +36,8 @@ class Run:
             env={
                 name: value
                 for name, value in os.environ.items()
-                if name
-                not in {
-                    "DATABASE_URL",
-                    "MAKEFLAGS",
-                    "ANTHROPIC_API_KEY",
-                    "REDIS_URL",
-                    "UPSTASH_REDIS_REST_URL",
-                }
+                if name not in {"DATABASE_URL", "MAKEFLAGS", "ANTHROPIC_API_KEY"}
+                and not name.startswith(("REDIS_", "UPSTASH_"))
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -14,7 +14,7 @@ import pytest
 import redis as redis_py
 from upstash_redis.errors import UpstashError
 
-from dev.redis import EmbeddedRedis, RedisFront, program
+from dev.redis import EmbeddedRedis, RedisFront, program, repertoire
 from tests.dev.rest import call, call_by, in_base64, opened, upstash
 
 
@@ -359,6 +359,13 @@ def test_what_upstash_does_not_have_is_not_available(front: RedisFront, command:
     assert call(front, body=["PING"]).result == "PONG"
 
 
+def test_what_an_older_redis_does_not_have_is_not_available_either(
+    front: RedisFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repertoire, "_SERVED", repertoire._SERVED | {"TOONEW"})
+    assert call(front, body=["TOONEW", "x"]).error.startswith("ERR Command is not available: 'TOONEW'")
+
+
 def test_a_stream_named_block_is_no_reason_to_refuse(front: RedisFront) -> None:
     call(front, body=["XADD", "BLOCK", "*", "a", "b"])
     assert call(front, body=["XREAD", "STREAMS", "BLOCK", "0"]).result[0][0] == "BLOCK"
@@ -462,6 +469,19 @@ def test_a_redis_that_was_killed_is_an_error_until_it_is_back(
     assert call(front, body=["GET", "key"]).status == 500
     redis.start()
     assert call(front, body=["GET", "key"]).result is None
+    redis.kill()
+    redis.start()
+    assert call(front, body=["GET", "key"]).result is None, "no request meets a connection that is over"
+
+
+def test_an_answer_that_came_too_late_is_nobodys(redis: EmbeddedRedis) -> None:
+    redis.ask("MSET", "a", "of a", "b", "of b")
+    with RedisFront(lambda: redis.wire(timeout_s=0.1)) as front:
+        assert call(front, "/get/b").result == "of b"
+        redis.pause()
+        assert call(front, "/get/a").status == 500
+        redis.resume()
+        assert [call(front, "/get/b").result for _ in range(3)] == ["of b"] * 3
 
 
 def test_a_full_redis_says_so(front: RedisFront, redis: EmbeddedRedis) -> None:
