@@ -144,7 +144,7 @@ def shelf_at(redis: Redis, clock: Callable[[], datetime]) -> Iterator[Shelf]:
 
 
 @contextmanager
-def door(url: str, *, pool_size: int = 4) -> Iterator[Database]:
-    database = open_door(url, pool_size=pool_size)
+def door(url: str, **given: Any) -> Iterator[Database]:
+    database = open_door(url, **{"pool_size": 4, **given})
     yield database
     database.close()
