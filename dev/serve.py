@@ -113,7 +113,7 @@ def _redis(environ: dict[str, str], running: contextlib.ExitStack) -> str:
     front = running.enter_context(RedisFront(redis.wire, keep_requests=100))
     environ["UPSTASH_REDIS_REST_URL"] = front.url
     environ["UPSTASH_REDIS_REST_TOKEN"] = front.token
-    return f"{redis.version}, behind Upstash's REST API at {front.url}"
+    return f"embedded {redis.version}, over REST at {front.url}"
 
 
 def _migrate(url: str) -> str:
@@ -157,7 +157,7 @@ def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Serve
     from functions.app import build_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx2", "httpcore2", "anthropic", "uvicorn.error"):
+    for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "anthropic", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     house = build_house(settings)
     running.callback(house.close)

@@ -93,10 +93,10 @@ class EmbeddedRedis:
 
     @property
     def version(self) -> str:
-        """`Redis 7.0.15`."""
+        """`7.0.15`."""
         said = self.ask("INFO", "server")
         lines = said.decode().splitlines() if isinstance(said, bytes) else []
-        return "Redis " + next(line.partition(":")[2] for line in lines if line.startswith("redis_version:"))
+        return next(line.partition(":")[2] for line in lines if line.startswith("redis_version:"))
 
     @property
     def log(self) -> str:

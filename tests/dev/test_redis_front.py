@@ -462,6 +462,19 @@ def test_a_redis_that_was_killed_is_an_error_until_it_is_back(
     assert call(front, body=["GET", "key"]).status == 500
     redis.start()
     assert call(front, body=["GET", "key"]).result is None
+    redis.kill()
+    redis.start()
+    assert call(front, body=["GET", "key"]).result is None, "no request meets a connection that is over"
+
+
+def test_an_answer_that_came_too_late_is_nobodys(redis: EmbeddedRedis) -> None:
+    redis.ask("MSET", "a", "of a", "b", "of b")
+    with RedisFront(lambda: redis.wire(timeout_s=0.1)) as front:
+        assert call(front, "/get/b").result == "of b"
+        redis.pause()
+        assert call(front, "/get/a").status == 500
+        redis.resume()
+        assert [call(front, "/get/b").result for _ in range(3)] == ["of b"] * 3
 
 
 def test_a_full_redis_says_so(front: RedisFront, redis: EmbeddedRedis) -> None:

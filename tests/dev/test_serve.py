@@ -146,7 +146,7 @@ def test_a_turn_that_is_being_answered_is_finished_before_a_clean_stop(database_
 @pytest.mark.usefixtures("needs_redis")
 def test_redis_is_served_behind_the_rest_front(served: Served) -> None:
     step = step_of(served, "redis")
-    assert re.search(r"Redis \d+\.\d+\.\d+, behind Upstash's REST API at http://127\.0\.0\.1:\d+", step)
+    assert re.search(r"embedded \d+\.\d+\.\d+, over REST at http://127\.0\.0\.1:\d+", step)
     (server,) = redis_servers_under(served.process.pid)
     assert server.is_running()
     url = step.rpartition(" at ")[2].split()[0]
