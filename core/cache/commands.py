@@ -26,7 +26,7 @@ _CODES = frozenset(
         "WRONGTYPE",
     ]
 )
-_WITHIN_A_SCRIPT = re.compile(r"^ERR Error running script .*?@user_script: ?[0-9]+: -([A-Z]+) ")
+_WITHIN_A_SCRIPT = re.compile(r"^ERR Error running script .*?@user_script: ?[0-9]+: -?([A-Z]+) ")
 
 
 class CacheFailed(Exception):

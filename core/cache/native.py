@@ -39,6 +39,7 @@ class NativeRedis:
         self._lock = threading.Lock()
         self._kept: list[_Kept] = []
         self._used: set[Connection] = set()
+        self._closings = 0
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
@@ -47,13 +48,14 @@ class NativeRedis:
     def run(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
         if self._pid != os.getpid():  # the connections are our parent's, and so may be whoever holds the lock
             self._lock, self._kept, self._used, self._pid = threading.Lock(), [], set(), os.getpid()
-        kept = self._take()
-        if kept is not None:
-            try:
-                return self._said(kept, commands, timeout_s)
-            except _Died:
-                pass  # while it was kept; once more, on a new one
+        closings, kept = self._closings, self._take()
         try:
+            if kept is not None:
+                try:
+                    return self._said(kept, commands, timeout_s)
+                except _Died:  # while it was kept; once more, on a new one
+                    if closings != self._closings:
+                        raise
             return self._said(self._new(timeout_s), commands, timeout_s)
         except _Died as died:
             raise CacheFailed("transport", str(died)) from None
@@ -66,6 +68,7 @@ class NativeRedis:
         """
         with self._lock:
             kept, self._kept = self._kept, []
+            self._closings += 1
             for connection in self._used:
                 _shut_down(connection)
         for one in kept:

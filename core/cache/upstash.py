@@ -98,15 +98,19 @@ class _Line:
     def __init__(self, transport: "httpx.BaseTransport") -> None:
         self.transport = transport
         self.users = 0
+        self.is_shut = False
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def hear(self, event: str, about: dict[str, Any]) -> bool:
         """Told by httpcore of all that it does. True: it opens a connection."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._sockets.add(about["return_value"].get_extra_info("socket"))
+            if self.is_shut:  # by somebody who could not know of this one
+                self.shut_down()
         return event == "connection.connect_tcp.started"
 
     def shut_down(self) -> None:
+        self.is_shut = True
         for held in list(self._sockets):
             with suppress(OSError):
                 held.shutdown(socket.SHUT_RDWR)
@@ -144,18 +148,12 @@ class _Exchange:
         return []
 
     def _sent(self, headers: dict[str, str], url: str, body: bytes) -> tuple[int, bytes]:
-        """A kept connection may have died in the meantime; then once more, on a new one."""
         import httpx
 
         extensions = {"timeout": httpx.Timeout(self._timeout_s).as_dict(), "trace": self._hear}
         request = httpx.Request("POST", url, headers=headers, content=body, extensions=extensions)
         try:
-            try:
-                return self._answered(request)
-            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                if self._is_new:
-                    raise
-                return self._answered(request)
+            return self._read(self._answered(request))
         except CacheFailed:
             raise
         except httpx.TimeoutException as error:
@@ -166,12 +164,20 @@ class _Exchange:
             # From None: what these say names the host.
             raise CacheFailed("transport", type(error).__name__) from None
 
-    def _hear(self, event: str, about: dict[str, Any]) -> None:
-        self._is_new = self._line.hear(event, about) or self._is_new
+    def _answered(self, request: "httpx.Request") -> "httpx.Response":
+        """A kept connection may have died in the meantime; then once more, on a new one."""
+        import httpx
 
-    def _answered(self, request: "httpx.Request") -> tuple[int, bytes]:
+        send = self._line.transport.handle_request
+        try:
+            return send(request)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if self._is_new or self._line.is_shut:
+                raise
+            return send(request)
+
+    def _read(self, response: "httpx.Response") -> tuple[int, bytes]:
         give_up_at = time.monotonic() + self._timeout_s
-        response = self._line.transport.handle_request(request)
         said = bytearray()
         try:
             for chunk in response.iter_bytes():
@@ -185,6 +191,9 @@ class _Exchange:
         if token := response.headers.get("Upstash-Sync-Token"):
             self._library._update_sync_token(token)
         return response.status_code, bytes(said)
+
+    def _hear(self, event: str, about: dict[str, Any]) -> None:
+        self._is_new = self._line.hear(event, about) or self._is_new
 
 
 def _library(url: str, token: Secret) -> "upstash_redis.Redis":
