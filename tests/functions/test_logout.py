@@ -193,7 +193,7 @@ def test_a_worker_lets_go_and_goes_on_with_others(
             ).json()
             looked = _looked(monkeypatch)
             if asks == "the message itself":
-                given = {"json": {**SAY, "wait_s": 20}, "headers": {"Idempotency-Key": "k"}}
+                given: dict[str, Any] = {"json": {**SAY, "wait_s": 20}, "headers": {"Idempotency-Key": "k"}}
                 slow = pool.submit(client.post, "/v1/turns", **given)
             else:
                 slow = pool.submit(client.get, f"/v1/turns/{turn['id']}", params={"wait_s": 20})
