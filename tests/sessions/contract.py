@@ -267,9 +267,9 @@ class Contract:
     ) -> None:
         owner = user()
         made = desks.create(user_id=owner)
-        rig.pass_time(TTL_S - 1)
+        rig.pass_time(TTL_S - 30)
         assert desks.exists(made.id)
-        rig.pass_time(1)
+        rig.pass_time(30)
         assert_gone(desks, made)
         assert desks.list_for_user(owner) == []
         assert not rig.storage.swap("desk", made.id, Stamp(made.epoch, 1), "{}").done
