@@ -260,8 +260,8 @@ class SessionContended(LatchkeyError):
 
 
 class UpdateUncertain(LatchkeyError):
-    """The change may have been stored: the reply was lost, and too much was changed since to tell. Read the session, and decide
-    by what is there.
+    """The change may have been stored: its reply was lost, and what stands there does not tell, or cannot be read. Read the
+    session in a moment, and decide by what is there; or change it with a key, which may be sent again.
     """
 
     code, status, title = "update_uncertain", 503, "Outcome unknown"

@@ -33,6 +33,7 @@ _WARM_S = 2.0
 # Of a call's limit: connecting, writing and reading may each take the whole of it.
 _WRITTEN_OFF_AFTER = 3.0
 _CLOSING_S = 1.0
+_PATIENCE_S = 0.02
 _NOT_OF_THE_SERVER = {"OOM", "WRONGTYPE", "NOSCRIPT"}
 
 
@@ -137,11 +138,13 @@ class Guard:
             threads = self._threads | self._lost
             for _ in threads:
                 self._calls.put(None)
-        self._redis.close()
         give_up_at = time.monotonic() + _CLOSING_S
-        for thread in threads:
-            thread.join(max(0.0, give_up_at - time.monotonic()))
-        self._redis.close()  # what a thread opened anew when it lost its connection
+        while threads and time.monotonic() < give_up_at:
+            self._redis.close()  # again and again, as one may be just about to connect
+            for thread in threads:
+                thread.join(_PATIENCE_S)
+            threads = {thread for thread in threads if thread.is_alive()}
+        self._redis.close()
 
     # --- beginning a call
 

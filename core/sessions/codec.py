@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar, get_type_hints
+from typing import Any, Final, Generic, TypeVar, get_origin, get_type_hints
 from uuid import UUID
 
 from core.errors import SessionTooLarge, SessionUnreadable, SessionUnwritable
@@ -63,7 +63,9 @@ class Codec(Generic[State]):
     def _adapter(self) -> Any:
         from pydantic import TypeAdapter
 
-        return TypeAdapter(Body[self._type])  # type: ignore[name-defined]  # a type that is known when it runs
+        # A NaN is to be refused below; by default it would be written as null, without a word. Only a tuple takes that setting.
+        of_one: Any = tuple[Body[self._type]]  # type: ignore[name-defined]  # a type that is known when it runs
+        return TypeAdapter(of_one, config={"ser_json_inf_nan": "constants"})
 
     def write(self, body: Body[State]) -> tuple[str, Body[State]]:
         """The text, and what will be read in it."""
@@ -99,32 +101,35 @@ class Codec(Generic[State]):
 
     def _dump(self, body: Body[State]) -> str:
         try:
-            text = _text(self._adapter.dump_python(body, mode="json", round_trip=True, warnings="error"))
+            (dumped,) = self._adapter.dump_python((body,), mode="json", round_trip=True, warnings="error")
+            text = _text(dumped)
         except UnicodeEncodeError:
             text = _REPLACED
         if _REPLACED not in text:
             return text
-        return _text(_plain(self._adapter.dump_python(body, round_trip=True, warnings="error")))
+        (dumped,) = self._adapter.dump_python((body,), round_trip=True, warnings="error")
+        return _text(_plain(dumped))
 
     def _load(self, text: str) -> Any:
         from pydantic import ValidationError
 
         try:
-            return self._adapter.validate_json(text, by_name=True, by_alias=True)
+            (found,) = self._adapter.validate_json(f"[{text}]", by_name=True, by_alias=True)
         except ValidationError as error:
-            if error.errors(include_input=False)[0]["type"] != "json_invalid":
+            if _problems(error)[0]["type"] != "json_invalid":
                 raise
             try:
-                found = json.loads(text)
+                plain = json.loads(text)
             except ValueError:
                 raise error from None
-            return self._adapter.validate_python(found, by_name=True, by_alias=True)
+            (found,) = self._adapter.validate_python((plain,), by_name=True, by_alias=True)
+        return found
 
     def _field(self, path: tuple[int | str, ...]) -> str:
         """By its name as far as the type declares it: what comes below may be content."""
-        if len(path) > 1 and path[0] == "state" and path[1] in _hints(self._type):
-            return f"state.{path[1]}"
-        return str(path[0]) if path else "all of it"
+        if len(path) > 2 and path[1] == "state" and path[2] in _hints(self._type):
+            return f"state.{path[2]}"
+        return str(path[1]) if len(path) > 1 else "all of it"
 
     @property
     def _spelt(self) -> str:
@@ -132,7 +137,7 @@ class Codec(Generic[State]):
 
 
 def _type_made_by(new_state: Callable[[], Any]) -> Any:
-    if inspect.isclass(new_state):
+    if inspect.isclass(new_state) or get_origin(new_state) is not None:
         return new_state
     said = _hints(new_state).get("return")
     return said if said is not None else type(new_state())

@@ -5,10 +5,10 @@
     relay.behave("drip")              the answer one byte at a time
     relay.behave("reset")             each connection ends by RST as soon as something is asked
     relay.behave("half")              half of the answer, and the connection ends
-    relay.behave("say", b"-OOM\\r\\n")  says that, whatever is asked
+    relay.behave("say", b"-OOM\\r\\n")  says that, whatever is asked; with `times=1` once, and then nothing
     relay.refuse()                    nobody listens, until it is told to behave again
 
-Each change ends the connections there are.
+Each change ends the connections there are, unless it is made with `cut=False`.
 """
 
 import socket
@@ -29,7 +29,7 @@ _ANSWERS = {"well", "drip", "half"}
 class Relay:
     def __init__(self, redis: EmbeddedRedis) -> None:
         self._redis = redis
-        self._behaviour, self._words = "well", b""
+        self._behaviour, self._words, self._times = "well", b"", 0
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -42,12 +42,13 @@ class Relay:
         password = urlsplit(self._redis.url).password
         return Secret(f"redis://:{password}@{host}:{self.port}/0")
 
-    def behave(self, how: str, words: bytes = b"") -> None:
-        self._behaviour, self._words = how, words
+    def behave(self, how: str, words: bytes = b"", *, times: int = 1_000_000, cut: bool = True) -> None:
+        self._behaviour, self._words, self._times = how, words, times
         if self._listener.fileno() == -1:
             self._listener = self._listen(self.port)
             self._accept()
-        self.cut()
+        if cut:
+            self.cut()
 
     def refuse(self) -> None:
         """A listening socket that another thread waits for is not closed before it is shut down."""
@@ -119,7 +120,8 @@ class Relay:
         while said := client.recv(65536):
             if self._behaviour in _ANSWERS:
                 server.sendall(said)
-            elif self._behaviour == "say":
+            elif self._behaviour == "say" and self._times > 0:
+                self._times -= 1
                 client.sendall(self._words)
             elif self._behaviour == "reset":
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from core.cache.commands import Command, Redis
 from core.cache.guard import Guard
 from core.cache.memory import MemoryShelf
 from core.cache.native import NativeRedis
@@ -106,7 +108,7 @@ def on_memory(database: Database, mode: Mode) -> Rig:
 def on_redis(database: Database, redis: EmbeddedRedis, mode: Mode, stack: ExitStack) -> Rig:
     """Over Postgres, with a shelf in Redis."""
     clock = MovedClock()
-    shelf = stack.enter_context(shelf_at(redis.url, clock))
+    shelf = stack.enter_context(shelf_at(NativeRedis(Secret(redis.url)), clock))
     return Rig(f"{mode} on redis", lambda: _layered(database, shelf, mode, clock), clock, redis)
 
 
@@ -115,10 +117,26 @@ def _layered(database: Database, shelf: Shelf, mode: Mode, clock: MovedClock) ->
     return LayeredStorage(PostgresStorage(database, now=clock), shelf, mode=mode, budget_s=2.0, clock=clock)
 
 
+class Counted:
+    """A Redis whose round trips are counted."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.kind = redis.kind
+        self.round_trips = 0
+        self._redis = redis
+
+    def run(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
+        self.round_trips += 1
+        return self._redis.run(commands, timeout_s)
+
+    def close(self) -> None:
+        self._redis.close()
+
+
 @contextmanager
-def shelf_at(url: str, clock: Callable[[], datetime]) -> Iterator[Shelf]:
+def shelf_at(redis: Redis, clock: Callable[[], datetime]) -> Iterator[Shelf]:
     figures = Figures()
-    guard = Guard(NativeRedis(Secret(url)), 2.0, figures)
+    guard = Guard(redis, 2.0, figures)
     guard.warm()
     until(lambda: guard.state == "closed")
     yield RedisShelf(guard, "test:", figures, clock)
@@ -126,7 +144,7 @@ def shelf_at(url: str, clock: Callable[[], datetime]) -> Iterator[Shelf]:
 
 
 @contextmanager
-def door(url: str, *, pool_size: int = 4) -> Iterator[Database]:
-    database = open_door(url, pool_size=pool_size)
+def door(url: str, **given: Any) -> Iterator[Database]:
+    database = open_door(url, **{"pool_size": 4, **given})
     yield database
     database.close()

@@ -41,7 +41,9 @@ def storage_at(where: dict[str, Any], stack: ExitStack) -> Storage:
     authority = PostgresStorage(stack.enter_context(door(where["postgres"])))
     if where["kind"] == "postgres":
         return authority
-    return LayeredStorage(authority, stack.enter_context(shelf_at(where["redis"], utc_now)))
+    return LayeredStorage(
+        authority, stack.enter_context(shelf_at(NativeRedis(Secret(where["redis"])), utc_now))
+    )
 
 
 def main() -> None:
