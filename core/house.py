@@ -113,7 +113,9 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     figures = Figures()
     if settings.database_url is None:
         kept = keeping(settings, None, figures)
-        return House(settings, figures, kept, CurrentSessions(None, kept.shelf, kept.wait_s), None, None)
+        return House(
+            settings, figures, kept, CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s), None, None
+        )
     database = Database(
         settings.database_url.reveal(),
         pool_size=settings.database_pool_size,
@@ -122,7 +124,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     )
     kept = keeping(settings, database, figures)
     kept.warm()
-    current = CurrentSessions(database, kept.shelf, kept.wait_s)
+    current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s)
     budgets = _budgets(settings, roster)
     reception = Reception(
         database=database,

@@ -17,6 +17,7 @@ from core.cache.native import NativeRedis
 from core.cache.shelf import NoShelf, RedisShelf, Shelf
 from core.cache.upstash import UpstashRedis
 from core.figures import Figures
+from core.sessions.farewell import Farewell
 from core.sessions.layered import LayeredStorage, Mode
 from core.sessions.memory import MemoryStorage
 from core.sessions.postgres import PostgresStorage
@@ -37,6 +38,7 @@ _IN_MEMORY = "application sessions are in this process's memory and end with it:
 class Keeping:
     storage: Storage
     shelf: Shelf
+    farewell: Farewell
     # None: there is no Redis to be asked.
     guard: Guard | None
     # How long one request may wait for it, all in all.
@@ -63,23 +65,26 @@ def keeping(settings: Settings, database: Database | None, figures: Figures) -> 
     wait_s = settings.cache_budget_ms / 1000 * _WAITED
     guard = None if redis is None else Guard(redis, wait_s, figures)
     shelf: Shelf = NoShelf() if guard is None else RedisShelf(guard, settings.cache_prefix, figures)
-    return Keeping(_storage(settings, database, redis, shelf, wait_s), shelf, guard, wait_s)
+    farewell = Farewell(shelf, wait_s)
+    return Keeping(_storage(settings, database, redis, farewell), shelf, farewell, guard, wait_s)
 
 
 def _storage(
-    settings: Settings, database: Database | None, redis: Redis | None, shelf: Shelf, wait_s: float
+    settings: Settings, database: Database | None, redis: Redis | None, farewell: Farewell
 ) -> Storage:
     if database is None:
         if redis is not None:
             return RedisStorage(redis, prefix=settings.cache_prefix)
         _log.warning(_IN_MEMORY)
         return MemoryStorage()
-    mode, authority = cast("Mode", settings.session_cache), PostgresStorage(database)
+    mode, authority = cast("Mode", settings.session_cache), PostgresStorage(database, ended=farewell)
+    shelf = farewell.shelf
     if redis is None:
         if mode == "sync-on-access":
             return authority
         shelf = MemoryShelf()
-    return LayeredStorage(authority, shelf, mode=mode, budget_s=wait_s)
+    farewell.layered = LayeredStorage(authority, shelf, mode=mode, budget_s=farewell.wait_s)
+    return farewell.layered
 
 
 def _redis(settings: Settings) -> Redis | None:

@@ -16,7 +16,7 @@ What can go wrong, and why no answer is older than what its reader knows:
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
@@ -29,15 +29,16 @@ from core.cache.entry import Entry
 from core.cache.shelf import Shelf
 from core.errors import DatabaseNotConfigured, SessionNotFound
 from core.ids import DeviceId, SessionId
+from core.sessions.farewell import conversation_key
 from core.store import sessions
 from core.store.database import Database
+from core.store.endings import EndedSession
 from core.store.sessions import StoredSession
 from core.tries import past_dead_connections
 
 # No version comes after the end.
 ENDED: Final = 2**63 - 1
 _FIRST_EPOCH: Final = 1
-_HINT_TTL_S: Final = 86_400
 _MOST_TOLD: Final = 10_000
 # As `core/store/alive.py` has it.
 _LONGEST_SLACK_S: Final = 60
@@ -79,6 +80,7 @@ class CurrentSessions:
     # None: there are no conversations.
     _database: Database | None
     shelf: Shelf
+    farewell: Callable[[EndedSession], None]
     budget_s: float
     told: WhatWasTold = field(default_factory=WhatWasTold)
 
@@ -106,7 +108,7 @@ class CurrentSessions:
             # Of a conversation that nobody has read yet.
             yield
             return
-        marked = self.shelf.mark_later(_key(session_id), epoch, 0)
+        marked = self.shelf.mark_later(conversation_key(session_id), epoch, 0)
         try:
             yield
         finally:
@@ -114,12 +116,12 @@ class CurrentSessions:
 
     def changed(self, device_id: DeviceId, told: Told, epoch: int) -> None:
         """To be called after the change was committed, and before anybody is told."""
-        self.shelf.mark(_key(told.session_id), epoch, told.version, allowance(self.budget_s))
+        self.shelf.mark(conversation_key(told.session_id), epoch, told.version, allowance(self.budget_s))
         self.told.note(device_id, told)
 
-    def ended(self, device_id: DeviceId, session_id: SessionId, epoch: int) -> None:
-        self.shelf.mark(_key(session_id), epoch, 0, allowance(self.budget_s), ended=True)
-        self.told.note(device_id, Told(session_id, ENDED))
+    def ended(self, device_id: DeviceId, ended: EndedSession) -> None:
+        self.farewell(ended)
+        self.told.note(device_id, Told(ended.session_id, ENDED))
 
     # ---- the shelf
 
@@ -128,7 +130,7 @@ class CurrentSessions:
         session_id = floors[0].session_id if floors else self._guess(device_id, waits)
         if session_id is None or any(floor.session_id != session_id for floor in floors):
             return None
-        entry = self.shelf.look(_key(session_id), waits)
+        entry = self.shelf.look(conversation_key(session_id), waits)
         if entry is None or any(entry.version < floor.version for floor in floors):
             return None
         found = _read(entry, device_id)
@@ -149,14 +151,10 @@ class CurrentSessions:
         if found.lock_expires_at is not None:
             good_until = min(good_until, found.lock_expires_at)
         entry = Entry(found.lease_epoch, found.version, _body(found), good_until)
-        self.shelf.offer(_key(found.id), entry, waits)
+        self.shelf.offer(conversation_key(found.id), entry, waits)
         known = self.told.of(device_id)
         if known is None or known.session_id != found.id:
-            self.shelf.remember(_name(device_id), str(found.id), _HINT_TTL_S, waits)
-
-
-def _key(session_id: SessionId) -> str:
-    return f"session:{session_id}"
+            self.shelf.remember(_name(device_id), str(found.id), found.idle_ttl, waits)
 
 
 def _name(device_id: DeviceId) -> str:

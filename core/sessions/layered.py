@@ -172,6 +172,10 @@ class LayeredStorage:
         entry = Entry(record.epoch, record.version, _body(record), self._good_until(record))
         self._shelf.offer(key, entry, allowance)
 
+    def forget(self, namespace: str, session_id: UUID, epoch: int) -> None:
+        """The authority has ended it past this storage."""
+        self._forget(namespace, session_id, epoch, self._allowance())
+
     def _forget(self, namespace: str, session_id: UUID, epoch: int, allowance: Allowance) -> None:
         key = shelf_key(namespace, session_id)
         self._floors.raise_to(key, Stamp(epoch, _LAST_VERSION))

@@ -124,7 +124,7 @@ class SessionService:
             Deadline.after(_PATIENCE_S), lambda: [endings.end(self.database, device_id)]
         )
         if ended[0] is not None and self.current is not None:
-            self.current.ended(device_id, ended[0].session_id, ended[0].lease_epoch)
+            self.current.ended(device_id, ended[0])
         return ended[0]
 
     def cleanup_expired_sessions(
