@@ -217,7 +217,7 @@ PACKAGES: dict[str, set[str]] = {
     "starlette": {"functions", "tests"},
     "pydantic": {"core.sessions.codec", "functions", "tests"},
     "pydantic_core": {"core.sessions.codec", "tests"},
-    "mangum": {"functions.api", "tests"},
+    "mangum": {"functions.api", "bench", "tests"},
     "uvicorn": {"dev"},
     "alembic": {"alembic", "bench", "dev", "tests"},
     "boto3": {"tests"},
