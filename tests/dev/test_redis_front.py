@@ -4,6 +4,7 @@ Everything here runs against each redis-server that this machine has: the one on
 """
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import redis as redis_py
 from upstash_redis.errors import UpstashError
 
 from dev.redis import EmbeddedRedis, RedisFront, program, repertoire
-from tests.dev.rest import call, call_by, in_base64, opened, upstash
+from tests.dev.rest import WAIT_S, call, call_by, in_base64, opened, upstash
 
 
 def servers() -> dict[str, Path | None]:
@@ -124,11 +125,16 @@ def test_methods_that_carry_a_command(front: RedisFront, method: str) -> None:
     assert call(front, "/get/key", method=method).result == "value"
 
 
-def test_head_tells_the_size_alone(front: RedisFront) -> None:
-    with opened(front) as connection:
-        said = call_by(connection, front, "/set/key/value", method="HEAD")
-        assert (said.status, said.content) == (200, b"")
-        assert call_by(connection, front, "/get/key").result == "value", "and the connection goes on"
+def test_head_tells_the_size_alone(front: RedisFront, redis: EmbeddedRedis) -> None:
+    port = int(front.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), WAIT_S) as client:
+        head = f"HEAD /set/key/value?_token={front.token} HTTP/1.1\r\nconnection: close\r\n\r\n"
+        client.sendall(head.encode())
+        said = b"".join(iter(lambda: client.recv(1000), b""))
+    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"content-length: 15\r\n" in said
+    assert said.endswith(b"\r\n\r\n")
+    assert redis.ask("GET", "key") == b"value"
 
 
 @pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS"])
