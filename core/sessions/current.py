@@ -152,9 +152,7 @@ class CurrentSessions:
             good_until = min(good_until, found.lock_expires_at)
         entry = Entry(found.lease_epoch, found.version, _body(found), good_until)
         self.shelf.offer(conversation_key(found.id), entry, waits)
-        known = self.told.of(device_id)
-        if known is None or known.session_id != found.id:
-            self.shelf.remember(_name(device_id), str(found.id), found.idle_ttl, waits)
+        self.shelf.remember(_name(device_id), str(found.id), found.idle_ttl, waits)
 
 
 def _name(device_id: DeviceId) -> str:
