@@ -15,6 +15,7 @@ from core.cache.allowance import Allowance
 from core.cache.entry import Entry
 from core.house import House, build_house
 from core.ids import DeviceId
+from core.sessions.manager import SessionManager
 from core.settings import Settings, read_settings
 from core.store import sessions
 from core.store.sessions import StoredSession
@@ -48,6 +49,10 @@ def run_id(house: House, device: UUID) -> UUID:
     found = sessions.find(house.database, DeviceId(device))
     assert found is not None
     return found.id
+
+
+def notes(function: Function) -> SessionManager[dict[str, str]]:
+    return function.house.session_manager(dict, namespace="notes")
 
 
 @pytest.fixture
@@ -152,7 +157,7 @@ def test_an_end_by_the_manager_of_an_application_session_is_seen_by_the_other(
 ) -> None:
     one.say(device)
     other.look(device)
-    (mine, theirs) = (f.house.session_manager(dict, namespace="notes") for f in (one, other))
+    mine, theirs = notes(one), notes(other)
     made = mine.create(run_id(one.house, device))  # type: ignore[arg-type]  # a plain UUID
     assert theirs.get(made.id) is not None
     assert mine.delete(made.id)
@@ -164,7 +169,7 @@ def test_what_belongs_to_an_ended_conversation_is_gone_from_the_cache(
     one: Function, other: Function, device: UUID
 ) -> None:
     one.say(device)
-    (mine, theirs) = (f.house.session_manager(dict, namespace="notes") for f in (one, other))
+    mine, theirs = notes(one), notes(other)
     made = mine.create(run_id(one.house, device))  # type: ignore[arg-type]  # a plain UUID
     assert theirs.get(made.id) is not None
     one.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
@@ -271,17 +276,7 @@ def test_a_device_that_is_not_in_it_is_not_shown_it(
     one.say(device)
     one.say(stranger)
     mine = one.look(device).json()["id"]
-    (hint,) = {
-        key
-        for request in front.requests
-        for words in request.commands
-        for key in words
-        if key.startswith("device:")
-    }
-    assert hint
-    from core.sessions.current import _name  # the hint of another device, which nobody is given
-
-    one.house.keeping.shelf.remember(_name(DeviceId(stranger)), mine, 60, Allowance(1))
+    redis.ask("SET", f"device:{hashlib.sha256(stranger.bytes).hexdigest()[:32]}", mine)
     one.house.current.told._told.clear()
     assert one.look(stranger).json()["id"] != mine
 
