@@ -1,5 +1,6 @@
 """`GET /v1/session` from the cache: two functions that share a Redis, and a client that may or may not say what it knows."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
