@@ -272,6 +272,13 @@ def test_stale_a_key_may_not_yet_be_there_or_still_be(forgetful: RedisFront) -> 
     assert call(forgetful, body=["EXISTS", "key"]).result == 0
 
 
+def test_stale_one_answer_leaves_nothing_for_the_next(forgetful: RedisFront) -> None:
+    for value in ("one", "two"):
+        call(forgetful, body=["SET", "key", value])
+    forgetful.faults.add(Fault.stale(1), Fault.stale(2))
+    assert [call(forgetful, body=GET).result for _ in range(2)] == ["one", None]
+
+
 def test_stale_a_key_without_any_past_is_told_as_it_is(forgetful: RedisFront, redis: EmbeddedRedis) -> None:
     redis.ask("SET", "key", "by another way")
     forgetful.faults.always(Fault.stale(2))

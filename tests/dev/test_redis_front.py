@@ -4,6 +4,7 @@ Everything here runs against each redis-server that this machine has: the one on
 """
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,8 @@ import pytest
 import redis as redis_py
 from upstash_redis.errors import UpstashError
 
-from dev.redis import EmbeddedRedis, RedisFront, program
-from tests.dev.rest import call, call_by, in_base64, opened, upstash
+from dev.redis import EmbeddedRedis, RedisFront, program, repertoire
+from tests.dev.rest import WAIT_S, call, call_by, in_base64, opened, upstash
 
 
 def servers() -> dict[str, Path | None]:
@@ -124,11 +125,16 @@ def test_methods_that_carry_a_command(front: RedisFront, method: str) -> None:
     assert call(front, "/get/key", method=method).result == "value"
 
 
-def test_head_tells_the_size_alone(front: RedisFront) -> None:
-    with opened(front) as connection:
-        said = call_by(connection, front, "/set/key/value", method="HEAD")
-        assert (said.status, said.content) == (200, b"")
-        assert call_by(connection, front, "/get/key").result == "value", "and the connection goes on"
+def test_head_tells_the_size_alone(front: RedisFront, redis: EmbeddedRedis) -> None:
+    port = int(front.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), WAIT_S) as client:
+        head = f"HEAD /set/key/value?_token={front.token} HTTP/1.1\r\nconnection: close\r\n\r\n"
+        client.sendall(head.encode())
+        said = b"".join(iter(lambda: client.recv(1000), b""))
+    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"content-length: 15\r\n" in said
+    assert said.endswith(b"\r\n\r\n")
+    assert redis.ask("GET", "key") == b"value"
 
 
 @pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS"])
@@ -357,6 +363,13 @@ def test_what_upstash_does_not_have_is_not_available(front: RedisFront, command:
         "See https://upstash.com/docs/redis/overall/rediscompatibility for details"
     )
     assert call(front, body=["PING"]).result == "PONG"
+
+
+def test_what_an_older_redis_does_not_have_is_not_available_either(
+    front: RedisFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repertoire, "_SERVED", repertoire._SERVED | {"TOONEW"})
+    assert call(front, body=["TOONEW", "x"]).error.startswith("ERR Command is not available: 'TOONEW'")
 
 
 def test_a_stream_named_block_is_no_reason_to_refuse(front: RedisFront) -> None:

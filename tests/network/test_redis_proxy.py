@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import closing, contextmanager
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from dev.redis.resp import encoded
 from tests.network.clients import SILENCE_S, WAIT_S, meanwhile
 from tests.network.faults import Fault
 from tests.network.proxy import FaultyProxy
+from tests.network.redis_protocol import Redis
 
 
 @pytest.fixture
@@ -62,6 +64,13 @@ def test_without_faults_nothing_is_changed(proxy: FaultyProxy, redis: EmbeddedRe
             assert pipeline.execute() == [1, 2]
     assert count(redis) == 2
     assert proxy.done == []
+
+
+def test_a_reply_is_one_value_and_what_comes_unasked_is_none() -> None:
+    said = [b"%1\r\n+a\r\n*2\r\n:1\r\n$-1\r\n", b">2\r\n+pushed\r\n$3\r\nx\r\n\r\n", b"_\r\n", b"-ERR x\r\n"]
+    values = list(Redis().replies(BytesIO(b"".join(said))))
+    assert [value.raw for value in values] == said
+    assert [value.ends_reply for value in values] == [True, False, True, True]
 
 
 def test_a_server_on_a_unix_socket_is_reached_too(redis: EmbeddedRedis) -> None:
