@@ -120,7 +120,7 @@ class Reception:
             return Accepted(claim.turn_id, claim.grant.hold.session_id, holding)
         if claim.outcome is Outcome.REUSED:
             raise IdempotencyKeyReused
-        if claim.over_budget is not None and claim.outcome is Outcome.OVER:
+        if claim.over_budget is not None:
             raise over(claim.over_budget)
         standing = claim.standing
         if standing is None or claim.outcome is Outcome.AGAIN:

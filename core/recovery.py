@@ -26,7 +26,7 @@ class Swept:
     unlocked: int = 0
     # Conversations that nobody used, and application sessions that belonged to none.
     ended: int = 0
-    ended_alone: int = 0
+    application_sessions: int = 0
 
 
 def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 100) -> Swept:

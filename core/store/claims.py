@@ -265,14 +265,14 @@ def claim(
         return Claim(Outcome.AGAIN, arrival.turn_id)
     if row["granted"]:
         return Claim(Outcome.GRANTED, arrival.turn_id, grant=_granted(row, arrival))
+    if row["prior_id"] is None and row["over_budget"]:
+        return Claim(Outcome.OVER, arrival.turn_id, over_budget=row["over_budget"])
     standing = _standing(row)
     turn_id = TurnId(row["prior_joined_to"] or row["prior_id"] or arrival.turn_id)
-    return Claim(_outcome(row, arrival, standing), turn_id, standing, over_budget=row["over_budget"])
+    return Claim(_outcome(row, arrival, standing), turn_id, standing)
 
 
 def _outcome(row: Row, arrival: Arrival, standing: Standing) -> Outcome:
-    if row["prior_id"] is None and row["over_budget"]:
-        return Outcome.OVER
     if row["prior_id"] is None:
         return Outcome.BUSY if standing.turns or standing.is_held else Outcome.AGAIN
     return Outcome.SEEN if row["prior_digest"] == arrival.body_digest else Outcome.REUSED

@@ -103,11 +103,10 @@ def test_a_session_lives_as_long_as_the_setting_says(
 def test_whoever_has_spent_all_spends_no_more_in_a_new_one(
     settings: Settings, database_url: str, device: UUID
 ) -> None:
-    """Neither of the day of the user nor of that of the organisation; what the old one had spent is its own."""
+    """Neither of the day of the user nor of that of the organisation."""
     given = {
         "budget_user_micros": 1_000_000,
         "budget_org_micros": 1_000_000,
-        "budget_session_micros": 1_000_000,
     }
     house = build_house(replace(settings, **given))  # type: ignore[arg-type]  # all of them are budgets
     for scope in ("user", "org"):
@@ -125,6 +124,12 @@ def test_whoever_has_spent_all_spends_no_more_in_a_new_one(
                 answer(house, arrival(device))
             assert (run(database_url, PLACES), conversations(database_url)) == before
             run(database_url, "DELETE FROM spending")
+    house.close()
+
+
+def test_what_the_old_one_had_spent_is_its_own(settings: Settings, database_url: str, device: UUID) -> None:
+    house = build_house(replace(settings, budget_session_micros=1_000_000))
+    gone(house, database_url, device, "its time is over")
     run(database_url, """UPDATE conversation_states SET usage = '{"cost_micros": 1000000}'""")
     assert answer(house, arrival(device)).status == "completed"
     house.close()
@@ -217,6 +222,24 @@ def test_a_look_that_extends_it_a_moment_before_its_end_keeps_it(
     assert found is not None
     assert claim(house, arrival(device), now=end).outcome is Outcome.GRANTED
     assert conversations(database_url) == [found.id]
+
+
+def test_a_question_that_is_asked_a_moment_before_keeps_it(
+    house: House, database_url: str, device: UUID
+) -> None:
+    """As whoever mends a conversation asks it: its own time is over, and another version says that there is a reason now."""
+    turn = answer(house, arrival(device))
+    idle(database_url)
+    with ThreadPoolExecutor(1) as pool:
+        with in_the_way(database_url, "UPDATE conversation_states SET version = version + 1") as also:
+            behind = pool.submit(claim, house, arrival(device))
+            wait_for_locks(database_url, 1)
+            also(
+                "INSERT INTO approvals (session_id, id, turn_id, tool_call_id, kind, input_digest, status, expires_at) "
+                "SELECT session_id, id, id, 'c', 'outcome', 'd', 'pending', now() + interval '1 hour' FROM turns"
+            )
+        assert behind.result(20).outcome is Outcome.AGAIN
+    assert answer(house, arrival(device)).session_id == turn.session_id
 
 
 @pytest.mark.parametrize("what", ["a look", "a lock that is set", "a lock that is cleared"])

@@ -226,7 +226,7 @@ def test_what_nobody_uses_is_ended_and_the_log_says_so(
 ) -> None:
     answer(house, arrival(device))
     beside(database_url, uuid4(), left_s=-1)
-    assert look_around(house, bell) == Swept(0, 0, 0, ended_alone=1)
+    assert look_around(house, bell) == Swept(0, 0, 0, application_sessions=1)
     idle(database_url)
     with caplog.at_level("INFO", "core.recovery"):
         assert look_around(house, bell) == Swept(0, 0, 0, ended=1)

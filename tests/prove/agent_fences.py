@@ -232,7 +232,7 @@ SPENT = (
     gone(
         "nothing is queued beyond a budget",
         CLAIMS,
-        "def _outcome",
+        "def claim(",
         'row["prior_id"] is None and row["over_budget"]',
         MONEY,
         "False",
@@ -240,7 +240,7 @@ SPENT = (
     gone(
         "a retry is not refused beyond a budget",
         CLAIMS,
-        "def _outcome",
+        "def claim(",
         'row["prior_id"] is None and ',
         MONEY,
     ),
