@@ -38,8 +38,7 @@ class Lane:
 
     def take(self, number: int) -> Record | None:
         """What the predecessor left for whoever had this number."""
-        record, self._left = self._left, None
-        return record if number <= self._for_those_until else None
+        return self._left if number <= self._for_those_until else None
 
     @contextmanager
     def turn(self, deadline: Deadline) -> Iterator[None]:

@@ -57,8 +57,8 @@ return with('made', standing(KEYS[1]))
 """
 )
 
-# id, whether to extend. Writes only when a share of the time has passed. A Redis that is full refuses to write, and a read must
-# not fail for that: it lets a key live on all the same.
+# id, whether to extend. Writes only when a share of the time has passed. A Redis that is full refuses a script whose first write
+# takes memory; PEXPIRE takes none, so a read does not fail for that.
 LOAD: Final = (
     _COMMON
     + """
@@ -67,11 +67,9 @@ if not found then return {'gone'} end
 local ttl = tonumber(found[5])
 if ARGV[3] == '1' and tonumber(found[7]) + math.min(ttl / 10, 60) * 1000000 <= now then
     redis.call('PEXPIRE', KEYS[1], whole(ttl * 1000))
-    local written = redis.pcall('HSET', KEYS[1], 'active', whole(now))
-    if type(written) == 'number' then
-        found[7] = whole(now)
-        live_on(KEYS[1], found[1], found[2], ARGV[2], ttl)
-    end
+    found[7] = whole(now)
+    redis.call('HSET', KEYS[1], 'active', found[7])
+    live_on(KEYS[1], found[1], found[2], ARGV[2], ttl)
 end
 return with('there', found)
 """

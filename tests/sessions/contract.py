@@ -266,12 +266,12 @@ class Contract:
         self, rig: Rig, desks: SessionManager[Desk]
     ) -> None:
         owner = user()
-        made = desks.create(user_id=owner)
+        made, longer = desks.create(user_id=owner), desks.create(user_id=owner, ttl_s=2 * TTL_S)
         rig.pass_time(TTL_S - 30)
         assert desks.exists(made.id)
         rig.pass_time(30)
         assert_gone(desks, made)
-        assert desks.list_for_user(owner) == []
+        assert desks.list_for_user(owner) == [longer.id]
         assert not rig.storage.swap("desk", made.id, Stamp(made.epoch, 1), "{}").done
         assert not desks.delete(made.id)
 

@@ -95,6 +95,13 @@ def test_one_with_odd_strings_comes_back_whatever_else_is_in_it() -> None:
     assert found.state == odd
 
 
+def test_an_odd_string_in_a_key_alone_comes_back() -> None:
+    managed = SessionManager(dict[str, Any], MemoryStorage(), namespace="any")
+    found = managed.get(managed.create(state={"\ud800": 1, "x\ufffd": 2}).id)
+    assert found is not None
+    assert found.state == {"\ud800": 1, "x\ufffd": 2}
+
+
 def older(storage: Storage, namespace: str, state: dict[str, Any]) -> Any:
     """A session that a release with another state has stored."""
     return SessionManager(dict[str, Any], storage, namespace=namespace).create(state=state)

@@ -150,6 +150,15 @@ def test_where_a_put_was_lost_what_is_old_is_shown_for_the_slack_and_no_longer(s
     assert count(scene.here, made) == 1
 
 
+def test_nor_to_readers_who_extend_nothing(scene: Scene) -> None:
+    made, quiet = scene.made(), scene.another(extend_on_read=False)
+    scene.shelf.loses = True
+    scene.another().update(made, one_more)
+    assert count(quiet, made) == 0
+    scene.pass_time(SLACK_S)
+    assert count(quiet, made) == 1
+
+
 def test_who_was_told_of_something_newer_is_not_shown_what_is_older(scene: Scene) -> None:
     made = scene.made()
     scene.shelf.loses = True
