@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from core.settings import Settings
 from dev.demo_model import DemoModel
 from tests.conversations import answer, arrival, refusals
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture
@@ -64,3 +66,14 @@ def test_the_clinic_can_be_talked_through_as_it_says(client: TestClient) -> None
     assert [note["action"] for note in client.get("/v1/session/audit").json()["items"]][:2] == [
         "lock_set"
     ] * 2
+
+
+@pytest.mark.parametrize("configured", ["Postgres", "nothing"])
+def test_state_of_ones_own_is_kept_as_it_says(configured: str, database_url: str) -> None:
+    (code,) = re.findall(r"```python\n(from dataclasses.*?)```", README, re.DOTALL)
+    environ = {"DATABASE_URL": database_url} if configured == "Postgres" else {}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "('apples', 'pears')\n"
+    assert ("in this process's memory" in ran.stderr) == (configured == "nothing")

@@ -88,12 +88,13 @@ class MemoryShelf:
     def mark_later(self, key: str, epoch: int, version: int) -> Pending:
         return Settled(self.mark(key, epoch, version, Allowance(0)))
 
-    def remember(self, name: str, value: str, ttl_s: int, allowance: Allowance) -> None:  # noqa: ARG002
+    def remember(self, name: str, value: str, ttl_s: int) -> Pending:
         with self._lock:
             self._hints[name] = (value, self._clock() + timedelta(seconds=ttl_s))
             self._hints.move_to_end(name)
             while len(self._hints) > self._most_keys:
                 self._hints.popitem(last=False)
+        return Settled(arrived=True)
 
     def recall(self, name: str, allowance: Allowance) -> str | None:  # noqa: ARG002
         with self._lock:

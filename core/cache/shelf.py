@@ -71,8 +71,10 @@ class Shelf(Protocol):
     def mark_later(self, key: str, epoch: int, version: int) -> Pending:
         """The same in the background; join it before the answer leaves."""
 
-    def remember(self, name: str, value: str, ttl_s: int, allowance: Allowance) -> None:
-        """A plain hint, unordered and unsealed: whoever recalls it checks what it leads to."""
+    def remember(self, name: str, value: str, ttl_s: int) -> Pending:
+        """A plain hint, unordered and unsealed: whoever recalls it checks what it leads to. In the background, and nobody need
+        wait for it.
+        """
 
     def recall(self, name: str, allowance: Allowance) -> str | None: ...
 
@@ -92,8 +94,8 @@ class NoShelf:
     def mark_later(self, key: str, epoch: int, version: int) -> Pending:  # noqa: ARG002
         return Settled(arrived=True)
 
-    def remember(self, name: str, value: str, ttl_s: int, allowance: Allowance) -> None:
-        pass
+    def remember(self, name: str, value: str, ttl_s: int) -> Pending:  # noqa: ARG002
+        return Settled(arrived=True)
 
     def recall(self, name: str, allowance: Allowance) -> str | None:  # noqa: ARG002
         return None
@@ -137,8 +139,8 @@ class RedisShelf:
     def mark_later(self, key: str, epoch: int, version: int) -> Pending:
         return self._marking(key, epoch, version, ended=False)
 
-    def remember(self, name: str, value: str, ttl_s: int, allowance: Allowance) -> None:
-        self._guard.run([("SET", self._prefix + name, value, "EX", max(1, ttl_s))], allowance)
+    def remember(self, name: str, value: str, ttl_s: int) -> Pending:
+        return self._guard.later([("SET", self._prefix + name, value, "EX", max(1, ttl_s))])
 
     def recall(self, name: str, allowance: Allowance) -> str | None:
         replies = self._guard.run([("GET", self._prefix + name)], allowance)

@@ -150,9 +150,9 @@ class CurrentSessions:
         good_until = found.last_active_at + timedelta(seconds=min(found.idle_ttl / 10, _LONGEST_SLACK_S))
         if found.lock_expires_at is not None:
             good_until = min(good_until, found.lock_expires_at)
+        self.shelf.remember(_name(device_id), str(found.id), found.idle_ttl)
         entry = Entry(found.lease_epoch, found.version, _body(found), good_until)
         self.shelf.offer(conversation_key(found.id), entry, waits)
-        self.shelf.remember(_name(device_id), str(found.id), found.idle_ttl, waits)
 
 
 def _name(device_id: DeviceId) -> str:

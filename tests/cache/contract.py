@@ -217,8 +217,8 @@ class ShelfContract:
     # --- hints
 
     def test_a_hint_is_recalled(self, held: Shelf) -> None:
-        held.remember("device:1", "session 1", 60, plenty())
-        held.remember("device:1", "session 2", 60, plenty())
+        held.remember("device:1", "session 1", 60).join(plenty())
+        held.remember("device:1", "session 2", 60).join(plenty())
         assert held.recall("device:1", plenty()) == "session 2"
         assert held.recall("device:2", plenty()) is None
 

@@ -55,7 +55,7 @@ def each_thing(shelf: RedisShelf, clock: MovedClock) -> dict[str, Callable[[Allo
         "offer": lambda allowance: shelf.offer(KEY, an_entry(clock), allowance),
         "mark": lambda allowance: shelf.mark(KEY, 5, 9, allowance) or None,
         "mark_later": lambda allowance: shelf.mark_later(KEY, 5, 9).join(allowance) or None,
-        "remember": lambda allowance: shelf.remember("device:1", "x", 60, allowance),
+        "remember": lambda allowance: shelf.remember("device:1", "x", 60).join(allowance) or None,
         "recall": lambda allowance: shelf.recall("device:1", allowance),
     }
 
@@ -65,7 +65,7 @@ def test_each_thing_that_is_asked_comes_to_nothing_in_time(
     way: Way, fault: str, shelf: RedisShelf, guard: Guard, clock: MovedClock, figures: Figures
 ) -> None:
     shelf.offer(KEY, an_entry(clock), plenty())
-    shelf.remember("device:1", "x", 60, plenty())
+    shelf.remember("device:1", "x", 60).join(plenty())
     way.faults[fault]()
     for name, ask in each_thing(shelf, clock).items():
         began = time.monotonic()

@@ -189,7 +189,7 @@ def test_each_thing_is_one_command_and_one_round_trip(shelf: RedisShelf, way: Wa
         shelf.look(KEY, plenty())
         shelf.offer(KEY, entry(clock), plenty())
         shelf.mark(KEY, 5, 10, plenty())
-        shelf.remember("device:1", "x", 60, plenty())
+        shelf.remember("device:1", "x", 60).join(plenty())
         shelf.recall("device:1", plenty())
         said = str_of(wire.ask("INFO", "commandstats"))
     asked = {line.partition(":")[0].removeprefix("cmdstat_"): line for line in said.splitlines()[1:]}
@@ -201,7 +201,7 @@ def test_each_thing_is_one_command_and_one_round_trip(shelf: RedisShelf, way: Wa
 
 def test_every_key_begins_with_the_prefix(shelf: RedisShelf, way: Way, clock: MovedClock) -> None:
     shelf.offer(KEY, entry(clock), plenty())
-    shelf.remember("device:1", "x", 60, plenty())
+    shelf.remember("device:1", "x", 60).join(plenty())
     keys = way.redis.ask("KEYS", "*")
     assert isinstance(keys, list)
     assert {str_of(key) for key in keys} == {ENTRY_KEY, MARK_KEY, "test:device:1"}
@@ -218,7 +218,7 @@ def test_two_services_with_prefixes_of_their_own_do_not_meet(
 
 
 def test_a_hint_is_forgotten_in_time(shelf: RedisShelf, way: Way) -> None:
-    shelf.remember("device:1", "x", 60, plenty())
+    shelf.remember("device:1", "x", 60).join(plenty())
     left_s = way.redis.ask("TTL", "test:device:1")
     assert isinstance(left_s, int)
     assert 50 < left_s <= 60
@@ -270,7 +270,7 @@ def test_a_memory_shelf_forgets_what_was_used_longest_ago(clock: MovedClock) -> 
     shelf.offer("3", entry(clock), plenty())
     assert [shelf.look(str(number), plenty()) is not None for number in range(4)] == [True, False, True, True]
     for number in range(10):
-        shelf.remember(str(number), "x", 60, plenty())
+        shelf.remember(str(number), "x", 60).join(plenty())
     assert [number for number in range(10) if shelf.recall(str(number), plenty())] == [7, 8, 9]
 
 
@@ -285,7 +285,7 @@ def test_a_memory_shelf_says_how_much_it_holds(clock: MovedClock) -> None:
 
 def test_a_memory_shelf_forgets_a_hint_in_time(clock: MovedClock) -> None:
     shelf = MemoryShelf(clock.utc)
-    shelf.remember("device:1", "x", 60, plenty())
+    shelf.remember("device:1", "x", 60).join(plenty())
     clock.ahead_s = 61
     assert shelf.recall("device:1", plenty()) is None
 
@@ -293,7 +293,7 @@ def test_a_memory_shelf_forgets_a_hint_in_time(clock: MovedClock) -> None:
 def test_where_there_is_no_shelf_nothing_is_ever_there(clock: MovedClock) -> None:
     shelf: Shelf = NoShelf()
     shelf.offer(KEY, entry(clock), plenty())
-    shelf.remember("device:1", "x", 60, plenty())
+    shelf.remember("device:1", "x", 60).join(plenty())
     assert shelf.look(KEY, plenty()) is None
     assert shelf.recall("device:1", plenty()) is None
     assert shelf.mark(KEY, 1, 1, Allowance(0), ended=True)
