@@ -212,6 +212,17 @@ def test_after_an_end_nobody_who_knows_of_it_is_shown_what_was(
     assert other.look(device, ended.headers["X-Session-Version"]).status_code == 404
 
 
+def test_who_was_moved_since_is_not_led_back_by_what_the_client_knows(
+    one: Function, front: RedisFront, device: UUID
+) -> None:
+    one.say(device)
+    version = one.look(device).headers["X-Session-Version"]
+    front.faults.always(Fault.cut(matching="EVAL"))
+    one.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
+    begun = one.say(device).json()["session_id"]
+    assert one.look(device, version).json()["id"] == begun
+
+
 def test_a_version_of_another_conversation_leads_to_postgres(one: Function, device: UUID) -> None:
     one.say(device)
     told = one.look(device)

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.prove.agent_fences import AGENT_FENCES
+from tests.prove.cache_fences import CACHE_FENCES
 from tests.prove.ending_fences import ENDING_FENCES
 from tests.prove.fence import STORE, Fence, epoch, gone
 
@@ -445,6 +446,7 @@ FENCES = (
     ),
     *AGENT_FENCES,
     *ENDING_FENCES,
+    *CACHE_FENCES,
 )
 
 
