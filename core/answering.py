@@ -5,6 +5,8 @@ the work is done by this function while it has the time, and else by those that 
 """
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from core import stateless
@@ -15,6 +17,7 @@ from core.conversation import Conversation
 from core.deadline import Deadline
 from core.decisions import Decisions
 from core.errors import DatabaseUnavailable, SessionEnded, TurnNotFound
+from core.holding import Holding
 from core.ids import DeviceId, SessionId, TurnId
 from core.reception import Reception
 from core.shown import Turn, shown
@@ -30,6 +33,10 @@ _FIRST_LOOK_S = 0.05
 _LONGEST_LOOK_S = 0.5
 
 
+def _nobody_to_tell(session_id: SessionId, epoch: int) -> AbstractContextManager[None]:  # noqa: ARG001 - of its shape
+    return nullcontext()
+
+
 @dataclass(slots=True)
 class Turns:
     """Answers messages. Built once a process; what it remembers between two of them is a help and no more."""
@@ -42,6 +49,8 @@ class Turns:
     wakeups: Wakeups | None = field(default=None)
     # Whether a message is answered, without being stored, while the database is away.
     stateless_without_database: bool = False
+    # Around the work on a turn that was begun here: what is in the cache is of the past from then on.
+    begun: Callable[[SessionId, int], AbstractContextManager[None]] = field(default=_nobody_to_tell)
 
     @property
     def story(self) -> Story:
@@ -60,10 +69,9 @@ class Turns:
             if not self.stateless_without_database:
                 raise
             return self._answer_alone(arrival, until)
-        holding, stays = accepted.holding, self._stays(wait_s)
-        if holding is not None:
-            stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)
-            turn = self.story.go_through(holding, stint, arrival.device_id)
+        stays = self._stays(wait_s)
+        if accepted.holding is not None:
+            turn = self._begin(accepted.holding, arrival.device_id, until, stays=stays)
             if turn is not None:
                 return turn
             # What was handed over is theirs who were woken for it, and is not snatched back from them.
@@ -72,6 +80,11 @@ class Turns:
             self._wake(accepted.session_id)
         stored = self._still(arrival.device_id, accepted.turn_id)
         return self._watch(arrival.device_id, stored, deadline, stays=stays, until=until)
+
+    def _begin(self, holding: Holding, device_id: DeviceId, until: Deadline, *, stays: bool) -> Turn | None:
+        stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)
+        with self.begun(holding.hold.session_id, holding.hold.epoch):
+            return self.story.go_through(holding, stint, device_id)
 
     def _answer_alone(self, arrival: Arrival, until: Deadline) -> Turn:
         alone = Conversation([Message.from_client(1, arrival.content)])

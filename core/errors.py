@@ -62,6 +62,12 @@ class IdempotencyKeyMalformed(LatchkeyError):
     code, status, title = "idempotency_key_malformed", 400, "Malformed idempotency key"
 
 
+class SessionVersionMalformed(LatchkeyError):
+    """X-Session-Version must be sent back as the last answer carried it, or not at all."""
+
+    code, status, title = "session_version_malformed", 400, "Malformed session version"
+
+
 class InvalidUtf8(LatchkeyError):
     """The body is not valid UTF-8; nothing was stored."""
 

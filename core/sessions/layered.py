@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from core.cache.allowance import Allowance
+from core.cache.allowance import Allowance, allowance
 from core.cache.clock import Clock, utc_now
 from core.cache.entry import Entry
 from core.cache.shelf import Shelf
@@ -135,7 +135,7 @@ class LayeredStorage:
         self._authority.close()
 
     def _allowance(self) -> Allowance:
-        return Allowance(self._budget_s)
+        return allowance(self._budget_s)
 
     def _believed(self, namespace: str, session_id: UUID, allowance: Allowance) -> Record | None:
         key = shelf_key(namespace, session_id)
@@ -171,6 +171,10 @@ class LayeredStorage:
         self._floors.raise_to(key, record.stamp)
         entry = Entry(record.epoch, record.version, _body(record), self._good_until(record))
         self._shelf.offer(key, entry, allowance)
+
+    def forget(self, namespace: str, session_id: UUID, epoch: int) -> None:
+        """The authority has ended it past this storage."""
+        self._forget(namespace, session_id, epoch, self._allowance())
 
     def _forget(self, namespace: str, session_id: UUID, epoch: int, allowance: Allowance) -> None:
         key = shelf_key(namespace, session_id)

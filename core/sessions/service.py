@@ -16,6 +16,7 @@ from core.agents.roster import Roster
 from core.deadline import Deadline
 from core.errors import DatabaseUnavailable, SessionNotFound, UnknownAgent
 from core.ids import DeviceId, SessionId, UserId
+from core.sessions.current import CurrentSessions, Told
 from core.store import endings, locks
 from core.store.database import Database
 from core.store.endings import EndedSession
@@ -58,6 +59,8 @@ class SessionService:
     default_ttl_s: int
     # With the database away: None of the lock is known, and that is said; or DatabaseUnavailable.
     stateless_without_database: bool = False
+    # Who is told of a change before anybody else is.
+    current: CurrentSessions | None = None
 
     def get_session_lock(self, device_id: DeviceId, *, now: datetime | None = None) -> SessionLock:
         try:
@@ -66,7 +69,7 @@ class SessionService:
             if not self.stateless_without_database:
                 raise
             return SessionLock(None, None, None, None, None, self.default_ttl_s, is_stateless=True)
-        return _shown(stored)
+        return _shown(_there(stored))
 
     def set_session_lock(
         self,
@@ -86,9 +89,10 @@ class SessionService:
             )
         ttl = LockTtl(ttl_s, agent.lock_ttl_s, self.default_ttl_s)
         return self._changed(
+            device_id,
             lambda: locks.set_lock(
                 self.database, device_id, agent.key, ttl, actor=actor, reason=reason, now=now
-            )
+            ),
         )
 
     def clear_session_lock(
@@ -101,7 +105,8 @@ class SessionService:
     ) -> SessionLock:
         """From now on the manager answers."""
         return self._changed(
-            lambda: locks.clear_lock(self.database, device_id, actor=actor, reason=reason, now=now)
+            device_id,
+            lambda: locks.clear_lock(self.database, device_id, actor=actor, reason=reason, now=now),
         )
 
     def set_user_ttl(self, device_id: DeviceId, ttl_s: int | None) -> None:
@@ -118,6 +123,8 @@ class SessionService:
         ended: list[EndedSession | None] = again_and_again(
             Deadline.after(_PATIENCE_S), lambda: [endings.end(self.database, device_id)]
         )
+        if ended[0] is not None and self.current is not None:
+            self.current.ended(device_id, ended[0])
         return ended[0]
 
     def cleanup_expired_sessions(
@@ -138,8 +145,11 @@ class SessionService:
             _all(deadline, _BATCH, lambda: endings.clean_up_alone(database, _BATCH, now=now)),
         )
 
-    def _changed(self, change: Callable[[], StoredLock | None]) -> SessionLock:
-        return again_and_again(Deadline.after(_PATIENCE_S), lambda: _shown(change()))
+    def _changed(self, device_id: DeviceId, change: Callable[[], StoredLock | None]) -> SessionLock:
+        changed = again_and_again(Deadline.after(_PATIENCE_S), lambda: _there(change()))
+        if self.current is not None:
+            self.current.changed(device_id, Told(changed.session_id, changed.version), changed.epoch)
+        return _shown(changed)
 
 
 def _all(deadline: Deadline, batch: int, clean_up: Callable[[], int]) -> int:
@@ -152,9 +162,13 @@ def _all(deadline: Deadline, batch: int, clean_up: Callable[[], int]) -> int:
     return cleaned
 
 
-def _shown(stored: StoredLock | None) -> SessionLock:
+def _there(stored: StoredLock | None) -> StoredLock:
     if stored is None:
         raise SessionNotFound
+    return stored
+
+
+def _shown(stored: StoredLock) -> SessionLock:
     return SessionLock(
         session_id=stored.session_id,
         user_id=stored.user_id,

@@ -58,7 +58,7 @@ _RANKS: Final = "ARRAY[" + ", ".join(f"'{role}'" for role in Role) + "]"
 # What waits for a decision that this device's user may make, read from one snapshot; the newest conversation first.
 _PENDING: Final = text(f"""
 WITH {_CLOCK}, {_MINE}
-SELECT {APPROVAL}, s.version
+SELECT {APPROVAL}, s.lease_epoch AS epoch, s.version
 FROM mine
 JOIN conversation_states s ON s.id = mine.id
 JOIN approvals a ON a.session_id = s.id
@@ -96,7 +96,7 @@ class Found:
 # One approval of a conversation that the device's user owns or was let into; that of anybody else is not there.
 _FIND: Final = text(f"""
 WITH {_CLOCK}, {_MINE}
-SELECT {APPROVAL}, s.version, a.status = 'pending' AND a.expires_at <= clock.at AS is_overdue, a.decided_by,
+SELECT {APPROVAL}, s.lease_epoch AS epoch, s.version, a.status = 'pending' AND a.expires_at <= clock.at AS is_overdue, a.decided_by,
     mine.user_id, mine.held_as, NOT m.left_out AS is_told, {QUIET} AS is_quiet
 FROM mine
 JOIN conversation_states s ON s.id = mine.id

@@ -40,6 +40,8 @@ class EndedSession:
     version: int
     # The devices that were in it; of more than 20, some.
     device_ids: tuple[DeviceId, ...]
+    # The application sessions that went with it: each one's namespace and epoch.
+    beside: tuple[tuple[str, int], ...] = ()
 
 
 # Takes the conversations `known` at the version that was read, and settles what their turns had reserved.
@@ -78,9 +80,11 @@ settled AS (
 _DEVICES: Final = (
     "ARRAY(SELECT d.device_id FROM connections d WHERE d.session_id = {id} ORDER BY 1 LIMIT 20) AS device_ids"
 )
-# Of whom it is said whether it went.
+# Of whom it is said whether it went, and what with it.
 _TOLD: Final = f"""
-SELECT k.id AS session_id, g.id IS NOT NULL AS is_gone, g.lease_epoch, g.version, {_DEVICES.format(id="k.id")}
+SELECT k.id AS session_id, g.id IS NOT NULL AS is_gone, g.lease_epoch, g.version, {_DEVICES.format(id="k.id")},
+    (SELECT json_agg(json_build_array(w.namespace, w.epoch) ORDER BY w.namespace) FROM with_it w WHERE w.session_id = k.id)
+        AS beside
 FROM known k LEFT JOIN gone g ON g.id = k.id
 """
 
@@ -93,8 +97,9 @@ WITH known AS MATERIALIZED (
     WHERE c.device_id = :device_id
 ),
 {_GONE},
-beside AS (
+with_it AS (
     DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
+    RETURNING p.session_id, p.namespace, p.epoch
 )
 {_TOLD}
 """)
@@ -112,9 +117,10 @@ WITH known AS MATERIALIZED (
     SELECT s.id, s.version FROM conversation_states s WHERE s.id = :session_id
 ),
 {_GONE},
-beside AS (
+with_it AS (
     DELETE FROM application_sessions p
     WHERE p.session_id = :session_id AND (EXISTS (SELECT FROM gone) OR NOT EXISTS (SELECT FROM known))
+    RETURNING p.session_id, p.namespace, p.epoch
 )
 {_TOLD}
 """)
@@ -148,6 +154,7 @@ known AS MATERIALIZED (
 {_GONE},
 with_it AS (
     DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
+    RETURNING p.session_id, p.namespace, p.epoch
 )
 {_TOLD}
 """)
@@ -187,4 +194,7 @@ def _ended(row: Row | None) -> EndedSession | None:
 
 def _shown(row: Row) -> EndedSession:
     devices: Sequence[DeviceId] = row["device_ids"]
-    return EndedSession(SessionId(row["session_id"]), row["lease_epoch"], row["version"], tuple(devices))
+    beside = tuple((namespace, epoch) for namespace, epoch in row["beside"] or ())
+    return EndedSession(
+        SessionId(row["session_id"]), row["lease_epoch"], row["version"], tuple(devices), beside
+    )

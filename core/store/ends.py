@@ -31,6 +31,8 @@ class Ended:
     ended_at: datetime
     # Later messages have been accepted meanwhile.
     more: bool
+    # Of the session's row, with this end.
+    version: int
 
 
 # Stores the reply, settles the turn and frees the conversation, all or nothing, if the epoch and the message number are
@@ -43,7 +45,7 @@ held AS (
         usage = CAST(:session_usage AS jsonb)
     FROM clock
     WHERE {FENCE} AND message_seq = :message_seq AND signal_seq = :signal_seq
-    RETURNING message_seq, turn_seq, user_id, org_id
+    RETURNING message_seq, turn_seq, version, user_id, org_id
 ),
 {SETTLED}
 reply AS (
@@ -58,7 +60,7 @@ SET status = 'completed', agent = :agent, last_seq = held.message_seq, usage = C
     {GIVEN_BACK}
 FROM held, clock
 WHERE session_id = :session_id AND id = :turn_id
-RETURNING ended_at, held.turn_seq > seq AS more
+RETURNING ended_at, held.turn_seq > seq AS more, held.version
 """)
 
 
@@ -90,7 +92,7 @@ held AS (
         rewrites = rewrites + CASE WHEN CAST(:left_out_from AS bigint) IS NULL THEN 0 ELSE 1 END
     FROM clock
     WHERE {FENCE} AND message_seq = :message_seq AND signal_seq = :signal_seq
-    RETURNING turn_seq, user_id, org_id
+    RETURNING turn_seq, version, user_id, org_id
 ),
 {SETTLED}
 rolled_back AS (
@@ -130,7 +132,7 @@ SET status = :status, agent = COALESCE(:agent, agent), error = CAST(:error AS js
     usage = CAST(:turn_usage AS jsonb), {GIVEN_BACK}
 FROM held, clock
 WHERE session_id = :session_id AND id = :turn_id
-RETURNING ended_at, held.turn_seq > seq AS more
+RETURNING ended_at, held.turn_seq > seq AS more, held.version
 """)
 
 
@@ -214,4 +216,4 @@ def give_up(database: Database, hold: Hold) -> None:
 
 
 def _ended(row: Row | None) -> Ended | None:
-    return None if row is None else Ended(row["ended_at"], row["more"])
+    return None if row is None else Ended(row["ended_at"], row["more"], row["version"])

@@ -30,6 +30,9 @@ class StoredLock:
     locked_at: datetime | None
     expires_at: datetime | None
     session_ttl: int
+    # Of the session's row, as it was read or with what was changed.
+    epoch: int
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ _LIVE: Final = """
 # The device's conversation, if it is alive.
 _KNOWN: Final = f"""
 known AS MATERIALIZED (
-    SELECT s.id, s.user_id, s.session_ttl, s.lease_epoch
+    SELECT s.id, s.user_id, s.session_ttl, s.lease_epoch, s.version
     FROM connections c CROSS JOIN clock JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
     WHERE c.device_id = :device_id
 )
@@ -110,7 +113,7 @@ known AS MATERIALIZED (
 # The lock of the device's conversation, if that is alive: device, connection, user and state in one look.
 _FIND: Final = text(f"""
 WITH {CLOCK}
-SELECT s.id AS session_id, s.user_id, s.session_ttl, {_LIVE}
+SELECT s.id AS session_id, s.user_id, s.session_ttl, s.lease_epoch AS epoch, s.version, {_LIVE}
 FROM connections c CROSS JOIN clock
 JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
 CROSS JOIN LATERAL (SELECT s.locked_at + make_interval(secs => s.session_ttl) AS until) AS k
@@ -133,14 +136,14 @@ met AS (
     SET active_agent = :agent, locked_at = at, session_ttl = {TTL}, version = s.version + 1, last_active_at = {USED}
     FROM known k, clock
     WHERE s.id = k.id AND s.lease_epoch = k.lease_epoch
-    RETURNING s.id, s.active_agent, s.locked_at, s.session_ttl, at + make_interval(secs => s.session_ttl) AS until
+    RETURNING s.id, s.version, s.active_agent, s.locked_at, s.session_ttl, at + make_interval(secs => s.session_ttl) AS until
 ),
 noted AS (
     INSERT INTO audit_log (session_id, at, actor, action, agent, until, reason)
     SELECT id, locked_at, :actor, 'lock_set', active_agent, until, :reason FROM met
 )
 SELECT k.id AS session_id, k.user_id, met.active_agent AS agent, met.locked_at, met.until AS expires_at, met.session_ttl,
-    met.id IS NOT NULL AS is_done
+    k.lease_epoch AS epoch, met.version, met.id IS NOT NULL AS is_done
 FROM known k LEFT JOIN met ON true
 """)
 
@@ -174,15 +177,15 @@ met AS (
     UPDATE conversation_states s
     SET active_agent = NULL, locked_at = NULL, version = s.version + 1, last_active_at = {USED}
     FROM held h, clock WHERE s.id = h.id AND h.active_agent IS NOT NULL
-    RETURNING s.id, h.active_agent
+    RETURNING s.id, s.version, h.active_agent
 ),
 noted AS (
     INSERT INTO audit_log (session_id, at, actor, action, agent, reason)
     SELECT id, at, :actor, 'lock_cleared', active_agent, :reason FROM met, clock
 )
 SELECT k.id AS session_id, k.user_id, NULL AS agent, NULL AS locked_at, NULL AS expires_at, k.session_ttl,
-    h.id IS NOT NULL AS is_done
-FROM known k LEFT JOIN held h ON true
+    k.lease_epoch AS epoch, COALESCE(met.version, k.version) AS version, h.id IS NOT NULL AS is_done
+FROM known k LEFT JOIN held h ON true LEFT JOIN met ON true
 """)
 
 

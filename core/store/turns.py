@@ -26,7 +26,8 @@ class StoredTurn:
     error: dict[str, Any] | None
     created_at: datetime
     ended_at: datetime | None
-    # Of the session's row, for a write that depends on what was read here.
+    # Of the session's row; the version is for a write that depends on what was read here.
+    epoch: int
     version: int
     # Nobody holds the conversation now.
     is_free: bool
@@ -36,7 +37,7 @@ class StoredTurn:
 # conversation is not alive. The turn
 # that a message joined stands for it.
 _FIND: Final = text(f"""
-SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created_at, t.ended_at, s.version,
+SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created_at, t.ended_at, s.lease_epoch AS epoch, s.version,
     COALESCE(s.lease_expires_at <= clock.at, true) AS is_free,
     (SELECT m.content FROM messages m WHERE m.session_id = t.session_id AND m.seq BETWEEN t.first_seq AND t.last_seq
         AND m.turn_id = t.id AND m.role = 'assistant' ORDER BY m.seq DESC LIMIT 1) AS content,
@@ -44,7 +45,7 @@ SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created
         ORDER BY c.message_seq, c.id COLLATE "C") FROM tool_calls c WHERE c.session_id = t.session_id AND c.turn_id = t.id), '[]')
         AS calls,
     COALESCE((SELECT json_agg(row_to_json(shown) ORDER BY shown.created_at, shown.id) FROM (
-        SELECT {APPROVAL}, s.version FROM approvals a
+        SELECT {APPROVAL}, s.lease_epoch AS epoch, s.version FROM approvals a
         JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
         JOIN messages m ON m.session_id = c.session_id AND m.seq = c.message_seq
         WHERE a.session_id = t.session_id AND a.turn_id = t.id) AS shown), '[]') AS approvals

@@ -93,7 +93,8 @@ def test_it_goes_with_all_that_belongs_to_it_and_nothing_else(
             return endings.end_session(house.database, SessionId(session))
         return endings.end(house.database, DeviceId(device))
 
-    assert end() == EndedSession(SessionId(session), epoch, version, (DeviceId(device),))
+    beside_it = (("more", 1), ("notes", 1))
+    assert end() == EndedSession(SessionId(session), epoch, version, (DeviceId(device),), beside_it)
     assert end() is None, "it was ended already"
     assert not any(rows_of(database_url, session).values())
     assert conversations(database_url) == [other]
