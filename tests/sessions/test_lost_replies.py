@@ -97,7 +97,7 @@ def place_at(
 ) -> Iterator[Place]:
     at, _, how = kind.partition(", ")
     given: dict[str, Any] = {"write": writes[at], "patience_s": SILENCE_S if how == "silent" else patience_s}
-    behind: dict[str, Callable[..., Any]] = {
+    behind: Callable[..., Any] = {
         "postgres": behind_postgres,
         "redis": behind_redis,
         "rest": behind_rest,
