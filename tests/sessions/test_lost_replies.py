@@ -97,14 +97,10 @@ def place_at(
 ) -> Iterator[Place]:
     at, _, how = kind.partition(", ")
     given: dict[str, Any] = {"write": writes[at], "patience_s": SILENCE_S if how == "silent" else patience_s}
-    behind: Callable[..., Any] = {
-        "postgres": behind_postgres,
-        "redis": behind_redis,
-        "rest": behind_rest,
-    }[at]
+    behind: dict[str, Any] = {"postgres": behind_postgres, "redis": behind_redis, "rest": behind_rest}
     if at != "rest":
         given["close"] = how == "closed"
-    with behind(asked(BEHIND[at]), **given) as place:
+    with behind[at](asked(BEHIND[at]), **given) as place:
         yield place
 
 
