@@ -57,7 +57,7 @@ def by_processes(where: dict[str, Any], session_id: SessionId) -> None:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
     for writer in writers:
-        writer.communicate("go\n", timeout=100)
+        writer.communicate("go\n", timeout=200)
     assert [writer.returncode for writer in writers] == [0] * PROCESSES
 
 

@@ -11,6 +11,7 @@ from core.house import House, build_house
 from core.ids import DeviceId
 from core.sessions.manager import SessionManager
 from core.sessions.postgres import PostgresStorage
+from core.sessions.session import Session
 from core.settings import Settings
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
@@ -46,6 +47,7 @@ def test_what_a_tool_keeps_is_there_in_the_next_turn_and_ends_with_the_conversat
         return f"{len(desk.state.tickets)} tickets"
 
     shop.does["pay"] = open_ticket
+    found: Session[Desk] | None = None
     for number in (1, 2):
         model.replies.add(Reply(call("pay")))
         turn = answer(house, arrival(device))
@@ -55,4 +57,5 @@ def test_what_a_tool_keeps_is_there_in_the_next_turn_and_ends_with_the_conversat
         assert found is not None
         assert len(found.state.tickets) == number
     house.sessions.end_session(DeviceId(device))
+    assert found is not None
     assert desks.get(found.id) is None
