@@ -440,11 +440,12 @@ def test_rest_a_proxy_of_the_environment_is_used_for_others(
         assert asked == ["http://redis.example/pipeline"]
 
 
-def test_every_failure_has_a_known_kind(way: Way) -> None:
+def test_every_failure_has_a_known_kind_and_holds_nothing(way: Way) -> None:
     for name, fault in way.faults.items():
         fault()
         failed = failure_of(lambda: way.client.run([("GET", "k")], 0.05))
         assert failed is None or failed.kind in CacheFailed.KINDS, name
+        assert not in_flight(way.client), "what failed is let go of"
 
 
 def failure_of(work: Callable[[], object]) -> CacheFailed | None:
