@@ -7,15 +7,15 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove fences doctor bench migrate demo-model format lock clean
+.PHONY: help run test check prove fences doctor bench migrate demo-model redis format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(INSTALLED) ## Serve on 127.0.0.1:8000 (PORT=8001 for another), with Postgres and a model
+run: $(INSTALLED) ## Serve on 127.0.0.1:8000 (PORT=8001 for another), with Postgres, Redis and a model
 	@$(PY) -m dev.serve
 
-test: $(INSTALLED) ## Run every test, on a real Postgres, in parallel
+test: $(INSTALLED) ## Run every test, on a real Postgres and a real Redis, in parallel
 	@$(PY) -W error -m pytest -W error -n 2
 
 check: $(INSTALLED) ## ruff, mypy (strict), and the arrows between the rooms
@@ -41,6 +41,9 @@ migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
 
 demo-model: $(INSTALLED) ## Serve the demo model alone, on 127.0.0.1:8001
 	@$(PY) -m dev.demo_model --port 8001
+
+redis: $(INSTALLED) ## Serve a real Redis behind Upstash's REST API alone, on 127.0.0.1:8002
+	@$(PY) -m dev.redis --port 8002
 
 format: $(INSTALLED) ## Lay the code out as `make check` wants it
 	@$(PY) -m ruff check --fix .

@@ -1,7 +1,8 @@
 """`make run`: the whole service on this machine, from one process, with a line a step.
 
-Postgres is the embedded one unless DATABASE_URL names another; the model is the demo model unless ANTHROPIC_API_KEY is
-set. Everything that is started here ends with it: on Ctrl-C, on SIGTERM, and when the `make` above it is killed. What a
+Postgres is the embedded one unless DATABASE_URL names another; so is Redis, behind Upstash's REST API, unless REDIS_URL or
+UPSTASH_REDIS_REST_URL does, and where there is none the run goes on without. The model is the demo model unless
+ANTHROPIC_API_KEY is set. Everything that is started here ends with it: on Ctrl-C, on SIGTERM, and when the `make` above it is killed. What a
 `kill -9` leaves behind (a running Postgres) the next run takes over.
 """
 
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 # A fixed device, so that the line to paste goes on with the same conversation after a restart.
 DEVICE = "3f2b8c1e-5a4d-4c7b-9e1f-2a6d8b0c4e57"
 _PR_SET_PDEATHSIG = 1
+_REDIS_MEMORY = "64mb"
 
 
 class CannotRun(Exception):
@@ -55,10 +57,14 @@ def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
         port = _port(port_given)
         environ = dict(os.environ)
         read_settings(environ)
+        # A proxy that this machine uses for the internet must not be asked for an address on this machine.
+        os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
         tell("read from the environment")
     listening = running.enter_context(_listen(port))
     with _step("postgres") as tell:
         tell(_database(environ, home, running))
+    with _step("redis") as tell:
+        tell(_redis(environ, running))
     with _step("schema") as tell:
         tell(_migrate(environ["DATABASE_URL"]))
     with _step("model") as tell:
@@ -88,6 +94,26 @@ def _database(environ: dict[str, str], home: Path, running: contextlib.ExitStack
         raise CannotRun(str(failure)) from failure
     environ["DATABASE_URL"] = postgres.url("latchkey")
     return f"embedded, data in {_short(postgres.data)}"
+
+
+def _redis(environ: dict[str, str], running: contextlib.ExitStack) -> str:
+    for name in ("REDIS_URL", "UPSTASH_REDIS_REST_URL"):
+        if environ.get(name):
+            return f"yours, from {name}"
+    from dev.redis import EmbeddedRedis, RedisFailed, RedisFront, RedisMissing
+
+    redis = EmbeddedRedis(options={"maxmemory": _REDIS_MEMORY, "maxmemory-policy": "allkeys-lru"})
+    try:
+        running.enter_context(redis)
+    except RedisMissing as missing:
+        # A cache may only help: all answers are the same without it.
+        return f"none. {missing}"
+    except RedisFailed as failure:
+        return f"none. {' '.join(str(failure).split())}"
+    front = running.enter_context(RedisFront(redis.wire, keep_requests=100))
+    environ["UPSTASH_REDIS_REST_URL"] = front.url
+    environ["UPSTASH_REDIS_REST_TOKEN"] = front.token
+    return f"embedded {redis.version}, over REST at {front.url}"
 
 
 def _migrate(url: str) -> str:
@@ -121,8 +147,6 @@ def _model(environ: dict[str, str], running: contextlib.ExitStack) -> str:
     model = running.enter_context(DemoModel())
     environ["ANTHROPIC_API_KEY"] = "demo"
     environ["ANTHROPIC_BASE_URL"] = model.url
-    # A proxy that this machine uses for the internet must not be asked for an address on this machine.
-    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     return "the demo model; set ANTHROPIC_API_KEY for Claude"
 
 
@@ -133,7 +157,7 @@ def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Serve
     from functions.app import build_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx2", "httpcore2", "anthropic", "uvicorn.error"):
+    for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "anthropic", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     house = build_house(settings)
     running.callback(house.close)

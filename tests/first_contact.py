@@ -37,6 +37,7 @@ class Run:
                 name: value
                 for name, value in os.environ.items()
                 if name not in {"DATABASE_URL", "MAKEFLAGS", "ANTHROPIC_API_KEY"}
+                and not name.startswith(("REDIS_", "UPSTASH_"))
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -44,6 +45,7 @@ class Run:
             start_new_session=True,
         )
         self.data = ""
+        self.told_of_redis = ""
         atexit.register(self._end_whatever_happens)
         self.curl = self._read_until_invited(time.monotonic() + patience_s)
 
@@ -53,6 +55,8 @@ class Run:
             print(f"    {line}", end="", flush=True)
             if data := re.search(r"data in (\S+)", line):
                 self.data = data[1]
+            if line.startswith("latchkey  redis "):
+                self.told_of_redis = line
             if line.startswith("curl "):
                 return line
             if time.monotonic() > until:
@@ -84,8 +88,10 @@ class Run:
 
     def server(self) -> int:
         """The process under make that serves."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
+        return _children(self.process.pid)[0]
+
+    def redis_servers(self) -> list[int]:
+        return [pid for pid in _children(self.server()) if _name(pid) == "redis-server"]
 
     def end(self, signum: signal.Signals) -> None:
         os.kill(self.server(), signum)
@@ -118,7 +124,13 @@ def main() -> None:
     first = Run(given.checkout, given.python, port, INSTALL_PATIENCE_S)
     said = first.paste()
     check(said["status"] == "completed" and said["reply"], "the printed line gives a reply")
+    first_redis = first.redis_servers()
+    check(
+        len(first_redis) == ("none. There is no redis-server" not in first.told_of_redis),
+        "it brought a Redis along, or said that there is none",
+    )
     first.end(signal.SIGKILL)
+    check(_end(first_redis), "its Redis went with it")
 
     begun = time.monotonic()
     second = Run(given.checkout, given.python, port, INSTALL_PATIENCE_S)
@@ -134,9 +146,10 @@ def main() -> None:
         took_s < SECOND_RUN_PATIENCE_S, f"the second run's first reply was there within 5 s ({took_s:.1f} s)"
     )
     check(_left_behind(second.data), "its Postgres can be seen")
+    second_redis = second.redis_servers()
     second.end(signal.SIGTERM)
     check(not _listening(port), "SIGTERM ended the server")
-    check(not _left_behind(second.data), "nothing that it started is left")
+    check(not _left_behind(second.data) and _end(second_redis), "nothing that it started is left")
     print(f"first contact: {len(_HELD)} passed, 0 failed")
 
 
@@ -157,6 +170,29 @@ def _free_port() -> int:
 def _listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _name(pid: int) -> str:
+    """Empty once it has ended, also if nobody has asked how."""
+    try:
+        about = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    name, _, rest = about.partition("(")[2].rpartition(")")
+    return "" if rest.split()[0] == "Z" else name
+
+
+def _end(pids: list[int]) -> bool:
+    """Within a moment: the kernel tells them right after their parent's end."""
+    patience = time.monotonic() + 5
+    while any(_name(pid) == "redis-server" for pid in pids):
+        if time.monotonic() > patience:
+            return False
+    return True
 
 
 def _left_behind(data: str) -> list[str]:

@@ -18,7 +18,10 @@ BACKLOG = 1024
 
 
 class Listener:
-    """`answer` answers one request, and tells whether the connection can serve another; `refuse` answers what is no HTTP."""
+    """`answer` answers one request, and tells whether the connection can serve another; `refuse` answers what is no HTTP.
+
+    `wake` interrupts answers that wait for something else than their client, once the server stops.
+    """
 
     def __init__(
         self,
@@ -28,10 +31,12 @@ class Listener:
         *,
         most_body_bytes: int,
         port: int = 0,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._answer = answer
         self._refuse = refuse
+        self._wake = wake
         self._most_body_bytes = most_body_bytes
         self._port = port
         self._listener: socket.socket | None = None
@@ -63,6 +68,7 @@ class Listener:
             threads = dict(self._open)
         for connection in threads:
             connection.interrupt()
+        self._wake()
         for thread in threads.values():
             thread.join(5)
         if keep_port:

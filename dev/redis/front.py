@@ -74,7 +74,12 @@ class RedisFront:
         self._carrier = Carrier(connect, remembers)
         self._sync_tokens = itertools.count(1)
         self._listener = Listener(
-            "redis front", self._answer, self._refuse, most_body_bytes=MOST_BODY_BYTES, port=port
+            "redis front",
+            self._answer,
+            self._refuse,
+            most_body_bytes=MOST_BODY_BYTES,
+            port=port,
+            wake=self._carrier.interrupt,
         )
 
     @property
@@ -98,7 +103,6 @@ class RedisFront:
         self._listener.start()
 
     def _end(self, *, keep_port: bool) -> None:
-        self._carrier.interrupt()
         self._listener.stop(keep_port=keep_port)
         self._carrier.close()
 

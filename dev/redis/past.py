@@ -41,6 +41,8 @@ class Past:
     def read(self, wire: Wire, command: Sequence[bytes], writes: int) -> Reply:
         """The answer of so many writes ago, or of the oldest time that is remembered."""
         keys = _keys(wire, command)
+        if not keys:
+            return wire.ask(*command)
         held = [self._of(wire, key, writes) for key in keys]
         wire.ask("SELECT", _NOWHERE)
         for key, value in zip(keys, held, strict=True):

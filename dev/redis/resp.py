@@ -80,16 +80,19 @@ class Wire:
         self._socket = _connected(place)
         self._said: BinaryIO = self._socket.makefile("rb")
         self._socket.settimeout(timeout_s)
-        if password:
-            self.ask("AUTH", password)
+        # Sent along with the first command: opening a connection must not wait for a Redis that is paused.
+        self._login = [("AUTH", password)] if password else []
 
     def ask(self, *words: Word) -> Reply:
         return self.ask_all([words])[0]
 
     def ask_all(self, commands: Sequence[Sequence[Word]]) -> list[Reply]:
         """All of them in one go; the replies are in their order."""
-        self._socket.sendall(b"".join(map(encoded, commands)))
-        return [read_reply(self._said) for _ in commands]
+        sent = [*self._login, *commands]
+        self._socket.sendall(b"".join(map(encoded, sent)))
+        replies = [read_reply(self._said) for _ in sent][len(self._login) :]
+        self._login = []
+        return replies
 
     @property
     def is_over(self) -> bool:

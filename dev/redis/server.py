@@ -92,6 +92,13 @@ class EmbeddedRedis:
         return self._process.pid
 
     @property
+    def version(self) -> str:
+        """`7.0.15`."""
+        said = self.ask("INFO", "server")
+        lines = said.decode().splitlines() if isinstance(said, bytes) else []
+        return next(line.partition(":")[2] for line in lines if line.startswith("redis_version:"))
+
+    @property
     def log(self) -> str:
         path = self.folder / "log"
         return path.read_text(errors="replace") if path.exists() else ""

@@ -3,29 +3,42 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 
+from dev.postgres.processes import is_over, until
 from tests.databases import ROOT, run
+
+_SETTINGS = ("ANTHROPIC_", "DATABASE_", "MAKE", "REDIS_", "UPSTASH_")
 
 
 class Served:
-    """`python -m dev.serve` until it has said where it is."""
+    """`python -m dev.serve` until it has said where it is. `through` is what starts it, if not we ourselves."""
 
-    def __init__(self, *arguments: str, **environ: str) -> None:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC_", "DATABASE_", "MAKE"))}
+    def __init__(
+        self,
+        *arguments: str,
+        program: Sequence[str] = ("-m", "dev.serve"),
+        through: Sequence[str] = (),
+        **environ: str,
+    ) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
         self.port = _free_port()
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "dev.serve", *arguments],
+            [*through, sys.executable, "-W", "error", *program, *arguments],
             cwd=ROOT,
             env={**clean, "PORT": str(self.port), **environ},
             stdout=subprocess.PIPE,
@@ -130,6 +143,74 @@ def test_a_turn_that_is_being_answered_is_finished_before_a_clean_stop(database_
     assert (status, turn["status"]) == (200, "completed")
 
 
+@pytest.mark.usefixtures("needs_redis")
+def test_redis_is_served_behind_the_rest_front(served: Served) -> None:
+    step = step_of(served, "redis")
+    assert re.search(r"embedded \d+\.\d+\.\d+, over REST at http://127\.0\.0\.1:\d+", step)
+    (server,) = redis_servers_under(served.process.pid)
+    assert server.is_running()
+    url = step.rpartition(" at ")[2].split()[0]
+    assert "WRONGPASS" in refusal_of(url), "and nobody else may use it"
+
+
+@pytest.mark.usefixtures("needs_redis")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_redis_ends_with_the_run_however_that_ends(database_url: str, signum: signal.Signals) -> None:
+    running = Served(DATABASE_URL=database_url)
+    (server,) = redis_servers_under(running.process.pid)
+    running.end(signum)
+    assert gone([server])
+
+
+@pytest.mark.usefixtures("needs_redis")
+def test_kill_nine_of_make_leaves_no_redis_behind(database_url: str) -> None:
+    make = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"]
+    running = Served(DATABASE_URL=database_url, MAKELEVEL="1", through=make)
+    (served,) = psutil.Process(running.process.pid).children()
+    servers = redis_servers_under(served.pid)
+    assert len(servers) == 1
+    running.process.kill()
+    assert "stopped" in running.end(signal.SIGKILL)
+    assert gone([served, *servers])
+
+
+@pytest.mark.usefixtures("needs_redis")
+def test_ctrl_c_in_the_terminal_reaches_the_run_and_not_its_redis(database_url: str) -> None:
+    """The terminal signals the whole group; Redis must outlive the requests that are being answered."""
+    running = Served(DATABASE_URL=database_url)
+    (server,) = redis_servers_under(running.process.pid)
+    assert os.getpgid(server.pid) == server.pid != os.getpgid(running.process.pid)
+    running.end(signal.SIGINT)
+    assert gone([server])
+
+
+def test_without_any_redis_the_run_goes_on_and_says_how_to_get_one(database_url: str) -> None:
+    without = (
+        "import dev.redis.program as program, dev.serve\n"
+        "program.on_path = program.in_wheel = lambda: None\n"
+        "dev.serve.main()"
+    )
+    with Served(DATABASE_URL=database_url, program=("-c", without)) as running:
+        assert "none. There is no redis-server on this machine; get it by `apt-get install" in step_of(
+            running, "redis"
+        )
+        assert running.call("POST", "/v1/turns", {"message": "Hello"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"},
+        {"UPSTASH_REDIS_REST_URL": "http://127.0.0.1:1", "UPSTASH_REDIS_REST_TOKEN": "hunter2"},
+    ],
+)
+def test_a_redis_of_ones_own_is_taken_as_it_is(database_url: str, environ: dict[str, str]) -> None:
+    with Served(DATABASE_URL=database_url, **environ) as running:
+        assert f"yours, from {next(iter(environ))}" in step_of(running, "redis")
+        assert not redis_servers_under(running.process.pid)
+        assert "hunter2" not in running.said
+
+
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
@@ -157,6 +238,25 @@ def test_a_port_in_use_is_said_in_a_sentence() -> None:
     assert running.process.returncode == 1
     assert f"Port {port} cannot be used (Address already in use); choose another: make run PORT=" in output
     assert "Traceback" not in output
+
+
+def step_of(served: Served, name: str) -> str:
+    return next(line for line in served.said.splitlines() if line.split()[1:2] == [name])
+
+
+def redis_servers_under(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children() if child.name() == "redis-server"]
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return until(lambda: all(map(is_over, processes)), 10)
+
+
+def refusal_of(url: str) -> str:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{url}/get/key", timeout=10)
+    with refused.value as answer:
+        return answer.read().decode()
 
 
 def _mentioning(text: str) -> list[str]:

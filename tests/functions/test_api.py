@@ -56,16 +56,19 @@ def _event(method: str, path: str, body: str | None = None, device: str | None =
     }
 
 
+SLOW = ("anthropic", "boto3", "alembic", "httpx", "httpx2", "moto", "redis", "upstash_redis", "uvicorn")
+
+
 def test_importing_the_handler_imports_nothing_slow() -> None:
     loaded = _python("import sys, functions.api; print(' '.join(sys.modules))", {}).split()
     assert "fastapi" in loaded
-    for slow in ("anthropic", "boto3", "alembic", "httpx2", "moto", "uvicorn", "dev"):
+    for slow in (*SLOW, "dev"):
         assert slow not in loaded, f"functions.api brings {slow} with it"
 
 
 def test_the_slow_packages_are_there_to_be_imported() -> None:
     """Without them the test above could not fail."""
-    _python("import anthropic, boto3, alembic, httpx2, moto, uvicorn", {})
+    _python(f"import {', '.join(SLOW)}", {})
 
 
 def test_a_wrong_setting_stops_the_handler_with_a_sentence_for_each() -> None:

@@ -1,15 +1,17 @@
-"""What can go wrong between a client and Postgres, on demand: one fault for the next statement that it matches.
+"""What can go wrong between a client and Postgres or Redis, on demand: one fault for the next statement that it matches.
 
     Fault.drop_request()               the statement never reaches the server. The client hears nothing more on this
-                                       connection; with `close=True` its connection is closed
+                                       connection; with `close=True` its connection is closed, with `reset=True` by RST
     Fault.drop_reply()                 the server carries the statement out, the client never sees the reply. Silence
                                        or a closed connection, as above
     Fault.cut_reply(after_bytes=7)     the statement is carried out; the client gets seven bytes of the reply, and its
                                        connection is closed
+    Fault.garbage(b"...")              the statement is carried out, the client gets these bytes instead of the reply, and
+                                       its connection is closed; with `close=False` it hears nothing more
     Fault.delay(0.2)                   the statement reaches the server so much later
     Fault.hold(event)                  the statement reaches the server once the test sets its threading.Event
 
-Each takes `matching`, a part of the SQL. A statement that is delayed or held reaches the server even if its client has
+Each takes `matching`, a part of the SQL or of the command. A statement that is delayed or held reaches the server even if its client has
 gone meanwhile, as a packet would that was late.
 """
 
@@ -20,9 +22,10 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["drop_request", "drop_reply", "cut_reply", "delay", "hold"]
+Kind = Literal["drop_request", "drop_reply", "cut_reply", "garbage", "delay", "hold"]
 
 _WORDS_SHOWN = 4
+_GARBAGE = b"\0garbage\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +33,27 @@ class Fault:
     kind: Kind
     matching: str = ""
     close: bool = False
+    reset: bool = False
     after_bytes: int = 0
+    bytes_sent: bytes = _GARBAGE
     delay_s: float = 0.0
     until: threading.Event | None = None
 
     @classmethod
-    def drop_request(cls, *, matching: str = "", close: bool = False) -> Fault:
-        return cls("drop_request", matching, close)
+    def drop_request(cls, *, matching: str = "", close: bool = False, reset: bool = False) -> Fault:
+        return cls("drop_request", matching, close, reset)
 
     @classmethod
-    def drop_reply(cls, *, matching: str = "", close: bool = False) -> Fault:
-        return cls("drop_reply", matching, close)
+    def drop_reply(cls, *, matching: str = "", close: bool = False, reset: bool = False) -> Fault:
+        return cls("drop_reply", matching, close, reset)
 
     @classmethod
     def cut_reply(cls, *, matching: str = "", after_bytes: int) -> Fault:
         return cls("cut_reply", matching, close=True, after_bytes=after_bytes)
+
+    @classmethod
+    def garbage(cls, bytes_sent: bytes = _GARBAGE, *, matching: str = "", close: bool = True) -> Fault:
+        return cls("garbage", matching, close, bytes_sent=bytes_sent)
 
     @classmethod
     def delay(cls, delay_s: float, *, matching: str = "") -> Fault:
@@ -64,7 +73,7 @@ class Fault:
             return f"{self.kind} after_bytes={self.after_bytes}"
         if self.kind == "delay":
             return f"{self.kind} delay_s={self.delay_s:g}"
-        return f"{self.kind} close" if self.close else self.kind
+        return f"{self.kind}{' close' if self.close else ''}{' reset' if self.reset else ''}"
 
 
 class Faults:

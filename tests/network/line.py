@@ -8,38 +8,53 @@ nothing left to do, so that a statement is always carried out or never arrives, 
 """
 
 import socket
+import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from tests.network.faults import Done, Fault, Record
-from tests.network.protocol import (
-    TERMINATE,
-    Exchange,
-    Message,
-    exchanges,
-    messages,
-    read_startup,
-    without_nagle,
-)
+from tests.network.protocol import Exchange, without_nagle
 
 _POLL_S = 0.01
+
+
+class Said(Protocol):
+    """What a server said: whole, as far as it makes sense to hold it back or to cut it."""
+
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def ends_reply(self) -> bool: ...
+
+
+class Dialect(Protocol):
+    """How to see where a statement begins and where its reply ends."""
+
+    farewell: bytes
+
+    def greeting(self, client: socket.socket, said: BinaryIO, /) -> bytes: ...
+    def exchanges(self, said: BinaryIO) -> Iterator[Exchange]: ...
+    def replies(self, said: BinaryIO) -> Iterator[Said]: ...
 
 
 class Line:
     def __init__(
         self,
+        dialect: Dialect,
         client: socket.socket,
         server: socket.socket,
         fault_for: Callable[[str], Fault | None],
         record: Record,
     ) -> None:
+        self._dialect = dialect
         self._client = without_nagle(client)
         self._server = server
         self._fault_for = fault_for
         self._record = record
         self._silent = False
+        self._resets = False
         self._visible_bytes: int | None = None  # how much more of the replies reaches the client; None is all
         self._awaited = 0
         self._server_gone = False
@@ -56,8 +71,11 @@ class Line:
             if not self._silent:
                 hang_up(self._client)
             self._part_with_server()
-            ignore(said)
+            if not self._resets:
+                ignore(said)
         replies.join()
+        if self._resets:
+            reset(self._client)
 
     def cut(self) -> None:
         """From another thread: ends the line now, whatever it is at."""
@@ -69,9 +87,9 @@ class Line:
     # --- from the client
 
     def _bring_statements(self, said: BinaryIO) -> None:
-        self._server.sendall(read_startup(self._client, said))
-        for exchange in exchanges(messages(said)):
-            if exchange.raw == TERMINATE or not self._carry(exchange):
+        self._server.sendall(self._dialect.greeting(self._client, said))
+        for exchange in self._dialect.exchanges(said):
+            if exchange.raw == self._dialect.farewell or not self._carry(exchange):
                 return
 
     def _carry(self, exchange: Exchange) -> bool:
@@ -105,16 +123,19 @@ class Line:
 
     def _lose(self, exchange: Exchange, fault: Fault) -> None:
         self._wait_until_idle()
-        self._silent = not fault.close
+        self._resets = fault.reset
+        self._silent = fault.reset or not fault.close
         if fault.kind != "drop_request":
             self._visible_bytes = fault.after_bytes if fault.kind == "cut_reply" else 0
             self._forward(exchange)
             self._wait_until_idle()
+        if fault.kind == "garbage":
+            self._client.sendall(fault.bytes_sent)
 
     def _part_with_server(self) -> None:
         self._wait_until_idle()
         with suppress(OSError):
-            self._server.sendall(TERMINATE)
+            self._server.sendall(self._dialect.farewell)
         shut(self._server)
 
     def _wait_until_idle(self) -> None:
@@ -125,9 +146,9 @@ class Line:
 
     def _bring_replies(self) -> None:
         with self._server.makefile("rb") as replies:
-            for message in messages(replies):
-                self._deliver(message)
-                if message.kind == b"Z":
+            for said in self._dialect.replies(replies):
+                self._deliver(said.raw)
+                if said.ends_reply:
                     self._count_down()
         with self._changed:
             self._server_gone = True
@@ -135,8 +156,8 @@ class Line:
         if not self._silent:
             hang_up(self._client)
 
-    def _deliver(self, message: Message) -> None:
-        visible = message.raw[: self._visible_bytes]
+    def _deliver(self, reply: bytes) -> None:
+        visible = reply[: self._visible_bytes]
         try:
             self._client.sendall(visible)
         except OSError:
@@ -160,6 +181,13 @@ def shut(connection: socket.socket) -> None:
     """Ends it for both sides, and wakes whoever reads it here; to close it would leave them with another's number."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def reset(connection: socket.socket) -> None:
+    """Closes it by RST: at once, as a linger of no time at all says."""
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def ignore(said: BinaryIO) -> None:

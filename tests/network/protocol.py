@@ -72,6 +72,10 @@ class Message:
     def kind(self) -> bytes:
         return self.raw[:1]
 
+    @property
+    def ends_reply(self) -> bool:
+        return self.kind == b"Z"
+
     def texts(self) -> list[str]:
         return self.raw[5:].decode(errors="replace").split("\0")
 
@@ -120,7 +124,7 @@ class Statements:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Messages of a client that belong together. `sql` is None if they have nothing carried out."""
+    """Messages of a client that belong together. `sql` is what they have carried out, or None."""
 
     raw: bytes
     sql: str | None
@@ -138,3 +142,16 @@ def exchanges(said: Iterable[Message]) -> Iterator[Exchange]:
             awaits_ready = message.kind in _ANSWERED_BY_READY
             yield Exchange(raw, "; ".join(carried_out) if carried_out else None, awaits_ready)
             raw, carried_out = b"", []
+
+
+class Postgres:
+    farewell = TERMINATE
+
+    def greeting(self, client: socket.socket, said: BinaryIO) -> bytes:
+        return read_startup(client, said)
+
+    def exchanges(self, said: BinaryIO) -> Iterator[Exchange]:
+        return exchanges(messages(said))
+
+    def replies(self, said: BinaryIO) -> Iterator[Message]:
+        return messages(said)

@@ -1,4 +1,4 @@
-"""A network between a client and Postgres that can be told what to do wrong."""
+"""A network between a client and Postgres or Redis that can be told what to do wrong."""
 
 import itertools
 import random
@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tests.network.faults import Fault, Faults, RandomFaults, Record
-from tests.network.line import Line, ignore, shut
-from tests.network.protocol import Address
+from tests.network.line import Dialect, Line, ignore, shut
+from tests.network.protocol import Address, Postgres
+from tests.network.redis_protocol import Redis, RedisAddress
 
 
 class _Listener(socketserver.ThreadingTCPServer):
@@ -24,7 +25,7 @@ class _Listener(socketserver.ThreadingTCPServer):
 
 
 class FaultyProxy:
-    """Stands between a client and the server of `url`; `self.url` is where the client goes instead.
+    """Stands between a client and the server of `url`, a postgresql:// or redis:// one; `self.url` is where the client goes instead.
 
     Faults that the test adds come before those that chance brings. `done` says what was done to which statement.
     """
@@ -33,7 +34,9 @@ class FaultyProxy:
         self.faults = Faults()
         self.done = Record()
         self._random_faults = random_faults
-        self._server = Address.of(url)
+        speaks_redis = url.startswith(("redis:", "unix:"))
+        self._server = RedisAddress.of(url) if speaks_redis else Address.of(url)
+        self._dialect: Dialect = Redis() if speaks_redis else Postgres()
         self._door: Literal["open", "refusing", "hanging"] = "open"
         self._cuts: set[Callable[[], None]] = set()
         self._lock = threading.Lock()
@@ -82,7 +85,7 @@ class FaultyProxy:
                 ignore(said)
         elif door == "open":
             with suppress(OSError), self._server.connect() as server:  # no server: the client is closed too
-                line = Line(client, server, self._chance(), self.done)
+                line = Line(self._dialect, client, server, self._chance(), self.done)
                 with self._listed(line.cut):
                     line.run()
 
