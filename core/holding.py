@@ -63,8 +63,11 @@ class Holding:
         approval_ttl_s: int,
         outcome_ttl_s: int,
         charges: bool = False,
+        storage: Any = None,
     ) -> None:
         self._database = database
+        # Where its tools keep application sessions.
+        self.storage = storage
         self._approval_ttl_s = approval_ttl_s
         self._outcome_ttl_s = outcome_ttl_s
         self.grant = grant

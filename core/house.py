@@ -84,6 +84,7 @@ class House:
             default_ttl_s=ttl_s or self.settings.session_ttl_s,
             most_per_user=self.settings.most_sessions_per_user,
             state_type=state_type,
+            figures=self.figures,
         )
 
     def start_workers(self, *, threads: int = 2, sweep_every_s: float = 5.0) -> WorkerThreads:
@@ -136,6 +137,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         approval_ttl_s=settings.approval_ttl_s,
         budgets=budgets,
         outcome_ttl_s=settings.outcome_ttl_s,
+        storage=kept.storage,
     )
     turns = Turns(
         reception=reception,

@@ -7,6 +7,7 @@ was not made for, and no transaction is held between the two.
 
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Any
 from uuid import uuid4
 
 from core.budgets import Budgets, over
@@ -54,6 +55,8 @@ class Reception:
     approval_ttl_s: int
     outcome_ttl_s: int
     budgets: Budgets = field(default=Budgets())
+    # Of application sessions, for tools.
+    storage: Any = None
 
     def accept(self, arrival: Arrival, deadline: Deadline) -> Accepted:
         kept = self.memory.of_device(arrival.device_id)
@@ -160,6 +163,7 @@ class Reception:
             approval_ttl_s=self.approval_ttl_s,
             charges=self.budgets.are_reserved,
             outcome_ttl_s=self.outcome_ttl_s,
+            storage=self.storage,
         )
 
 

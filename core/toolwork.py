@@ -207,6 +207,7 @@ def _call(holding: Holding, tool: Tool, block: Block, deadline: Deadline) -> Cal
         user_id=holding.grant.user_id,
         deadline=until,
         connect=lambda: holding.connection(until),
+        storage=holding.storage,
     )
 
     def run() -> Outcome:

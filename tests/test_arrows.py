@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "core.conversation": {"core.content", "core.gallery", "core.ids", "core.store"},
     "core.policies": {"core.store"},
-    "core.agents": {"core.agents", "core.deadline", "core.ids"},
+    "core.agents": {"core.agents", "core.deadline", "core.ids", "core.sessions.manager"},
     # The shipped example: its tools ask for what is in its own tables.
     "core.agents.clinic": {"core.agents", "core.store.clinic", "core.store.clinic_bills"},
     "core.model": {

@@ -25,6 +25,8 @@ class ToolContext:
     # `with context.connect() as connection:` is a SQLAlchemy connection of the tool's own, in a transaction that is
     # committed at the end, and taken back when the block raises or the tool's time is over.
     connect: Callable[[], AbstractContextManager[Any]]
+    # Where application sessions are kept: `SessionManager(Desk, context.storage, namespace="desk")`.
+    storage: Any = None
 
     def left_s(self) -> float:
         """How long the tool has left. What comes later is not waited for."""

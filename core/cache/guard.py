@@ -206,32 +206,30 @@ class Guard:
         while call is not None:
             with self._lock:
                 self._busy[me] = call
-            self._carry_out(call)
+            call.replies = self._carried_out(call)
             with self._lock:
                 self._busy.pop(me, None)
-                if me in self._lost or self._is_closed:
-                    break
-                self._idle += 1
-            call = self._calls.get()
+                goes_on = me not in self._lost and not self._is_closed
+                self._idle += goes_on
+            call.end()  # idle and judged before anybody hears of it: who asks again at once finds this thread
+            call = self._calls.get() if goes_on else None
         with self._lock:
             self._threads.discard(me)
             self._lost.discard(me)
 
-    def _carry_out(self, call: Call) -> None:
-        """It is judged before anybody hears of its end, so that the figures and the circuit know of it already."""
-        failure: CacheFailed | None = None
+    def _carried_out(self, call: Call) -> list[Any] | None:
+        failure: str | None = None
         replies: list[Any] | None = None
         try:
             replies = self._redis.run(call.commands, call.limit_s)
             if call.otherwise and _refusals(replies):
                 self._redis.run(call.otherwise, call.limit_s)
         except CacheFailed as failed:
-            failure = failed
-        except Exception as defect:  # of a client, of its library: an answer must not fall with it
-            failure = CacheFailed("defect", type(defect).__name__)
-        self._judge(call, replies, failure.kind if failure is not None else None)
-        call.replies = replies
-        call.end()
+            failure = failed.kind
+        except Exception:  # of a client, of its library: an answer must not fall with it
+            failure = "defect"
+        self._judge(call, replies, failure)
+        return replies
 
     # --- what becomes of it
 

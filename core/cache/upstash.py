@@ -24,6 +24,8 @@ from core.cache.commands import CacheFailed, Command, Refused
 from core.settings import Secret
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
     import upstash_redis
 
@@ -43,6 +45,7 @@ class UpstashRedis:
         self._token = token
         self._lock = threading.Lock()
         self._library: upstash_redis.Redis | None = None
+        self._tls: ssl.SSLContext | None = None
         self._line: _Line | None = None
         self._pid = os.getpid()
 
@@ -75,10 +78,10 @@ class UpstashRedis:
         if self._pid != os.getpid():  # the connections are our parent's, and so may be whoever holds the lock
             self._lock, self._line, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
-            if self._library is None:
-                self._library = _library(self._url, self._token)
+            if self._library is None or self._tls is None:
+                self._library, self._tls = _library(self._url, self._token), _tls()
             if self._line is None:
-                self._line = _Line(_transport(self._url))
+                self._line = _Line(_transport(self._url, self._tls))
             self._line.users += 1
             return self._library, self._line
 
@@ -172,7 +175,7 @@ class _Exchange:
         try:
             return send(request)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            if self._is_new or self._line.is_shut:
+            if self._is_new:
                 raise
             return send(request)
 
@@ -204,11 +207,18 @@ def _library(url: str, token: Secret) -> "upstash_redis.Redis":
     return library
 
 
-def _transport(url: str) -> "httpx.BaseTransport":
+def _tls() -> "ssl.SSLContext":
+    """Kept, as reading the certificates takes longer than many a call may."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+def _transport(url: str, tls: "ssl.SSLContext") -> "httpx.BaseTransport":
     import httpx
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=_IDLE_S)
-    return httpx.HTTPTransport(limits=limits, proxy=_proxy(url))
+    return httpx.HTTPTransport(verify=tls, limits=limits, proxy=_proxy(url))
 
 
 def _proxy(url: str) -> str | None:

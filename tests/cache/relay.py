@@ -2,7 +2,7 @@
 
     relay.behave("well")              bytes go both ways
     relay.behave("hang")              takes connections and bytes, answers nothing
-    relay.behave("drip")              the answer one byte at a time
+    relay.behave("drip")              the answer one byte at a time, every `drip_s`
     relay.behave("reset")             each connection ends by RST as soon as something is asked
     relay.behave("half")              half of the answer, and the connection ends
     relay.behave("say", b"-OOM\\r\\n")  says that, whatever is asked; with `times=1` once, and then nothing
@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 from core.settings import Secret
 from dev.redis import EmbeddedRedis
 
-_DRIP_S = 0.05
 _ANSWERS = {"well", "drip", "half"}
 
 
@@ -37,6 +36,7 @@ class Relay:
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
         self.connections = 0
+        self.drip_s = 0.1
 
     def url(self, host: str = "127.0.0.1") -> Secret:
         password = urlsplit(self._redis.url).password
@@ -142,5 +142,5 @@ class Relay:
     def _drip(self, client: socket.socket, said: bytes) -> None:
         for byte in said:
             client.sendall(bytes([byte]))
-            if self._stopped.wait(_DRIP_S):
+            if self._stopped.wait(self.drip_s):
                 return

@@ -2,9 +2,12 @@
 
 import gc
 import http.server
+import json
 import os
+import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -180,9 +183,9 @@ def test_native_a_new_connection_that_ends_is_not_tried_again(native: Way, relay
 def test_native_a_connection_with_something_left_to_say_is_not_used_again(native: Way, relay: Relay) -> None:
     """Its next reply would be taken for that of another command."""
     assert native.client.run([("PING",)], LONG_S) == ["PONG"]
-    relay.behave("say", b"+OK\r\n+OK\r\n")
+    relay.behave("say", b"+OK\r\n+OK\r\n", cut=False)
     assert native.client.run([("PING",)], LONG_S) == ["OK"]
-    relay.behave("well")
+    relay.behave("well", cut=False)
     assert native.client.run([("GET", "nothing")], LONG_S) == [None]
 
 
@@ -319,6 +322,38 @@ def test_rest_what_is_asked_is_one_pipeline_without_telemetry(rest: Way, front: 
     assert not [name for name in request.headers if "telemetry" in name.lower()]
 
 
+def test_rest_numbers_are_sent_as_text(rest: Way, front: RedisFront, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where JSON is read into doubles, 2^53 + 1 is 2^53."""
+    import httpx
+
+    sent: list[bytes] = []
+    real = httpx.Request
+
+    def note(*about: Any, **more: Any) -> httpx.Request:
+        sent.append(more["content"])
+        return real(*about, **more)
+
+    monkeypatch.setattr(httpx, "Request", note)
+    rest.client.run([("SET", "k", 2**53 + 1), ("INCRBYFLOAT", "f", 1.5)], LONG_S)
+    assert [json.loads(body) for body in sent] == [
+        [["SET", "k", str(2**53 + 1)], ["INCRBYFLOAT", "f", "1.5"]]
+    ]
+
+
+def test_what_a_library_says_of_the_host_is_not_repeated(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does when a certificate is of another name."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(1, "certificate is not valid for 'some-host.example'")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    failed = failure_of(lambda: way.client.run([("PING",)], LONG_S))
+    assert failed is not None
+    assert failed.kind == "transport"
+    assert "some-host" not in "".join(traceback.format_exception(failed))
+
+
 def test_rest_reads_what_it_wrote_by_the_token_of_its_last_answer(rest: Way, front: RedisFront) -> None:
     for _ in range(2):
         rest.client.run([("PING",)], LONG_S)
@@ -393,6 +428,7 @@ def test_rest_a_proxy_of_the_environment_is_used_for_others(
     proxy: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, asked = proxy
+    monkeypatch.delenv("all_proxy", raising=False)
     monkeypatch.setenv("http_proxy", address)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -404,11 +440,12 @@ def test_rest_a_proxy_of_the_environment_is_used_for_others(
         assert asked == ["http://redis.example/pipeline"]
 
 
-def test_every_failure_has_a_known_kind(way: Way) -> None:
+def test_every_failure_has_a_known_kind_and_holds_nothing(way: Way) -> None:
     for name, fault in way.faults.items():
         fault()
         failed = failure_of(lambda: way.client.run([("GET", "k")], 0.05))
         assert failed is None or failed.kind in CacheFailed.KINDS, name
+        assert not in_flight(way.client), "what failed is let go of"
 
 
 def failure_of(work: Callable[[], object]) -> CacheFailed | None:

@@ -78,6 +78,15 @@ def test_a_mark_lives_for_an_hour_and_each_offer_and_mark_prolongs_it(
         assert MARK_TTL_S * 1_000 - 10_000 < left_ms <= MARK_TTL_S * 1_000
 
 
+def test_an_end_takes_the_entry_away_even_if_its_version_is_newer(
+    shelf: RedisShelf, way: Way, clock: MovedClock
+) -> None:
+    """Not that it would be believed beside the mark; but the mark may be evicted."""
+    shelf.offer(KEY, entry(clock, version=10), plenty())
+    assert shelf.mark(KEY, 5, 9, plenty(), ended=True)
+    assert way.redis.ask("EXISTS", ENTRY_KEY) == 0
+
+
 def test_an_entry_that_is_late_by_redis_clock_alone_is_not_stored(
     shelf: RedisShelf, way: Way, clock: MovedClock, figures: Figures
 ) -> None:

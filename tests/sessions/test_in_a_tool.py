@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from uuid import UUID
 
 import pytest
@@ -10,7 +11,6 @@ from core.agents.tool import Arguments, ToolContext
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.sessions.manager import SessionManager
-from core.sessions.postgres import PostgresStorage
 from core.sessions.session import Session
 from core.settings import Settings
 from dev.demo_model import DemoModel, Reply
@@ -34,12 +34,14 @@ def house(settings: Settings, shop: Workshop, model: DemoModel) -> Iterator[Hous
 def test_what_a_tool_keeps_is_there_in_the_next_turn_and_ends_with_the_conversation(
     house: House, shop: Workshop, model: DemoModel, device: UUID
 ) -> None:
-    desks = SessionManager(Desk, PostgresStorage(house.database), namespace="desk")
+    kept = cache(lambda storage: SessionManager(Desk, storage, namespace="desk"))
+    desks = kept(house.keeping.storage)
 
     def open_ticket(context: ToolContext, _: Arguments) -> str:
-        desks.create(context.session_id, user_id=context.user_id)
+        mine = kept(context.storage)
+        mine.create(context.session_id, user_id=context.user_id)
         for _again in range(2):  # as after a crash: the same key
-            desk = desks.update(
+            desk = mine.update(
                 context.session_id,
                 lambda s: s.with_state(Desk([*s.state.tickets, "x"])),
                 key=context.idempotency_key,
