@@ -3,14 +3,18 @@
 from tests.prove.fence import Fence, gone
 
 CURRENT, FAREWELL, SCRIPTS = "core/sessions/current.py", "core/sessions/farewell.py", "core/cache/scripts.py"
-ENTRY, SHELF, GUARD, CIRCUIT = (f"core/cache/{name}.py" for name in ("entry", "shelf", "guard", "circuit"))
+ENTRY, SHELF = "core/cache/entry.py", "core/cache/shelf.py"
 LAYERED, POSTGRES, ROWS = (
     "core/sessions/layered.py",
     "core/sessions/postgres.py",
     "core/store/application_sessions.py",
 )
-LUA, UPDATING = "core/sessions/scripts.py", "core/sessions/updating.py"
-TWO, CACHE, SESSIONS = "tests/functions/test_session_from_the_cache.py", "tests/cache", "tests/sessions"
+CONTRACT = "tests/sessions/test_contract.py"
+TWO, CACHE, LAYER = (
+    "tests/functions/test_session_from_the_cache.py",
+    "tests/cache/test_shelves.py",
+    "tests/sessions/test_layered.py",
+)
 
 BELIEVED = (
     gone(
@@ -92,7 +96,7 @@ ORDERED = (
         ENTRY,
         "def unseal(",
         "digest != _digest(key, epoch, version, until, body)",
-        CACHE,
+        "tests/cache/test_entry.py",
         "False",
     ),
     gone(
@@ -115,18 +119,22 @@ ORDERED = (
 
 UPDATED = (
     gone(
-        "the version of a swap", ROWS, "_SWAP: Final", "s.version = :version AND a.epoch", SESSIONS, "a.epoch"
+        "the version of a swap",
+        ROWS,
+        "_SWAP: Final",
+        "AND s.epoch = :epoch AND s.version = :version AND a.epoch = :epoch AND a.version = :version",
+        CONTRACT,
     ),
-    gone("places", ROWS, "_CREATE: Final", "p.rank <= p.free", SESSIONS, "true"),
+    gone("places", ROWS, "_CREATE: Final", "p.rank <= p.free", CONTRACT, "true"),
     gone(
         "the layer's floor",
         LAYERED,
         "def _believed",
         "Stamp(entry.epoch, entry.version) < self._floors.of(key)",
-        SESSIONS,
+        LAYER,
         "False",
     ),
-    gone("the layer's doubt", LAYERED, "def swap", "self._shelf.mark(", SESSIONS, "bool("),
+    gone("the layer's doubt", LAYERED, "def swap", "self._shelf.mark(", LAYER, "bool("),
 )
 
 CACHE_FENCES: tuple[Fence, ...] = (*BELIEVED, *MARKED, *ORDERED, *UPDATED)

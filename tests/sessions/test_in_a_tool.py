@@ -35,7 +35,7 @@ def test_what_a_tool_keeps_is_there_in_the_next_turn_and_ends_with_the_conversat
     house: House, shop: Workshop, model: DemoModel, device: UUID
 ) -> None:
     kept = cache(lambda storage: SessionManager(Desk, storage, namespace="desk"))
-    desks = kept(house.keeping.storage)
+    desks = house.session_manager(Desk, namespace="desk")
 
     def open_ticket(context: ToolContext, _: Arguments) -> str:
         mine = kept(context.storage)
