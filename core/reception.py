@@ -18,7 +18,7 @@ from core.holding import Holding
 from core.ids import DeviceId, SessionId, TurnId
 from core.lease import Lease
 from core.policies import OnBusy, admission
-from core.store import admissions, claims, turns
+from core.store import admissions, claims, takes, turns
 from core.store.claims import Arrival, Claim, Outcome, Standing
 from core.store.database import Database
 from core.store.holds import Grant, Remembered
@@ -72,7 +72,7 @@ class Reception:
 
         def once() -> Holding | None:
             lease = Lease.from_now(self.lease_ttl_s, self.lease_margin_s)
-            grant = claims.take(
+            grant = takes.take(
                 self.database.by(deadline),
                 session_id,
                 holder,

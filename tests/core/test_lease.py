@@ -14,7 +14,7 @@ from core.holding import HoldLost
 from core.house import House
 from core.ids import SessionId
 from core.lease import Lease
-from core.store import claims, ends, steps
+from core.store import claims, ends, steps, takes
 from core.store.claims import Arrival, Claim, Outcome
 from core.store.ends import Closing
 from core.store.used import Used
@@ -51,7 +51,7 @@ def test_of_many_takes_at_once_one_is_granted(house: House, database_url: str, d
     session = dead(house, database_url, arrival(device)).hold.session_id
     with ThreadPoolExecutor(8) as pool:
         made = list(
-            pool.map(lambda _: claims.take(house.database, session, uuid4(), lease_ttl_s=30), range(8))
+            pool.map(lambda _: takes.take(house.database, session, uuid4(), lease_ttl_s=30), range(8))
         )
     assert len([grant for grant in made if grant is not None]) == 1
 
@@ -72,7 +72,7 @@ def test_a_lease_is_not_taken_before_its_time(house: House, device: UUID) -> Non
 
     def take(after_s: float) -> object:
         at = begun + timedelta(seconds=after_s)
-        return claims.take(house.database, grant.hold.session_id, uuid4(), lease_ttl_s=30, now=at)
+        return takes.take(house.database, grant.hold.session_id, uuid4(), lease_ttl_s=30, now=at)
 
     early = claim(house, arrival(device, "second"), now=begun + timedelta(seconds=29.9))
     assert early.standing is not None
@@ -136,7 +136,7 @@ def test_the_agent_that_holds_the_conversation_is_found_until_its_time_is_over(
     assert grant is not None
     assert grant.active_agent == "billing"
     session = grant.hold.session_id
-    heir = claims.take(
+    heir = takes.take(
         house.database, session, uuid4(), lease_ttl_s=30, now=begun + timedelta(seconds=59 + 30.5)
     )
     assert heir is not None
@@ -280,7 +280,7 @@ def test_a_renewal_of_a_passed_epoch_renews_nothing(house: House, database_url: 
     taken(house, zombie.hold.session_id)
     assert steps.renew(house.database, zombie.hold, lease_ttl_s=900) is None
     expire(database_url)
-    assert claims.take(house.database, SessionId(zombie.hold.session_id), uuid4(), lease_ttl_s=30) is not None
+    assert takes.take(house.database, SessionId(zombie.hold.session_id), uuid4(), lease_ttl_s=30) is not None
 
 
 def test_what_renews_nothing_is_trusted_no_longer(house: House, database_url: str, device: UUID) -> None:

@@ -12,7 +12,7 @@ from core import folding
 from core.compaction import Window
 from core.house import House, build_house
 from core.settings import Settings
-from core.store import claims, compactions
+from core.store import claims, compactions, takes
 from core.store.database import Database
 from dev.demo_model import DemoModel
 from tests.agents import Workshop
@@ -85,7 +85,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def row(self: Database, statement: Any, given: Any) -> Any:
         found = real(self, statement, given)
-        if statement in (claims._CLAIM, claims._TAKE) and found is not None:
+        if statement in (claims._CLAIM, takes._TAKE) and found is not None:
             histories.append(found["history"] or "[]")
         return found
 

@@ -13,7 +13,7 @@ from core.conversation import Conversation, Memory
 from core.house import House, build_house
 from core.ids import DeviceId, SessionId
 from core.settings import Settings
-from core.store import claims
+from core.store import claims, takes
 from core.store.holds import Grant, Remembered
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
@@ -41,7 +41,7 @@ def elsewhere(settings: Settings) -> Iterator[House]:
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Of each grant, the numbers of the messages that came with it."""
     seen: list[list[int]] = []
-    real_claim, real_take = claims.claim, claims.take
+    real_claim, real_take = claims.claim, takes.take
 
     def note(grant: Grant | None) -> None:
         if grant is not None:
@@ -58,7 +58,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         return made
 
     monkeypatch.setattr(claims, "claim", claim)
-    monkeypatch.setattr(claims, "take", take)
+    monkeypatch.setattr(takes, "take", take)
     return seen
 
 

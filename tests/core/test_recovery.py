@@ -12,7 +12,7 @@ from core.house import House, build_house
 from core.ids import DeviceId, SessionId
 from core.recovery import Swept, sweep
 from core.settings import Settings
-from core.store import approvals, claims
+from core.store import approvals, takes
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
 from tests.conversations import (
@@ -201,7 +201,7 @@ def test_what_waits_for_a_person_holds_no_lease_and_cannot_be_taken(
 ) -> None:
     device = uuid4()
     session = waiting(house, model, device)
-    assert claims.take(house.database, session, uuid4(), lease_ttl_s=30) is None
+    assert takes.take(house.database, session, uuid4(), lease_ttl_s=30) is None
     (asked,) = approvals.pending(house.database, DeviceId(device))
     assert decide(house.database, asked, "approved")
     holding = taken(house, session)

@@ -11,7 +11,7 @@ from core.errors import DatabaseConflict, IdempotencyKeyReused
 from core.house import House
 from core.ids import DeviceId
 from core.recovery import sweep
-from core.store import admissions, claims, ends, sessions
+from core.store import admissions, claims, ends, sessions, takes
 from core.store.claims import Claim
 from core.store.database import Database
 from dev.demo_model import DemoModel, Fault
@@ -167,7 +167,7 @@ def test_a_take_whose_reply_was_lost_takes_back_its_own_lease_and_counts_no_cras
     house.turns.wakeups = Deaf()
     turn = answer(house, arrival(device), 0)
     house.turns.wakeups = None
-    lost = losing_replies(monkeypatch, claims._TAKE, 2)
+    lost = losing_replies(monkeypatch, takes._TAKE, 2)
     assert house.turns.look(DeviceId(device), turn.id, 20).status == "completed"
     assert len(lost) == 2
     assert run(database_url, "SELECT crashes FROM turns") == [(0,)]

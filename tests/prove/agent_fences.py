@@ -93,7 +93,7 @@ HANDING_OVER = (
         )
         for name, file, place, row in (
             ("claim", CLAIMS, "_CLAIM_TEXT: Final", "g"),
-            ("take", CLAIMS, "_TAKE: Final", "s"),
+            ("take", "core/store/takes.py", "_TAKE: Final", "s"),
         )
     ),
     gone(

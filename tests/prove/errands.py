@@ -33,6 +33,7 @@ from core.store import (
     outcomes,
     spending,
     steps,
+    takes,
     turns,
 )
 from core.store.claims import Arrival
@@ -60,6 +61,7 @@ _MODULES = (
     outcomes,
     spending,
     steps,
+    takes,
     turns,
 )
 _NAMES: dict[int, str] = {

@@ -37,6 +37,7 @@ COPIED = (
 )
 
 STEPS, ENDS, CLAIMS = "core/store/steps.py", "core/store/ends.py", "core/store/claims.py"
+TAKES = "core/store/takes.py"
 ADMISSIONS, APPROVALS = "core/store/admissions.py", "core/store/approvals.py"
 OUTCOMES, DECISIONS = "core/store/outcomes.py", "core/decisions.py"
 DECIDED, SETTLED = "tests/core/test_decisions.py", "tests/core/test_outcomes.py"
@@ -76,7 +77,7 @@ FENCES = (
     ),
     gone(
         "the version in the take (the reload check)",
-        CLAIMS,
+        TAKES,
         "_TAKE: Final",
         " AND s.version = k.version",
         LEASE,
@@ -91,7 +92,7 @@ FENCES = (
     ),
     gone(
         "the free lease in the take",
-        CLAIMS,
+        TAKES,
         "_TAKE: Final",
         "(s.lease_expires_at IS NULL OR s.lease_expires_at <= at OR s.lease_holder = :holder)",
         LEASE,
@@ -114,18 +115,18 @@ FENCES = (
         RETRY,
         "OR false AND EXISTS",
     ),
-    gone("a lost take is taken back", CLAIMS, "_TAKE: Final", " OR s.lease_holder = :holder)", RETRY, ")"),
+    gone("a lost take is taken back", TAKES, "_TAKE: Final", " OR s.lease_holder = :holder)", RETRY, ")"),
     gone(
         "a turn that waits is not taken",
-        CLAIMS,
+        TAKES,
         "_TAKE: Final",
         " AND head.status <> 'waiting'",
         "tests/core/test_recovery.py",
     ),
-    gone("a crash is counted", CLAIMS, "_TAKE: Final", "THEN 1 ELSE 0 END,", RETRY, "THEN 0 ELSE 0 END,"),
+    gone("a crash is counted", TAKES, "_TAKE: Final", "THEN 1 ELSE 0 END,", RETRY, "THEN 0 ELSE 0 END,"),
     gone(
         "a lost take is no crash",
-        CLAIMS,
+        TAKES,
         "_TAKE: Final",
         " AND k.lease_holder IS DISTINCT FROM :holder",
         RETRY,

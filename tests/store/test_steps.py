@@ -11,7 +11,7 @@ import pytest
 from core.content import Compaction
 from core.house import House
 from core.ids import DeviceId
-from core.store import admissions, claims, compactions, ends, spending, steps, turns
+from core.store import admissions, compactions, ends, spending, steps, takes, turns
 from core.store.admissions import Admission
 from core.store.database import Database
 from core.store.ends import Closing
@@ -178,7 +178,7 @@ def test_a_woken_zombie_writes_nothing_at_all(
 ) -> None:
     """The heir has only just come: every number but the epoch is still the zombie's."""
     expire(database_url)
-    heir = claims.take(house.database, hold.session_id, uuid4(), lease_ttl_s=30)
+    heir = takes.take(house.database, hold.session_id, uuid4(), lease_ttl_s=30)
     assert heir is not None
     assert dataclasses.replace(heir.hold, epoch=hold.epoch) == hold
     before = everything(database_url)
@@ -303,7 +303,7 @@ def test_calls_that_were_not_run_are_ready_for_the_next_holder(
 ) -> None:
     WRITES["hand_over"](house.database, hold)
     assert run(database_url, CALL_STATES) == [("burn", "asked"), ("peek", "ready"), ("post", "started")]
-    heir = claims.take(house.database, hold.session_id, uuid4(), lease_ttl_s=30)
+    heir = takes.take(house.database, hold.session_id, uuid4(), lease_ttl_s=30)
     assert heir is not None
     assert {call.name: call.status for call in heir.calls} == {
         "peek": "ready",
@@ -315,6 +315,6 @@ def test_calls_that_were_not_run_are_ready_for_the_next_holder(
 
 def test_giving_up_counts_as_a_crash(house: House, database_url: str, hold: Hold) -> None:
     ends.give_up(house.database, hold)
-    heir = claims.take(house.database, hold.session_id, uuid4(), lease_ttl_s=30)
+    heir = takes.take(house.database, hold.session_id, uuid4(), lease_ttl_s=30)
     assert heir is not None
     assert heir.crashes == 1
