@@ -33,8 +33,9 @@ fences: $(INSTALLED) ## Take each fence out of the code in turn, and see a test 
 doctor: $(INSTALLED) ## Check the conversations at DATABASE_URL for what the model would refuse (ARGS=--fix mends)
 	@$(PY) -m dev.doctor $(ARGS)
 
-bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand, as ratios
+bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand; what a look and a session cost
 	@$(PY) -m bench.turn
+	@$(PY) -m bench.sessions
 
 migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
 	@$(PY) -m alembic upgrade head

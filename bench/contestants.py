@@ -127,7 +127,8 @@ class HandWritten:
     def _claim(self, device: UUID) -> dict[str, Any]:
         arrived = arrival(device)
         known = {"known_session": None, "known_rewrites": -1, "known_seq": 0}
-        given = {**dataclasses.asdict(arrived), **known, "lease_ttl_s": 30, "session_ttl_s": 60, "now": None}
+        ttls = {"lease_ttl_s": 30, "lock_ttl_s": 60, "idle_ttl_s": 1_800}
+        given = {**dataclasses.asdict(arrived), **known, **ttls, "now": None}
         row = self._do(_CLAIM, given)
         return {**row, "own_id": arrived.turn_id}
 

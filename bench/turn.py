@@ -157,11 +157,11 @@ def _alternating(
             for contestant, device in zip(contestants, devices, strict=True):
                 contestant.turn(device)
         for place, (contestant, device) in enumerate(zip(contestants, devices, strict=True)):
-            took[place].append(_timed(partial(contestant.turn, device)))
+            took[place].append(timed(partial(contestant.turn, device)))
     return [statistics.median(times) for times in took]
 
 
-def _timed(work: Callable[[], None]) -> float:
+def timed(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun

@@ -5,6 +5,8 @@ the work is done by this function while it has the time, and else by those that 
 """
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from core import stateless
@@ -14,12 +16,14 @@ from core.content import Message
 from core.conversation import Conversation
 from core.deadline import Deadline
 from core.decisions import Decisions
-from core.errors import DatabaseUnavailable
+from core.errors import DatabaseUnavailable, SessionEnded, TurnNotFound
+from core.holding import Holding
 from core.ids import DeviceId, SessionId, TurnId
 from core.reception import Reception
 from core.shown import Turn, shown
 from core.stint import Limits, Stint
 from core.store.claims import Arrival
+from core.store.turns import StoredTurn
 from core.turn import Story
 from core.wakeups import Wakeups
 
@@ -27,6 +31,10 @@ from core.wakeups import Wakeups
 LONGEST_WAIT_S = 25.0
 _FIRST_LOOK_S = 0.05
 _LONGEST_LOOK_S = 0.5
+
+
+def _nobody_to_tell(session_id: SessionId, epoch: int) -> AbstractContextManager[None]:  # noqa: ARG001 - of its shape
+    return nullcontext()
 
 
 @dataclass(slots=True)
@@ -41,6 +49,8 @@ class Turns:
     wakeups: Wakeups | None = field(default=None)
     # Whether a message is answered, without being stored, while the database is away.
     stateless_without_database: bool = False
+    # Around the work on a turn that was begun here: what is in the cache is of the past from then on.
+    begun: Callable[[SessionId, int], AbstractContextManager[None]] = field(default=_nobody_to_tell)
 
     @property
     def story(self) -> Story:
@@ -59,17 +69,22 @@ class Turns:
             if not self.stateless_without_database:
                 raise
             return self._answer_alone(arrival, until)
-        holding, stays = accepted.holding, self._stays(wait_s)
-        if holding is not None:
-            stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)
-            turn = self.story.go_through(holding, stint, arrival.device_id)
+        stays = self._stays(wait_s)
+        if accepted.holding is not None:
+            turn = self._begin(accepted.holding, arrival.device_id, until, stays=stays)
             if turn is not None:
                 return turn
             # What was handed over is theirs who were woken for it, and is not snatched back from them.
             stays = stays and self.wakeups is None
         else:
             self._wake(accepted.session_id)
-        return self._watch(arrival.device_id, accepted.turn_id, deadline, stays=stays, until=until)
+        stored = self._still(arrival.device_id, accepted.turn_id)
+        return self._watch(arrival.device_id, stored, deadline, stays=stays, until=until)
+
+    def _begin(self, holding: Holding, device_id: DeviceId, until: Deadline, *, stays: bool) -> Turn | None:
+        stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)
+        with self.begun(holding.hold.session_id, holding.hold.epoch):
+            return self.story.go_through(holding, stint, device_id)
 
     def _answer_alone(self, arrival: Arrival, until: Deadline) -> Turn:
         alone = Conversation([Message.from_client(1, arrival.content)])
@@ -80,16 +95,17 @@ class Turns:
     def look(self, device_id: DeviceId, turn_id: TurnId, wait_s: float) -> Turn:
         """The turn as it stands, as soon as it is over or after so long at the most."""
         deadline = Deadline.after(wait_s)
-        return self._watch(device_id, turn_id, deadline, stays=self.wakeups is None, until=deadline)
+        stored = self.reception.find(device_id, turn_id)
+        return self._watch(device_id, stored, deadline, stays=self.wakeups is None, until=deadline)
 
     def cancel(self, device_id: DeviceId, turn_id: TurnId) -> Turn:
         """Ends the turn where nobody works on it; else it ends at its holder's next safe point."""
         until = Deadline.after(self.limits.turn_budget_s)
         self.reception.cancel(device_id, turn_id, until)
-        stored = self.reception.find(device_id, turn_id)
+        stored = self._still(device_id, turn_id)
         if stored.ended_at is None and stored.is_free:
             self._go_on(stored.session_id, self._inline(until), only=stored.id)
-            stored = self.reception.find(device_id, turn_id)
+            stored = self._still(device_id, turn_id)
         self._wake(stored.session_id)
         return shown(stored)
 
@@ -131,22 +147,28 @@ class Turns:
         self._wake(session_id)
         return False
 
+    def _still(self, device_id: DeviceId, turn_id: TurnId) -> StoredTurn:
+        """A turn that was there. If it is not any more, its conversation was ended."""
+        try:
+            return self.reception.find(device_id, turn_id)
+        except TurnNotFound:
+            raise SessionEnded from None
+
     def _watch(
-        self, device_id: DeviceId, turn_id: TurnId, deadline: Deadline, *, stays: bool, until: Deadline
+        self, device_id: DeviceId, stored: StoredTurn, deadline: Deadline, *, stays: bool, until: Deadline
     ) -> Turn:
         """`stays`: it may go on with the turn itself if nobody else does, and `until` then."""
         pause_s = _FIRST_LOOK_S
-        while True:
-            stored = self.reception.find(device_id, turn_id)
-            left_s = deadline.left_s()
-            if stored.ended_at is not None or stored.status == "waiting" or not left_s:
-                return shown(stored)
+        while stored.ended_at is None and stored.status != "waiting" and (left_s := deadline.left_s()):
+            did_what_it_could = False
             if stored.is_free and stays and left_s > 1:
                 stays = self._go_on(stored.session_id, self._beside(until), only=stored.id)
-                if not stays:
-                    continue
-            time.sleep(min(pause_s, left_s))
-            pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
+                did_what_it_could = not stays
+            if not did_what_it_could:
+                time.sleep(min(pause_s, left_s))
+                pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
+            stored = self._still(device_id, stored.id)
+        return shown(stored)
 
     def _wake(self, session_id: SessionId) -> None:
         if self.wakeups is not None:

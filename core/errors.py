@@ -62,6 +62,12 @@ class IdempotencyKeyMalformed(LatchkeyError):
     code, status, title = "idempotency_key_malformed", 400, "Malformed idempotency key"
 
 
+class SessionVersionMalformed(LatchkeyError):
+    """X-Session-Version must be sent back as the last answer carried it, or not at all."""
+
+    code, status, title = "session_version_malformed", 400, "Malformed session version"
+
+
 class InvalidUtf8(LatchkeyError):
     """The body is not valid UTF-8; nothing was stored."""
 
@@ -111,13 +117,13 @@ class MethodNotAllowed(LatchkeyError):
 
 
 class TurnNotFound(LatchkeyError):
-    """This device has no turn with this ID."""
+    """This device has no turn with this ID in a conversation that is still there."""
 
     code, status, title = "turn_not_found", 404, "Turn not found"
 
 
 class SessionNotFound(LatchkeyError):
-    """This device has no conversation yet. POST /v1/turns starts one."""
+    """This device is in no conversation: it has begun none, or the last one has ended. POST /v1/turns begins one."""
 
     code, status, title = "session_not_found", 404, "Session not found"
 
@@ -169,6 +175,12 @@ class RoleTooSmall(LatchkeyError):
     code, status, title = "role_too_small", 403, "Role too small"
 
 
+class SessionEnded(LatchkeyError):
+    """The conversation was ended while this message was being answered. POST /v1/turns begins a new one."""
+
+    code, status, title = "session_ended", 410, "Session ended"
+
+
 class IdempotencyKeyReused(LatchkeyError):
     """This Idempotency-Key came before with another message. A new message needs a new key."""
 
@@ -200,6 +212,65 @@ class DatabaseConflict(LatchkeyError):
     """Two requests did the same thing at once, again and again. Send this one again in a moment."""
 
     code, status, title, retry_after_s = "database_conflict", 503, "Conflict", 1
+
+
+# ---- what teams keep of a session
+
+
+class NoSuchSession(LatchkeyError):
+    """There is no session of this ID: it was never made, it was deleted, or nobody used it for too long."""
+
+    code, status, title = "no_such_session", 404, "No such session"
+
+
+class SessionTaken(LatchkeyError):
+    """The session of this ID belongs to another user. Nothing was stored."""
+
+    code, status, title = "session_taken", 409, "Session taken"
+
+
+class TooManySessions(LatchkeyError):
+    """This user has as many sessions as a user may have. Nothing was stored: delete one, or wait until one has expired."""
+
+    code, status, title = "too_many_sessions", 409, "Too many sessions"
+
+
+class SessionTooLarge(LatchkeyError):
+    """The session is over the size limit; nothing was stored."""
+
+    code, status, title = "session_too_large", 413, "Session too large"
+
+
+class SessionUnwritable(LatchkeyError):
+    """The session holds something that cannot be kept as JSON and read again; nothing was stored."""
+
+    code, status, title = "session_unwritable", 500, "Session cannot be kept"
+
+
+class SessionUnreadable(LatchkeyError):
+    """What is stored of the session does not fit this release."""
+
+    code, status, title = "session_unreadable", 500, "Session cannot be read"
+
+
+class SessionContended(LatchkeyError):
+    """Others changed the session again and again while this change was tried. Nothing was stored: try again in a moment."""
+
+    code, status, title, retry_after_s = "session_contended", 503, "Session contended", 1
+
+
+class UpdateUncertain(LatchkeyError):
+    """The change may have been stored: its reply was lost, and what stands there does not tell, or cannot be read. Read the
+    session in a moment, and decide by what is there; or change it with a key, which may be sent again.
+    """
+
+    code, status, title = "update_uncertain", 503, "Outcome unknown"
+
+
+class StorageUnavailable(LatchkeyError):
+    """The storage of sessions cannot be reached, or refuses. Try again in a moment."""
+
+    code, status, title, retry_after_s = "storage_unavailable", 503, "Storage unavailable", 2
 
 
 # ---- why a turn failed: stored with the turn, as its `error`

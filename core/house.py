@@ -1,7 +1,9 @@
 """Builds the parts from the settings. The only place that names a concrete database, model or roster."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
@@ -11,11 +13,16 @@ from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
 from core.errors import DatabaseNotConfigured
+from core.figures import Figures
+from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
 from core.reception import Reception
 from core.recovery import sweep
+from core.sessions.current import CurrentSessions
+from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
+from core.sessions.session import State
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
 from core.stint import Limits
 from core.store.database import Database
@@ -27,6 +34,10 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class House:
     settings: Settings
+    figures: Figures
+    keeping: Keeping
+    # What is known of the conversations that devices are in, and who was told of it.
+    current: CurrentSessions
     _database: Database | None
     _turns: Turns | None
 
@@ -43,12 +54,36 @@ class House:
         return self._turns
 
     @property
+    def cache_s(self) -> float:
+        """How long one request may wait for Redis, all in all."""
+        return self.keeping.wait_s
+
+    @property
     def sessions(self) -> SessionService:
         return SessionService(
             self.database,
             self.turns.roster,
             self.settings.default_session_ttl_s,
             self.settings.without_database == "stateless",
+            self.current,
+        )
+
+    def session_manager(
+        self,
+        new_state: Callable[[], State],
+        *,
+        namespace: str,
+        state_type: Any = None,
+        ttl_s: int | None = None,
+    ) -> SessionManager[State]:
+        """For state of one's own beside a conversation, or of whatever else has an ID: where the settings say it is kept."""
+        return SessionManager(
+            new_state,
+            self.keeping.storage,
+            namespace=namespace,
+            default_ttl_s=ttl_s or self.settings.session_ttl_s,
+            most_per_user=self.settings.most_sessions_per_user,
+            state_type=state_type,
         )
 
     def start_workers(self, *, threads: int = 2, sweep_every_s: float = 5.0) -> WorkerThreads:
@@ -68,27 +103,36 @@ class House:
     def close(self) -> None:
         if self._turns is not None:
             self._turns.asking.model.close()
+        self.keeping.close()
         if self._database is not None:
             self._database.close()
 
 
 def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     _check(settings, roster)
+    figures = Figures()
     if settings.database_url is None:
-        return House(settings, None, None)
+        kept = keeping(settings, None, figures)
+        return House(
+            settings, figures, kept, CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s), None, None
+        )
     database = Database(
         settings.database_url.reveal(),
         pool_size=settings.database_pool_size,
         connect_timeout_s=settings.database_connect_timeout_s,
         statement_timeout_s=settings.database_statement_timeout_s,
     )
+    kept = keeping(settings, database, figures)
+    kept.warm()
+    current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s)
     budgets = _budgets(settings, roster)
     reception = Reception(
         database=database,
         memory=Memory(),
         lease_ttl_s=settings.lease_ttl_s,
         lease_margin_s=LEASE_MARGIN_S,
-        session_ttl_s=settings.default_session_ttl_s,
+        lock_ttl_s=settings.default_session_ttl_s,
+        idle_ttl_s=settings.session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
         budgets=budgets,
         outcome_ttl_s=settings.outcome_ttl_s,
@@ -112,8 +156,9 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
             window=Window(tokens=settings.compact_at_tokens, messages=settings.compact_at_messages),
         ),
         stateless_without_database=settings.without_database == "stateless",
+        begun=current.begun,
     )
-    return House(settings, database, turns)
+    return House(settings, figures, kept, current, database, turns)
 
 
 def _budgets(settings: Settings, roster: Roster) -> Budgets:

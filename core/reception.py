@@ -48,7 +48,9 @@ class Reception:
     memory: Memory
     lease_ttl_s: float
     lease_margin_s: float
-    session_ttl_s: int
+    # How long an agent keeps a conversation, and how long one lives that nobody uses.
+    lock_ttl_s: int
+    idle_ttl_s: int
     approval_ttl_s: int
     outcome_ttl_s: int
     budgets: Budgets = field(default=Budgets())
@@ -108,7 +110,8 @@ class Reception:
             self.database.by(deadline),
             arrival,
             lease_ttl_s=self.lease_ttl_s,
-            session_ttl_s=self.session_ttl_s,
+            lock_ttl_s=self.lock_ttl_s,
+            idle_ttl_s=self.idle_ttl_s,
             known=kept[0] if kept else None,
             limits=self.budgets.at_the_door(),
         )
@@ -117,7 +120,7 @@ class Reception:
             return Accepted(claim.turn_id, claim.grant.hold.session_id, holding)
         if claim.outcome is Outcome.REUSED:
             raise IdempotencyKeyReused
-        if claim.over_budget is not None and claim.outcome is Outcome.OVER:
+        if claim.over_budget is not None:
             raise over(claim.over_budget)
         standing = claim.standing
         if standing is None or claim.outcome is Outcome.AGAIN:

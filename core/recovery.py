@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from core.decisions import expire
 from core.ids import SessionId
-from core.store import approvals, locks, turns
+from core.store import approvals, endings, locks, turns
 from core.store.approvals import Overdue
 from core.store.database import Database
 from core.wakeups import Wakeups
@@ -24,18 +24,23 @@ class Swept:
     forgotten: int
     # Agents whose time was over.
     unlocked: int = 0
+    # Conversations that nobody used, and application sessions that belonged to none.
+    ended: int = 0
+    application_sessions: int = 0
 
 
 def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 100) -> Swept:
     """Wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, takes locks away whose time is
-    over, forgets old keys.
+    over, forgets old keys, ends what nobody uses.
     """
     expired = _end_overdue(database, limit)
     stranded = turns.stranded(database, limit)
     for session_id in stranded:
         wakeups.wake(session_id)
     forgotten = turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit)
-    swept = Swept(len(stranded), expired, forgotten, locks.clean_up(database, limit))
+    unlocked = locks.clean_up(database, limit)
+    ended = len(endings.clean_up(database, limit))
+    swept = Swept(len(stranded), expired, forgotten, unlocked, ended, endings.clean_up_alone(database, limit))
     if swept != Swept(0, 0, 0):
         told = ", ".join(f"{name} {getattr(swept, name)}" for name in Swept.__slots__ if getattr(swept, name))
         _log.info("sweep: %s", told)

@@ -29,6 +29,9 @@ class Turn:
     error: dict[str, str] | None
     created_at: datetime
     ended_at: datetime | None
+    # Of the session's row when the turn stood like this.
+    epoch: int = 0
+    version: int = 0
     # Answered without the database, and not stored.
     stateless: bool = False
 
@@ -55,4 +58,6 @@ def shown(stored: StoredTurn) -> Turn:
         error=stored.error,
         created_at=stored.created_at,
         ended_at=stored.ended_at,
+        epoch=stored.epoch,
+        version=stored.version,
     )

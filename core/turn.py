@@ -274,6 +274,8 @@ class Story:
             error=error,
             created_at=grant.turn_created_at,
             ended_at=ended.ended_at,
+            epoch=holding.hold.epoch,
+            version=ended.version,
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from core.content import Blocks, dump
+from core.ids import SessionId
 from core.model.bill import counted
 from core.shown import Turn
 from core.store.asked import Approval
@@ -30,6 +31,10 @@ class JsonAnswer(Response):
 
     def render(self, content: Any) -> bytes:
         return dump(content).encode()
+
+
+def version_header(session_id: SessionId, version: int) -> dict[str, str]:
+    return {"X-Session-Version": f"{session_id}.{version}"}
 
 
 def turn_shape(turn: Turn) -> dict[str, Any]:
@@ -84,6 +89,7 @@ def session_shape(session: StoredSession) -> dict[str, Any]:
         "usage": usage_shape(session.usage),
         "created_at": moment(session.created_at),
         "last_active_at": moment(session.last_active_at),
+        "expires_at": moment(session.expires_at),
     }
 
 

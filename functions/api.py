@@ -36,6 +36,8 @@ handler = Mangum(
     text_mime_types=["application/json", "application/problem+json"],
 )
 
+# Lambda shows warnings alone unless it is told otherwise; the figures for operators are one line a minute.
+logging.getLogger("core.figures").setLevel(logging.INFO)
 logging.getLogger(__name__).warning("devices are not signed in: whoever knows a device ID can speak for it")
 
 # What was built at import lives as long as the process; a collection that walks it takes up to a tenth of a second.

@@ -34,7 +34,7 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app.state.house = house
     app.state.offload = inline if one_at_a_time else run_in_threadpool
     app.state.look = _looking(app.state.offload)
-    app.add_middleware(Problems)
+    app.add_middleware(Problems, house=house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
     for resource in (turns, session, lock, approvals, health):

@@ -21,13 +21,16 @@ from core.errors import (
     IdempotencyKeyMalformed,
     InvalidRequest,
     InvalidUtf8,
+    SessionVersionMalformed,
 )
 from core.house import House
-from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
+from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
 from core.policies import OnBusy
+from core.sessions.current import Told
 from core.store.claims import Arrival
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TOLD = re.compile(rf"({_UUID.pattern})\.([0-9]{{1,19}})")
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 _LONGEST_LOCK_S = 31_536_000
 _TURN_FIELDS = {"message", "on_busy", "wait_s"}
@@ -62,6 +65,22 @@ async def _idempotency_key(
     return idempotency_key
 
 
+async def _seen(
+    x_session_version: Annotated[
+        str | None,
+        Header(
+            description="The last one that an answer carried. With it, nothing older than that answer is shown."
+        ),
+    ] = None,
+) -> Told | None:
+    if x_session_version is None:
+        return None
+    found = _TOLD.fullmatch(x_session_version.strip())
+    if found is None:
+        raise SessionVersionMalformed
+    return Told(SessionId(UUID(found[1])), int(found[3]))
+
+
 async def _house(request: Request) -> House:
     house: House = request.app.state.house
     return house
@@ -69,6 +88,7 @@ async def _house(request: Request) -> House:
 
 Device = Annotated[DeviceId, Depends(_device)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
+Seen = Annotated[Told | None, Depends(_seen)]
 TheHouse = Annotated[House, Depends(_house)]
 
 

@@ -1,10 +1,12 @@
-"""Every error as `application/problem+json`: one handler for all of them, and the last resort.
+"""Every error as `application/problem+json`: one handler for all of them, and the last resort. It stands around each request,
+so the figures for operators are told from here.
 
 The handler sits outside of FastAPI's own, so nothing gets past it: not an unknown path, not a defect of ours. The
 caller gets a code and a request ID; the traceback goes to the log, under that ID.
 """
 
 import logging
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core.cache.allowance import one_request
 from core.errors import BadJson, FieldProblem, InvalidRequest, LatchkeyError, MethodNotAllowed, NoSuchPath
+from core.house import House
 from core.store.database import reason
 from functions.answers import JsonAnswer
 
@@ -27,8 +31,9 @@ class ProblemAnswer(JsonAnswer):
 class Problems:
     """ASGI middleware: gives each request its ID, and turns whatever is raised into a problem."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, house: House) -> None:
         self._app = app
+        self._house = house
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,11 +51,15 @@ class Problems:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            with one_request(self._house.cache_s):
+                await self._app(scope, receive, send_with_id)
         except Exception as error:
             if started:
                 raise
             await problem(Request(scope), error)(scope, receive, send_with_id)
+        finally:
+            # A function has no time of its own between two requests.
+            self._house.figures.tell_if_due(time.monotonic())
 
 
 async def handle(request: Request, error: Exception) -> ProblemAnswer:

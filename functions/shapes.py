@@ -161,6 +161,7 @@ class SessionShape(_Shape):
     usage: UsageShape
     created_at: datetime
     last_active_at: datetime
+    expires_at: datetime
 
 
 class MessageShape(_Shape):

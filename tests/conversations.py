@@ -23,7 +23,8 @@ from core.store.asked import Approval
 from core.store.claims import Arrival
 from core.store.database import ConnectionDied, Database
 from core.toolwork import asked_for
-from dev.demo_model import DemoModel
+from dev.demo_model import DemoModel, Reply
+from tests.agents import call
 from tests.databases import run
 
 TABLES = (
@@ -36,6 +37,9 @@ TABLES = (
     "audit_log",
     "todos",
     "spending",
+    "users",
+    "connections",
+    "application_sessions",
 )
 
 
@@ -93,6 +97,58 @@ def expire(url: str) -> None:
     )
 
 
+def waiting(house: House, model: DemoModel, device: UUID) -> Approval:
+    """A turn that waits for a person, and what the person is asked."""
+    model.replies.add(Reply(call("burn")))
+    assert answer(house, arrival(device, "burn it", "k")).status == "waiting"
+    return approvals.pending(house.database, DeviceId(device))[0]
+
+
+def outcome_asked(house: House, url: str, model: DemoModel, device: UUID) -> None:
+    """A question about a call of a turn that is over."""
+    waiting(house, model, device)
+    run(url, "UPDATE turns SET status = 'cancelled', ended_at = now()")
+    run(url, "UPDATE approvals SET kind = 'outcome'")
+
+
+def idle(url: str, session_id: UUID | None = None, *, for_s: float = 0) -> None:
+    """As if the conversation, or every one, had not been used for its whole time and so much more."""
+    run(
+        url,
+        "UPDATE conversation_states SET last_active_at = now() - make_interval(secs => idle_ttl + %s) "
+        "WHERE %s IS NULL OR id = %s::uuid",
+        for_s,
+        *[session_id and str(session_id)] * 2,
+    )
+
+
+def beside(url: str, session_id: UUID, namespace: str = "notes", *, left_s: float = 60) -> None:
+    """An application session of this ID, whose own time is over in so many seconds."""
+    run(
+        url,
+        "INSERT INTO application_sessions (session_id, namespace, epoch, version, body, idle_ttl, last_active_at) "
+        "VALUES (%s, %s, 1, 1, '{}', 60, now() + make_interval(secs => %s - 60))",
+        str(session_id),
+        namespace,
+        left_s,
+    )
+
+
+def conversations(url: str) -> list[UUID]:
+    """The IDs of those that are stored, the oldest first."""
+    return [UUID(str(id_)) for (id_,) in run(url, "SELECT id FROM conversation_states ORDER BY created_at")]
+
+
+def join(url: str, device: UUID) -> UUID:
+    """A second device in the only conversation there is, of the same user."""
+    run(
+        url,
+        "INSERT INTO connections (device_id, user_id, session_id) SELECT %s, user_id, id FROM conversation_states",
+        str(device),
+    )
+    return device
+
+
 def dead(house: House, url: str, arrived: Arrival) -> Holding:
     """A holder that died right after its claim; its lease has run out."""
     holding = held(house, arrived)
@@ -148,9 +204,16 @@ def wait_for_locks(url: str, count: int) -> None:
 @contextmanager
 def row_held(url: str) -> Iterator[None]:
     """The session's row is locked, so that whoever writes stands in line for it, having read what was there before."""
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("SELECT FROM conversation_states FOR UPDATE")
+    with in_the_way(url, "SELECT FROM conversation_states FOR UPDATE"):
         yield
+
+
+@contextmanager
+def in_the_way(url: str, statement: str) -> Iterator[Callable[[str], None]]:
+    """A statement that was made and not committed, until the end; and more that may be made with it."""
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        yield cursor.execute
 
 
 def losing_replies(monkeypatch: pytest.MonkeyPatch, statement: object, times: int = 1) -> list[object]:

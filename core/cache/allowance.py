@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class Allowance:
@@ -27,3 +28,21 @@ class Allowance:
 
     def __repr__(self) -> str:
         return f"Allowance({self._left_s:.3f} s left)"
+
+
+_of_this_request: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
+
+
+@contextmanager
+def one_request(seconds: float) -> Iterator[None]:
+    """All that is asked of Redis within the block, by whatever part of it, waits so long together."""
+    token = _of_this_request.set(Allowance(seconds))
+    try:
+        yield
+    finally:
+        _of_this_request.reset(token)
+
+
+def allowance(seconds: float) -> Allowance:
+    """Of the request that this is part of; else one of its own, of so many seconds."""
+    return _of_this_request.get() or Allowance(seconds)

@@ -1,12 +1,14 @@
-"""The active-agent lock of a device's conversation: read it, set it, clear it, clean up what has run out.
+"""The active-agent lock of a device's conversation: read it, set it, clear it; the end of a conversation; and the clean-up of
+what has run out.
 
 A device leads to its connection, that to its user, and both to the state of the conversation, in one statement. Expired
-means none, at once, whether or not anybody has cleaned up.
+means none, at once, whether or not anybody has cleaned up; and so it is with a conversation that nobody uses.
 
 If the database cannot be reached, a setting decides: a clear error, or the stateless answer, which says of itself that
 nothing is known. What is never given is an empty lock that looks like a real one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,12 +16,18 @@ from core.agents.roster import Roster
 from core.deadline import Deadline
 from core.errors import DatabaseUnavailable, SessionNotFound, UnknownAgent
 from core.ids import DeviceId, SessionId, UserId
-from core.store import locks
+from core.sessions.current import CurrentSessions, Told
+from core.store import endings, locks
 from core.store.database import Database
+from core.store.endings import EndedSession
 from core.store.locks import LockTtl, StoredLock
-from core.tries import past_dead_connections
+from core.tries import again_and_again, past_dead_connections
 
 _BATCH = 500
+# Conversations go with all that was said in them, so fewer at once.
+_BATCH_OF_SESSIONS = 50
+# How long a change is tried that others are quicker than.
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +45,22 @@ class SessionLock:
 
 
 @dataclass(frozen=True, slots=True)
+class CleanedUp:
+    locks: int
+    sessions: int
+    # Those that belonged to no conversation.
+    application_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionService:
     database: Database
     roster: Roster
     default_ttl_s: int
     # With the database away: None of the lock is known, and that is said; or DatabaseUnavailable.
     stateless_without_database: bool = False
+    # Who is told of a change before anybody else is.
+    current: CurrentSessions | None = None
 
     def get_session_lock(self, device_id: DeviceId, *, now: datetime | None = None) -> SessionLock:
         try:
@@ -51,7 +69,7 @@ class SessionService:
             if not self.stateless_without_database:
                 raise
             return SessionLock(None, None, None, None, None, self.default_ttl_s, is_stateless=True)
-        return _shown(stored)
+        return _shown(_there(stored))
 
     def set_session_lock(
         self,
@@ -70,8 +88,11 @@ class SessionService:
                 f"There is no agent {agent_key[:50]!r} here. There are: {', '.join(sorted(self.roster.agents))}."
             )
         ttl = LockTtl(ttl_s, agent.lock_ttl_s, self.default_ttl_s)
-        return _shown(
-            locks.set_lock(self.database, device_id, agent.key, ttl, actor=actor, reason=reason, now=now)
+        return self._changed(
+            device_id,
+            lambda: locks.set_lock(
+                self.database, device_id, agent.key, ttl, actor=actor, reason=reason, now=now
+            ),
         )
 
     def clear_session_lock(
@@ -83,7 +104,10 @@ class SessionService:
         now: datetime | None = None,
     ) -> SessionLock:
         """From now on the manager answers."""
-        return _shown(locks.clear_lock(self.database, device_id, actor=actor, reason=reason, now=now))
+        return self._changed(
+            device_id,
+            lambda: locks.clear_lock(self.database, device_id, actor=actor, reason=reason, now=now),
+        )
 
     def set_user_ttl(self, device_id: DeviceId, ttl_s: int | None) -> None:
         """How long agents keep this user's conversations from now on, where neither the caller nor the agent says. None: as
@@ -92,25 +116,59 @@ class SessionService:
         if not locks.set_user_ttl(self.database, device_id, ttl_s):
             raise SessionNotFound
 
+    def end_session(self, device_id: DeviceId) -> EndedSession | None:
+        """Ends the conversation that the device is in, with all that belongs to it; whoever is at work on it writes nothing more.
+        The device and its user stay. None: there was none.
+        """
+        ended: list[EndedSession | None] = again_and_again(
+            Deadline.after(_PATIENCE_S), lambda: [endings.end(self.database, device_id)]
+        )
+        if ended[0] is not None and self.current is not None:
+            self.current.ended(device_id, ended[0])
+        return ended[0]
+
     def cleanup_expired_sessions(
         self, deadline: Deadline | None = None, *, now: datetime | None = None
-    ) -> int:
-        """Takes expired locks out of the rows, a batch at a time, until none is left or the time is over; tells how many.
-        Several may do it at once.
+    ) -> CleanedUp:
+        """Takes expired locks out of the rows, and ends conversations and application sessions that nobody uses, a batch at a
+        time, until none is left or the time is over. Several may do it at once.
         """
         deadline = deadline or Deadline.never()
-        cleaned = 0
-        while deadline.left_s():
-            batch = locks.clean_up(self.database.by(deadline), _BATCH, now=now)
-            cleaned += batch
-            if batch < _BATCH:
-                break
-        return cleaned
+        database = self.database.by(deadline)
+        return CleanedUp(
+            _all(deadline, _BATCH, lambda: locks.clean_up(database, _BATCH, now=now)),
+            _all(
+                deadline,
+                _BATCH_OF_SESSIONS,
+                lambda: len(endings.clean_up(database, _BATCH_OF_SESSIONS, now=now)),
+            ),
+            _all(deadline, _BATCH, lambda: endings.clean_up_alone(database, _BATCH, now=now)),
+        )
+
+    def _changed(self, device_id: DeviceId, change: Callable[[], StoredLock | None]) -> SessionLock:
+        changed = again_and_again(Deadline.after(_PATIENCE_S), lambda: _there(change()))
+        if self.current is not None:
+            self.current.changed(device_id, Told(changed.session_id, changed.version), changed.epoch)
+        return _shown(changed)
 
 
-def _shown(stored: StoredLock | None) -> SessionLock:
+def _all(deadline: Deadline, batch: int, clean_up: Callable[[], int]) -> int:
+    cleaned = 0
+    while deadline.left_s():
+        done = clean_up()
+        cleaned += done
+        if done < batch:
+            break
+    return cleaned
+
+
+def _there(stored: StoredLock | None) -> StoredLock:
     if stored is None:
         raise SessionNotFound
+    return stored
+
+
+def _shown(stored: StoredLock) -> SessionLock:
     return SessionLock(
         session_id=stored.session_id,
         user_id=stored.user_id,

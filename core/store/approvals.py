@@ -19,6 +19,7 @@ from sqlalchemy import text
 from core.access import Role
 from core.content import dump
 from core.ids import DeviceId, SessionId, UserId
+from core.store.alive import ALIVE, USED
 from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
 
@@ -38,16 +39,16 @@ QUIET: Final = """(COALESCE(s.lease_expires_at <= clock.at, true) AND NOT EXISTS
 
 _CLOCK: Final = "clock AS MATERIALIZED (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at)"
 
-# The conversations of the device's user, and those that they were let into.
-_MINE: Final = """
+# The conversations of the device's user, and those that they were let into, that are alive.
+_MINE: Final = f"""
 mine AS (
     SELECT s.id, 'owner' AS held_as, d.user_id
-    FROM connections d JOIN conversation_states s ON s.user_id = d.user_id
+    FROM clock CROSS JOIN connections d JOIN conversation_states s ON s.user_id = d.user_id AND {ALIVE}
     WHERE d.device_id = :device_id
     UNION ALL
     SELECT b.session_id, b.role, d.user_id
-    FROM connections d JOIN members b ON b.user_id = d.user_id
-    JOIN conversation_states s ON s.id = b.session_id AND s.user_id <> d.user_id
+    FROM clock CROSS JOIN connections d JOIN members b ON b.user_id = d.user_id
+    JOIN conversation_states s ON s.id = b.session_id AND s.user_id <> d.user_id AND {ALIVE}
     WHERE d.device_id = :device_id
 )
 """
@@ -57,7 +58,7 @@ _RANKS: Final = "ARRAY[" + ", ".join(f"'{role}'" for role in Role) + "]"
 # What waits for a decision that this device's user may make, read from one snapshot; the newest conversation first.
 _PENDING: Final = text(f"""
 WITH {_CLOCK}, {_MINE}
-SELECT {APPROVAL}, s.version
+SELECT {APPROVAL}, s.lease_epoch AS epoch, s.version
 FROM mine
 JOIN conversation_states s ON s.id = mine.id
 JOIN approvals a ON a.session_id = s.id
@@ -95,7 +96,7 @@ class Found:
 # One approval of a conversation that the device's user owns or was let into; that of anybody else is not there.
 _FIND: Final = text(f"""
 WITH {_CLOCK}, {_MINE}
-SELECT {APPROVAL}, s.version, a.status = 'pending' AND a.expires_at <= clock.at AS is_overdue, a.decided_by,
+SELECT {APPROVAL}, s.lease_epoch AS epoch, s.version, a.status = 'pending' AND a.expires_at <= clock.at AS is_overdue, a.decided_by,
     mine.user_id, mine.held_as, NOT m.left_out AS is_told, {QUIET} AS is_quiet
 FROM mine
 JOIN conversation_states s ON s.id = mine.id
@@ -153,7 +154,7 @@ class Verdict:
     result: str | None = None
 
 
-# Decides approvals of one conversation alike, makes their calls ready or denies them; a turn is queued again when nothing
+# Decides approvals of one conversation alike, which extends its time unless it is time that decides, makes their calls ready or denies them; a turn is queued again when nothing
 # else of it is pending. All or nothing, if nobody committed since the given version; of those that are still pending and
 # whose time fits the decision.
 _DECIDE: Final = text(f"""
@@ -170,7 +171,9 @@ due AS (
 met AS (
     UPDATE conversation_states s
     SET version = version + 1,
+        last_active_at = CASE WHEN :decision = 'expired' THEN s.last_active_at ELSE {USED} END,
         signal_seq = signal_seq + CASE WHEN EXISTS (SELECT FROM due WHERE kind = 'call') THEN 1 ELSE 0 END
+    FROM clock
     WHERE s.id = :session_id AND s.version = :version AND EXISTS (SELECT FROM due)
     RETURNING s.id
 ),

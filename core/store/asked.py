@@ -30,7 +30,8 @@ class Approval:
     created_at: datetime
     expires_at: datetime
     decided_at: datetime | None
-    # Of the session's row, for a write that depends on what was read here.
+    # Of the session's row; the version is for a write that depends on what was read here.
+    epoch: int
     version: int
 
     @property

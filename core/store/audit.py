@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import text
 
 from core.ids import DeviceId, TurnId
+from core.store.alive import ALIVE
 from core.store.database import Database
 
 
@@ -23,16 +24,21 @@ class Note:
     turn_id: TurnId | None
 
 
-# A page of the notes on the device's conversation, oldest first, read from one snapshot.
-_PAGE: Final = text("""
+# A page of the notes on the device's conversation, if that is alive, oldest first, read from one snapshot.
+_PAGE: Final = text(f"""
 SELECT a.id, a.at, a.actor, a.action, a.agent, a.until, a.reason, a.turn_id
-FROM connections c JOIN audit_log a ON a.session_id = c.session_id
+FROM connections c
+CROSS JOIN (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at) AS clock
+JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
+JOIN audit_log a ON a.session_id = s.id
 WHERE c.device_id = :device_id AND a.id > :after
 ORDER BY a.id LIMIT :limit
 """)
 
 
-def page(database: Database, device_id: DeviceId, after: int, limit: int) -> tuple[list[Note], bool]:
+def page(
+    database: Database, device_id: DeviceId, after: int, limit: int, *, now: datetime | None = None
+) -> tuple[list[Note], bool]:
     """The notes, and whether there are more."""
-    rows = database.rows(_PAGE, {"device_id": device_id, "after": after, "limit": limit + 1})
+    rows = database.rows(_PAGE, {"device_id": device_id, "after": after, "limit": limit + 1, "now": now})
     return [Note(**row) for row in rows[:limit]], len(rows) > limit

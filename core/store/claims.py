@@ -9,6 +9,10 @@ What can go wrong, and why it cannot:
   written, and the caller claims again.
 * *The reply to a claim is lost.* The lease is granted to an attempt, by its ID. Sent again, the same attempt takes back
   what it was granted; nobody else knows that ID.
+* *The conversation has ended, or its time is over.* Then it is as if it were not there: the device's user gets a new one, and
+  the device is moved to it in the same statement. Two at once move it from where they read it to be, so one of them comes
+  too late. Whoever meets the old one alive, by a clock that is a moment earlier, has read a version that is counted up here;
+  if they were quicker it is counted up there, and nobody is moved.
 * *A message comes while the conversation is busy.* The claim writes nothing and tells what stands there; `admissions`
   then puts the message where its policy wants it, at that same version.
 """
@@ -23,6 +27,7 @@ from sqlalchemy import text
 
 from core.content import Message
 from core.ids import DeviceId, SessionId, TurnId, UserId
+from core.store.alive import ALIVE, OWN_TIME
 from core.store.database import Database, Row
 from core.store.holds import (
     FLOOR,
@@ -95,15 +100,19 @@ class Claim:
 
 
 # Meets the device, finds the key's turn or makes a new one with its message, and takes the lease, all or nothing, while
-# the conversation is free and as it was read. Of several at once one is granted; nothing is written for the others.
+# the conversation is free and as it was read; where there is none, or none any more, it begins one. Of several at once one is
+# granted; nothing is written for the others.
 _CLAIM_TEXT: Final = f"""
 WITH clock AS MATERIALIZED (
     SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
 ),
-known AS MATERIALIZED (
-    SELECT c.session_id, s.version, s.lease_expires_at, s.lease_holder, {FLOOR} AS floor
-    FROM connections c JOIN conversation_states s ON s.id = c.session_id
+device AS MATERIALIZED (
+    SELECT c.user_id, c.session_id, s.version, s.lease_expires_at, s.lease_holder, {FLOOR} AS floor, {ALIVE} AS is_alive
+    FROM connections c CROSS JOIN clock LEFT JOIN conversation_states s ON s.id = c.session_id
     WHERE c.device_id = :device_id
+),
+known AS MATERIALIZED (
+    SELECT session_id, version, lease_expires_at, lease_holder, floor FROM device WHERE is_alive
 ),
 overlay AS MATERIALIZED (
     SELECT o.* FROM known k CROSS JOIN LATERAL ({OVERLAY}) o
@@ -111,7 +120,7 @@ overlay AS MATERIALIZED (
 met AS (
     INSERT INTO connections (device_id, user_id, session_id, created_at)
     SELECT :device_id, :user_id, :session_id, at FROM clock
-    WHERE NOT EXISTS (SELECT FROM known)
+    WHERE NOT EXISTS (SELECT FROM device)
     ON CONFLICT (device_id) DO NOTHING
     RETURNING session_id, user_id
 ),
@@ -136,12 +145,32 @@ step AS MATERIALIZED (
     SELECT CASE WHEN EXISTS (SELECT FROM prior) THEN 0 ELSE 1 END AS n
 ),
 %(over)s
+passed_over AS (  -- looked at once more, as it is by now: its time may have been extended without a new version
+    UPDATE conversation_states s SET version = s.version + 1, lease_epoch = s.lease_epoch + 1
+    FROM device d, clock
+    WHERE s.id = d.session_id AND s.version = d.version AND d.is_alive IS NOT TRUE AND NOT {OWN_TIME} %(unless)s
+    RETURNING s.id
+),
+leaving AS MATERIALIZED (
+    SELECT d.session_id FROM device d WHERE d.session_id IS NULL %(unless)s
+    UNION ALL
+    SELECT id FROM passed_over
+),
+moved AS (
+    UPDATE connections c SET session_id = :session_id FROM leaving l
+    WHERE c.device_id = :device_id AND c.session_id IS NOT DISTINCT FROM l.session_id
+    RETURNING c.session_id, c.user_id
+),
+new AS MATERIALIZED (
+    SELECT session_id, user_id FROM met UNION ALL SELECT session_id, user_id FROM moved
+),
 opened AS (
     INSERT INTO conversation_states
-        (id, user_id, session_ttl, lease_epoch, lease_expires_at, lease_holder, message_seq, turn_seq, version,
-         created_at, last_active_at)
-    SELECT session_id, user_id, :session_ttl_s, 1, at + make_interval(secs => :lease_ttl_s), :turn_id, 1, 1, 1, at, at
-    FROM met, clock
+        (id, user_id, org_id, session_ttl, idle_ttl, lease_epoch, lease_expires_at, lease_holder, message_seq, turn_seq,
+         version, created_at, last_active_at)
+    SELECT session_id, user_id, (SELECT u.org_id FROM users u WHERE u.id = new.user_id), :lock_ttl_s, :idle_ttl_s, 1,
+        at + make_interval(secs => :lease_ttl_s), :turn_id, 1, 1, 1, at, at
+    FROM new, clock
     RETURNING *
 ),
 taken AS (
@@ -186,11 +215,11 @@ SELECT
     o.upto_seq, o.content AS compaction,
     ({HISTORY} AND m.session_id = w.session_id AND m.seq > COALESCE(o.upto_seq, w.floor)) AS history
 FROM (
-    SELECT session_id, version, lease_expires_at, floor FROM known UNION ALL SELECT session_id, 0, NULL, 0 FROM met
+    SELECT session_id, version, lease_expires_at, floor FROM known UNION ALL SELECT session_id, 0, NULL, 0 FROM new %(refused)s
 ) AS w
 CROSS JOIN clock LEFT JOIN granted g ON true LEFT JOIN prior p ON true LEFT JOIN overlay o ON true
 """
-_CLAIM: Final = text(_CLAIM_TEXT % {"over": "", "unless": "", "scope": "NULL"})
+_CLAIM: Final = text(_CLAIM_TEXT % {"over": "", "unless": "", "scope": "NULL", "refused": ""})
 # The same where budgets are set: nothing is granted to a message whose conversation, user or organisation has none left.
 _CLAIM_WITHIN: Final = text(
     _CLAIM_TEXT
@@ -198,6 +227,7 @@ _CLAIM_WITHIN: Final = text(
         "over": OVER,
         "unless": "AND NOT EXISTS (SELECT FROM spent_up)",
         "scope": "(SELECT scope FROM spent_up)",
+        "refused": "UNION ALL SELECT NULL, 0, NULL, 0 FROM device WHERE is_alive IS NOT TRUE AND EXISTS (SELECT FROM spent_up)",
     }
 )
 
@@ -207,7 +237,8 @@ def claim(
     arrival: Arrival,
     *,
     lease_ttl_s: float,
-    session_ttl_s: int,
+    lock_ttl_s: int,
+    idle_ttl_s: int,
     known: Remembered | None = None,
     limits: DoorLimits | None = None,
     now: datetime | None = None,
@@ -223,7 +254,8 @@ def claim(
             "body_digest": arrival.body_digest,
             "idempotency_key": arrival.idempotency_key,
             "lease_ttl_s": lease_ttl_s,
-            "session_ttl_s": session_ttl_s,
+            "lock_ttl_s": lock_ttl_s,
+            "idle_ttl_s": idle_ttl_s,
             "now": now,
             **remembered(known),
             **({} if limits is None else limits.named()),
@@ -233,14 +265,14 @@ def claim(
         return Claim(Outcome.AGAIN, arrival.turn_id)
     if row["granted"]:
         return Claim(Outcome.GRANTED, arrival.turn_id, grant=_granted(row, arrival))
+    if row["prior_id"] is None and row["over_budget"]:
+        return Claim(Outcome.OVER, arrival.turn_id, over_budget=row["over_budget"])
     standing = _standing(row)
     turn_id = TurnId(row["prior_joined_to"] or row["prior_id"] or arrival.turn_id)
-    return Claim(_outcome(row, arrival, standing), turn_id, standing, over_budget=row["over_budget"])
+    return Claim(_outcome(row, arrival, standing), turn_id, standing)
 
 
 def _outcome(row: Row, arrival: Arrival, standing: Standing) -> Outcome:
-    if row["prior_id"] is None and row["over_budget"]:
-        return Outcome.OVER
     if row["prior_id"] is None:
         return Outcome.BUSY if standing.turns or standing.is_held else Outcome.AGAIN
     return Outcome.SEEN if row["prior_digest"] == arrival.body_digest else Outcome.REUSED

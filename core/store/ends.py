@@ -16,6 +16,7 @@ from typing import Final
 from sqlalchemy import text
 
 from core.content import dump
+from core.store.alive import EXTENDED
 from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
 from core.store.database import Database, Row
 from core.store.fence import CLOCK, FENCE, Reply, named, write
@@ -30,6 +31,8 @@ class Ended:
     ended_at: datetime
     # Later messages have been accepted meanwhile.
     more: bool
+    # Of the session's row, with this end.
+    version: int
 
 
 # Stores the reply, settles the turn and frees the conversation, all or nothing, if the epoch and the message number are
@@ -37,11 +40,12 @@ class Ended:
 _FINISH: Final = text(f"""
 WITH {CLOCK},
 held AS (
-    UPDATE conversation_states
-    SET message_seq = message_seq + 1, version = version + 1, lease_expires_at = NULL,
+    UPDATE conversation_states s
+    SET message_seq = message_seq + 1, version = version + 1, lease_expires_at = NULL, last_active_at = {EXTENDED},
         usage = CAST(:session_usage AS jsonb)
+    FROM clock
     WHERE {FENCE} AND message_seq = :message_seq AND signal_seq = :signal_seq
-    RETURNING message_seq, turn_seq, user_id, org_id
+    RETURNING message_seq, turn_seq, version, user_id, org_id
 ),
 {SETTLED}
 reply AS (
@@ -56,7 +60,7 @@ SET status = 'completed', agent = :agent, last_seq = held.message_seq, usage = C
     {GIVEN_BACK}
 FROM held, clock
 WHERE session_id = :session_id AND id = :turn_id
-RETURNING ended_at, held.turn_seq > seq AS more
+RETURNING ended_at, held.turn_seq > seq AS more, held.version
 """)
 
 
@@ -83,11 +87,12 @@ class Closing:
 _CLOSE: Final = text(f"""
 WITH {CLOCK},
 held AS (
-    UPDATE conversation_states
-    SET version = version + 1, lease_expires_at = NULL, usage = CAST(:session_usage AS jsonb),
+    UPDATE conversation_states s
+    SET version = version + 1, lease_expires_at = NULL, last_active_at = {EXTENDED}, usage = CAST(:session_usage AS jsonb),
         rewrites = rewrites + CASE WHEN CAST(:left_out_from AS bigint) IS NULL THEN 0 ELSE 1 END
+    FROM clock
     WHERE {FENCE} AND message_seq = :message_seq AND signal_seq = :signal_seq
-    RETURNING turn_seq, user_id, org_id
+    RETURNING turn_seq, version, user_id, org_id
 ),
 {SETTLED}
 rolled_back AS (
@@ -127,7 +132,7 @@ SET status = :status, agent = COALESCE(:agent, agent), error = CAST(:error AS js
     usage = CAST(:turn_usage AS jsonb), {GIVEN_BACK}
 FROM held, clock
 WHERE session_id = :session_id AND id = :turn_id
-RETURNING ended_at, held.turn_seq > seq AS more
+RETURNING ended_at, held.turn_seq > seq AS more, held.version
 """)
 
 
@@ -211,4 +216,4 @@ def give_up(database: Database, hold: Hold) -> None:
 
 
 def _ended(row: Row | None) -> Ended | None:
-    return None if row is None else Ended(row["ended_at"], row["more"])
+    return None if row is None else Ended(row["ended_at"], row["more"], row["version"])

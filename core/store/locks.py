@@ -2,7 +2,9 @@
 
 What can go wrong, and why it cannot: a caller, a turn and a cleanup may change one lock at once. Each change is one UPDATE of
 the session's row along with its line in the audit, so they come one after the other, and the audit tells them in that order.
-A lock whose time is over is no lock to whoever reads it, whether or not it was cleaned up.
+A lock whose time is over is no lock to whoever reads it, whether or not it was cleaned up. A change from outside extends the
+conversation's time, so it is made only under the epoch that was read with it: else one that was ended meanwhile, or that
+another has begun anew, would live on.
 """
 
 from dataclasses import dataclass
@@ -11,8 +13,11 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
+from core.errors import DatabaseConflict
 from core.ids import DeviceId, SessionId, UserId
-from core.store.database import Database
+from core.store.alive import ALIVE, USED
+from core.store.database import Database, Row
+from core.store.fence import CLOCK
 from core.store.tables import LOCK_END
 
 
@@ -25,6 +30,9 @@ class StoredLock:
     locked_at: datetime | None
     expires_at: datetime | None
     session_ttl: int
+    # Of the session's row, as it was read or with what was changed.
+    epoch: int
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +97,26 @@ def named_relock(change: Relock | None) -> dict[str, Any]:
 
 
 _LIVE: Final = """
-    CASE WHEN k.until > k.at THEN s.active_agent END AS agent,
-    CASE WHEN k.until > k.at THEN s.locked_at END AS locked_at,
-    CASE WHEN k.until > k.at THEN k.until END AS expires_at
+    CASE WHEN k.until > clock.at THEN s.active_agent END AS agent,
+    CASE WHEN k.until > clock.at THEN s.locked_at END AS locked_at,
+    CASE WHEN k.until > clock.at THEN k.until END AS expires_at
+"""
+# The device's conversation, if it is alive.
+_KNOWN: Final = f"""
+known AS MATERIALIZED (
+    SELECT s.id, s.user_id, s.session_ttl, s.lease_epoch, s.version
+    FROM connections c CROSS JOIN clock JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
+    WHERE c.device_id = :device_id
+)
 """
 
-# The lock of the device's conversation: device, connection, user and state in one look.
+# The lock of the device's conversation, if that is alive: device, connection, user and state in one look.
 _FIND: Final = text(f"""
-SELECT s.id AS session_id, s.user_id, s.session_ttl, {_LIVE}
-FROM connections c
-JOIN conversation_states s ON s.id = c.session_id
-CROSS JOIN LATERAL (SELECT s.locked_at + make_interval(secs => s.session_ttl) AS until,
-    COALESCE(CAST(:now AS timestamptz), now()) AS at) AS k
+WITH {CLOCK}
+SELECT s.id AS session_id, s.user_id, s.session_ttl, s.lease_epoch AS epoch, s.version, {_LIVE}
+FROM connections c CROSS JOIN clock
+JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
+CROSS JOIN LATERAL (SELECT s.locked_at + make_interval(secs => s.session_ttl) AS until) AS k
 WHERE c.device_id = :device_id
 """)
 
@@ -111,23 +127,24 @@ def find(database: Database, device_id: DeviceId, *, now: datetime | None = None
     return None if row is None else StoredLock(**row)
 
 
-# Sets the lock and notes it, at once. Of several at once the last one holds, and each is in the audit.
+# Sets the lock, notes it and extends the conversation's time, at once, under the epoch. Of several at once the last one holds,
+# and each is in the audit.
 _SET: Final = text(f"""
-WITH clock AS MATERIALIZED (
-    SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
-),
+WITH {CLOCK}, {_KNOWN},
 met AS (
     UPDATE conversation_states s
-    SET active_agent = :agent, locked_at = at, session_ttl = {TTL}, version = version + 1
-    FROM connections c, clock
-    WHERE c.device_id = :device_id AND s.id = c.session_id
-    RETURNING s.id, s.user_id, s.active_agent, s.locked_at, s.session_ttl, at + make_interval(secs => s.session_ttl) AS until
+    SET active_agent = :agent, locked_at = at, session_ttl = {TTL}, version = s.version + 1, last_active_at = {USED}
+    FROM known k, clock
+    WHERE s.id = k.id AND s.lease_epoch = k.lease_epoch
+    RETURNING s.id, s.version, s.active_agent, s.locked_at, s.session_ttl, at + make_interval(secs => s.session_ttl) AS until
 ),
 noted AS (
     INSERT INTO audit_log (session_id, at, actor, action, agent, until, reason)
     SELECT id, locked_at, :actor, 'lock_set', active_agent, until, :reason FROM met
 )
-SELECT id AS session_id, user_id, active_agent AS agent, locked_at, until AS expires_at, session_ttl FROM met
+SELECT k.id AS session_id, k.user_id, met.active_agent AS agent, met.locked_at, met.until AS expires_at, met.session_ttl,
+    k.lease_epoch AS epoch, met.version, met.id IS NOT NULL AS is_done
+FROM known k LEFT JOIN met ON true
 """)
 
 
@@ -141,44 +158,53 @@ def set_lock(
     reason: str | None,
     now: datetime | None = None,
 ) -> StoredLock | None:
-    """None: the device has no conversation. Sent twice it holds from the second time on."""
+    """None: the device has no conversation. Sent twice it holds from the second time on. A DatabaseConflict: the conversation
+    was claimed, or gone, a moment before.
+    """
     given = {"device_id": device_id, "agent": agent, "actor": actor, "reason": reason, "now": now}
-    row = database.row(_SET, {**given, **ttl.named()})
-    return None if row is None else StoredLock(**row)
+    return _changed(database.row(_SET, {**given, **ttl.named()}))
 
 
-# Clears the lock and notes it, at once. Where there is none it changes and notes nothing.
-_CLEAR: Final = text("""
-WITH clock AS MATERIALIZED (
-    SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
-),
-known AS (
-    SELECT s.id, s.user_id, s.session_ttl, s.active_agent
-    FROM connections c JOIN conversation_states s ON s.id = c.session_id
-    WHERE c.device_id = :device_id
+# Clears the lock, notes it and extends the conversation's time, at once, under the epoch. Where there is none it changes and
+# notes nothing.
+_CLEAR: Final = text(f"""
+WITH {CLOCK}, {_KNOWN},
+held AS MATERIALIZED (
+    SELECT s.id, s.active_agent FROM known k JOIN conversation_states s ON s.id = k.id AND s.lease_epoch = k.lease_epoch
     FOR UPDATE OF s
 ),
 met AS (
     UPDATE conversation_states s
-    SET active_agent = NULL, locked_at = NULL, version = version + 1
-    FROM known k WHERE s.id = k.id AND k.active_agent IS NOT NULL
-    RETURNING s.id, k.active_agent
+    SET active_agent = NULL, locked_at = NULL, version = s.version + 1, last_active_at = {USED}
+    FROM held h, clock WHERE s.id = h.id AND h.active_agent IS NOT NULL
+    RETURNING s.id, s.version, h.active_agent
 ),
 noted AS (
     INSERT INTO audit_log (session_id, at, actor, action, agent, reason)
     SELECT id, at, :actor, 'lock_cleared', active_agent, :reason FROM met, clock
 )
-SELECT id AS session_id, user_id, NULL AS agent, NULL AS locked_at, NULL AS expires_at, session_ttl FROM known
+SELECT k.id AS session_id, k.user_id, NULL AS agent, NULL AS locked_at, NULL AS expires_at, k.session_ttl,
+    k.lease_epoch AS epoch, COALESCE(met.version, k.version) AS version, h.id IS NOT NULL AS is_done
+FROM known k LEFT JOIN held h ON true LEFT JOIN met ON true
 """)
 
 
 def clear_lock(
     database: Database, device_id: DeviceId, *, actor: str, reason: str | None, now: datetime | None = None
 ) -> StoredLock | None:
-    """None: the device has no conversation."""
-    given = {"device_id": device_id, "actor": actor, "reason": reason, "now": now}
-    row = database.row(_CLEAR, given)
-    return None if row is None else StoredLock(**row)
+    """None: the device has no conversation. A DatabaseConflict: it was claimed, or gone, a moment before."""
+    return _changed(
+        database.row(_CLEAR, {"device_id": device_id, "actor": actor, "reason": reason, "now": now})
+    )
+
+
+def _changed(row: Row | None) -> StoredLock | None:
+    if row is None:
+        return None
+    fields = dict(row)
+    if not fields.pop("is_done"):
+        raise DatabaseConflict
+    return StoredLock(**fields)
 
 
 # How long agents keep the conversations of the device's user from now on; locks that stand are left as they are.

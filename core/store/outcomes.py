@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from core.ids import SessionId, UserId
+from core.store.alive import USED
 from core.store.approvals import QUIET
 from core.store.database import Database
 
@@ -41,7 +42,7 @@ due AS (
       AND a.expires_at > at
 ),
 met AS (
-    UPDATE conversation_states s SET version = version + 1, message_seq = message_seq + n
+    UPDATE conversation_states s SET version = version + 1, message_seq = message_seq + n, last_active_at = {USED}
     FROM due, clock
     WHERE s.id = :session_id AND s.version = :version AND (n = 0 OR {QUIET})
     RETURNING s.id, s.message_seq

@@ -1,13 +1,15 @@
 """Sessions: what is known of a conversation, without what was said in it."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import text
 
 from core.ids import DeviceId, SessionId
-from core.store.database import Database
+from core.store.alive import ALIVE, IS_SLACK, USED
+from core.store.database import Database, Row
+from core.store.fence import CLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +26,35 @@ class StoredSession:
     usage: dict[str, Any]
     created_at: datetime
     last_active_at: datetime
+    # How many seconds it lives without anybody using it.
+    idle_ttl: int
+    lease_epoch: int
+    version: int
+    has_open_turn: bool
+    # Of the devices that are in it at most 20; the one that asks is among them.
+    device_ids: tuple[DeviceId, ...]
+    # When all this was so, by the database's clock.
+    read_at: datetime
+
+    @property
+    def expires_at(self) -> datetime:
+        """When its own time is over, if nobody uses it."""
+        return self.last_active_at + timedelta(seconds=self.idle_ttl)
 
 
 # How far back the tools that were used lately are looked for, in messages.
 _LATELY: Final = 200
 _MOST_TOOLS: Final = 5
+_MOST_DEVICES: Final = 20
 _TOKENS: Final = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
-# The device's conversation as it stands; a lock whose time is over is no lock. Where its turn stands is read off the rows
-# that make it stand there, so it cannot be out of date.
-_FIND: Final = text("""
+# The device's conversation as it stands, if it is alive; a lock whose time is over is no lock. Where its turn stands is read
+# off the rows that make it stand there, so it cannot be out of date.
+_STANDING: Final = f"""
 SELECT s.id, s.session_ttl, s.state, s.metadata, s.usage, s.created_at, s.last_active_at, s.message_seq,
+    s.idle_ttl, s.lease_epoch, s.version, head.status IS NOT NULL AS has_open_turn, clock.at AS read_at,
+    ARRAY(SELECT d.device_id FROM connections d WHERE d.session_id = s.id
+        ORDER BY d.device_id <> :device_id, d.device_id LIMIT :most_devices) AS device_ids,
     CASE WHEN head.status IS NULL THEN 'idle' WHEN head.status <> 'running' THEN head.status
         WHEN EXISTS (SELECT FROM tool_calls o WHERE o.session_id = s.id AND o.message_seq = s.message_seq
             AND o.status IN ('asked', 'ready', 'started')) THEN 'tools' ELSE 'model' END AS active_step,
@@ -44,22 +64,52 @@ SELECT s.id, s.session_ttl, s.state, s.metadata, s.usage, s.created_at, s.last_a
     CASE WHEN k.until > clock.at THEN s.active_agent END AS active_agent,
     CASE WHEN k.until > clock.at THEN s.locked_at END AS locked_at,
     CASE WHEN k.until > clock.at THEN k.until END AS lock_expires_at
-FROM connections c
-JOIN conversation_states s ON s.id = c.session_id
-CROSS JOIN LATERAL (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at) AS clock
+FROM connections c CROSS JOIN clock
+JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
 CROSS JOIN LATERAL (SELECT s.locked_at + make_interval(secs => s.session_ttl) AS until) AS k
 LEFT JOIN LATERAL (
     SELECT t.status FROM turns t WHERE t.session_id = s.id AND t.ended_at IS NULL ORDER BY t.seq LIMIT 1
 ) AS head ON true
 WHERE c.device_id = :device_id
+"""
+
+# Read from one snapshot.
+_FIND: Final = text(f"WITH {CLOCK} {_STANDING}")
+
+# The same, and extends its time if the slack has passed. Under the epoch, so that one that was ended meanwhile, or that
+# another has begun anew, does not live on; whoever claimed it meanwhile has extended it already.
+_LOOK: Final = text(f"""
+WITH {CLOCK},
+standing AS MATERIALIZED ({_STANDING}),
+used AS (
+    UPDATE conversation_states s SET last_active_at = {USED}
+    FROM standing k, clock
+    WHERE s.id = k.id AND s.lease_epoch = k.lease_epoch AND {IS_SLACK}
+    RETURNING s.last_active_at
+)
+SELECT k.*, used.last_active_at AS used_at FROM standing k LEFT JOIN used ON true
 """)
 
 
 def find(database: Database, device_id: DeviceId, *, now: datetime | None = None) -> StoredSession | None:
-    row = database.row(_FIND, {"device_id": device_id, "lately": _LATELY, "now": now})
+    return _stored(database.row(_FIND, _given(device_id, now)))
+
+
+def look(database: Database, device_id: DeviceId, *, now: datetime | None = None) -> StoredSession | None:
+    """As whoever uses it does."""
+    return _stored(database.row(_LOOK, _given(device_id, now)))
+
+
+def _given(device_id: DeviceId, now: datetime | None) -> dict[str, Any]:
+    return {"device_id": device_id, "lately": _LATELY, "most_devices": _MOST_DEVICES, "now": now}
+
+
+def _stored(row: Row | None) -> StoredSession | None:
     if row is None:
         return None
     fields = dict(row)
+    fields["last_active_at"] = fields.pop("used_at", None) or fields["last_active_at"]
+    fields["device_ids"] = tuple(DeviceId(id_) for id_ in fields["device_ids"])
     lately, step, seq = fields.pop("lately"), fields.pop("active_step"), fields.pop("message_seq")
     orchestration = {
         "active_step": step,

@@ -44,11 +44,15 @@ class DoorLimits:
         return {name: getattr(self, name) for name in DoorLimits.__slots__}
 
 
-# Of a claim: whose budget is used up, or has too little left for any answer. What others have reserved is mostly given back
+# Of a claim: whose budget is used up, or has too little left for any answer; where a new conversation would begin, its user's.
+# What others have reserved is mostly given back
 # again, so that alone refuses nobody before all of the budget is spoken for.
 OVER: Final = """
 spent_up AS MATERIALIZED (
-    SELECT b.scope FROM known k JOIN conversation_states s ON s.id = k.session_id CROSS JOIN clock
+    SELECT b.scope
+    FROM device d LEFT JOIN conversation_states s ON s.id = d.session_id AND d.is_alive
+    JOIN users u ON u.id = COALESCE(s.user_id, d.user_id)
+    CROSS JOIN clock
     CROSS JOIN LATERAL (
         SELECT 1 AS rank, 'session' AS scope, COALESCE(CAST(s.usage ->> 'cost_micros' AS bigint), 0) AS micros,
             COALESCE(CAST(s.usage ->> 'input_tokens' AS bigint), 0)
@@ -60,11 +64,11 @@ spent_up AS MATERIALIZED (
         UNION ALL
         SELECT 2, p.scope, p.spent_micros, p.spent_tokens, p.reserved_micros, p.reserved_tokens,
             CAST(:user_micros AS bigint), CAST(:user_tokens AS bigint)
-        FROM spending p WHERE p.scope = 'user' AND p.id = s.user_id AND p.day = CAST(at AT TIME ZONE 'UTC' AS date)
+        FROM spending p WHERE p.scope = 'user' AND p.id = u.id AND p.day = CAST(at AT TIME ZONE 'UTC' AS date)
         UNION ALL
         SELECT 3, p.scope, p.spent_micros, p.spent_tokens, p.reserved_micros, p.reserved_tokens,
             CAST(:org_micros AS bigint), CAST(:org_tokens AS bigint)
-        FROM spending p WHERE p.scope = 'org' AND p.id = s.org_id AND p.day = CAST(at AT TIME ZONE 'UTC' AS date)
+        FROM spending p WHERE p.scope = 'org' AND p.id = CASE WHEN s.id IS NULL THEN u.org_id ELSE s.org_id END AND p.day = CAST(at AT TIME ZONE 'UTC' AS date)
     ) AS b
     WHERE b.micros + GREATEST(b.held_micros, :least_micros - 1) >= b.most_micros
        OR b.tokens + GREATEST(b.held_tokens, :least_tokens - 1) >= b.most_tokens

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import text
 
 from core.ids import DeviceId
+from core.store.alive import ALIVE
 from core.store.database import Database
 
 
@@ -18,14 +19,17 @@ class Todo:
     updated_at: datetime
 
 
-# The list of the device's conversation, in its order, read from one snapshot.
-_OF_DEVICE: Final = text("""
+# The list of the device's conversation, if that is alive, in its order, read from one snapshot.
+_OF_DEVICE: Final = text(f"""
 SELECT t.position, t.content, t.status, t.updated_at
-FROM connections c JOIN todos t ON t.session_id = c.session_id
+FROM connections c
+CROSS JOIN (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at) AS clock
+JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
+JOIN todos t ON t.session_id = s.id
 WHERE c.device_id = :device_id
 ORDER BY t.position
 """)
 
 
-def of_device(database: Database, device_id: DeviceId) -> list[Todo]:
-    return [Todo(**row) for row in database.rows(_OF_DEVICE, {"device_id": device_id})]
+def of_device(database: Database, device_id: DeviceId, *, now: datetime | None = None) -> list[Todo]:
+    return [Todo(**row) for row in database.rows(_OF_DEVICE, {"device_id": device_id, "now": now})]

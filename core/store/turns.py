@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from core.ids import DeviceId, SessionId, TurnId
+from core.store.alive import ALIVE
 from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
 
@@ -25,16 +26,18 @@ class StoredTurn:
     error: dict[str, Any] | None
     created_at: datetime
     ended_at: datetime | None
-    # Of the session's row, for a write that depends on what was read here.
+    # Of the session's row; the version is for a write that depends on what was read here.
+    epoch: int
     version: int
     # Nobody holds the conversation now.
     is_free: bool
 
 
-# One turn of the device's own user, with its last reply and what it did; a turn of anybody else is not there. The turn
+# One turn of the device's own user, with its last reply and what it did; a turn of anybody else is not there, nor one whose
+# conversation is not alive. The turn
 # that a message joined stands for it.
 _FIND: Final = text(f"""
-SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created_at, t.ended_at, s.version,
+SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created_at, t.ended_at, s.lease_epoch AS epoch, s.version,
     COALESCE(s.lease_expires_at <= clock.at, true) AS is_free,
     (SELECT m.content FROM messages m WHERE m.session_id = t.session_id AND m.seq BETWEEN t.first_seq AND t.last_seq
         AND m.turn_id = t.id AND m.role = 'assistant' ORDER BY m.seq DESC LIMIT 1) AS content,
@@ -42,13 +45,13 @@ SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created
         ORDER BY c.message_seq, c.id COLLATE "C") FROM tool_calls c WHERE c.session_id = t.session_id AND c.turn_id = t.id), '[]')
         AS calls,
     COALESCE((SELECT json_agg(row_to_json(shown) ORDER BY shown.created_at, shown.id) FROM (
-        SELECT {APPROVAL}, s.version FROM approvals a
+        SELECT {APPROVAL}, s.lease_epoch AS epoch, s.version FROM approvals a
         JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
         JOIN messages m ON m.session_id = c.session_id AND m.seq = c.message_seq
         WHERE a.session_id = t.session_id AND a.turn_id = t.id) AS shown), '[]') AS approvals
 FROM connections d
 CROSS JOIN LATERAL (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at) AS clock
-JOIN conversation_states s ON s.user_id = d.user_id
+JOIN conversation_states s ON s.user_id = d.user_id AND {ALIVE}
 JOIN turns asked ON asked.session_id = s.id AND asked.id = :turn_id
 JOIN turns t ON t.session_id = s.id AND t.id = COALESCE(asked.joined_to, asked.id)
 WHERE d.device_id = :device_id

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Query, Request
 
 from core.house import House
 from core.ids import DeviceId
+from core.sessions.current import Told
 from core.store import approvals
 from core.store.asked import Approval
-from functions.answers import JsonAnswer, approval_shape
+from functions.answers import JsonAnswer, approval_shape, version_header
 from functions.deciding import Decided, read_decision
 from functions.incoming import Device, TheHouse
 from functions.shapes import PROBLEMS, ApprovalShape, ApprovalsShape, DecisionBody
@@ -45,11 +46,11 @@ async def decide(approval_id: UUID, request: Request, house: TheHouse, device: D
     """
     decided = await read_decision(request, house)
     approval = await request.app.state.offload(_decide, house, device, approval_id, decided)
-    return JsonAnswer(approval_shape(approval))
+    return JsonAnswer(approval_shape(approval), headers=version_header(approval.session_id, approval.version))
 
 
 def _decide(house: House, device: DeviceId, approval_id: UUID, decided: Decided) -> Approval:
-    return house.turns.decide(
+    approval = house.turns.decide(
         device,
         approval_id,
         yes=decided.yes,
@@ -57,3 +58,5 @@ def _decide(house: House, device: DeviceId, approval_id: UUID, decided: Decided)
         shown=decided.shown,
         note=decided.note,
     )
+    house.current.changed(device, Told(approval.session_id, approval.version), approval.epoch)
+    return approval

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from core.errors import DatabaseNotMigrated
+from core.errors import DatabaseNotConfigured, DatabaseNotMigrated
 from core.store import sessions
 from core.store.database import Database
 from core.store.tables import SCHEMA_REVISION
@@ -20,8 +20,15 @@ async def health() -> JsonAnswer:
 
 @router.get("/ready", summary="Ready; asks the database", responses=PROBLEMS)
 async def ready(request: Request, house: TheHouse) -> JsonAnswer:
+    """Also where application sessions are kept, and how the cache is doing: without it everything works as with it."""
+    kept = house.keeping.shown()
+    if house.settings.database_url is None:
+        raise DatabaseNotConfigured(
+            f"No database is configured, so nobody can be answered: set DATABASE_URL to a Postgres address. Application "
+            f"sessions are kept in: {kept['sessions']}."
+        )
     revision = await request.app.state.look(_revision, house.database)
-    return JsonAnswer({"status": "ready", "schema": revision})
+    return JsonAnswer({"status": "ready", "schema": revision, **kept})
 
 
 def _revision(database: Database) -> str:

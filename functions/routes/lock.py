@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request
 from core.errors import SessionNotFound
 from core.house import House
 from core.ids import DeviceId
+from core.sessions.current import Told
 from core.store import sessions
 from core.store.sessions import StoredSession
-from functions.answers import JsonAnswer, session_shape
+from functions.answers import JsonAnswer, session_shape, version_header
 from functions.incoming import Device, TheHouse, read_lock
 from functions.shapes import PROBLEMS, LockBody, SessionShape
 
@@ -33,14 +34,14 @@ _BODY: dict[str, Any] = {
 async def set_lock(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
     """From the next message on it answers, until its time is over: `ttl_s` seconds, else as long as the agent says."""
     agent, ttl_s, reason = await read_lock(request, house)
-    return JsonAnswer(session_shape(await request.app.state.look(_set, house, device, agent, ttl_s, reason)))
+    return _answer(await request.app.state.look(_set, house, device, agent, ttl_s, reason))
 
 
 @router.delete(
     "", summary="Give the conversation back to the manager", response_model=SessionShape, responses=PROBLEMS
 )
 async def clear_lock(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
-    return JsonAnswer(session_shape(await request.app.state.look(_clear, house, device)))
+    return _answer(await request.app.state.look(_clear, house, device))
 
 
 def _set(house: House, device: DeviceId, agent: str, ttl_s: int | None, reason: str | None) -> StoredSession:
@@ -57,4 +58,9 @@ def _stored(house: House, device: DeviceId) -> StoredSession:
     found = sessions.find(house.database, device)
     if found is None:
         raise SessionNotFound
+    house.current.told.note(device, Told(found.id, found.version))
     return found
+
+
+def _answer(session: StoredSession) -> JsonAnswer:
+    return JsonAnswer(session_shape(session), headers=version_header(session.id, session.version))

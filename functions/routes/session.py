@@ -2,17 +2,25 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from core.errors import FieldProblem, InvalidRequest, SessionNotFound
 from core.ids import DeviceId
+from core.sessions.current import ENDED
 from core.store import audit, messages, sessions, todos
 from core.store.audit import Note
 from core.store.database import Database
 from core.store.messages import Page
 from core.store.todos import Todo
-from functions.answers import JsonAnswer, note_shape, page_shape, session_shape, todo_shape
-from functions.incoming import Device, TheHouse
+from functions.answers import (
+    JsonAnswer,
+    note_shape,
+    page_shape,
+    session_shape,
+    todo_shape,
+    version_header,
+)
+from functions.incoming import Device, Seen, TheHouse
 from functions.shapes import PROBLEMS, AuditShape, MessagesShape, SessionShape, TodosShape
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
@@ -25,11 +33,22 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 @router.get("", summary="The device's conversation", response_model=SessionShape, responses=PROBLEMS)
-async def look(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
-    session = await request.app.state.look(sessions.find, house.database, device)
-    if session is None:
-        raise SessionNotFound
-    return JsonAnswer(session_shape(session))
+async def look(request: Request, house: TheHouse, device: Device, seen: Seen) -> JsonAnswer:
+    """Whoever looks uses it: it lives on for as long as it would without being used, until `expires_at`. Answered from the cache where there is one, and never older than what this client was told: send `X-Session-Version` back as the
+    last answer carried it.
+    """
+    session = await request.app.state.offload(house.current.look, device, seen)
+    return JsonAnswer(session_shape(session), headers=version_header(session.id, session.version))
+
+
+@router.delete("", summary="End the conversation", status_code=204, responses=PROBLEMS)
+async def end(request: Request, house: TheHouse, device: Device) -> Response:
+    """It goes with all that was said in it; the device and its user stay. `204` also where there is none, so it can be sent
+    again.
+    """
+    ended = await request.app.state.offload(house.sessions.end_session, device)
+    headers = None if ended is None else version_header(ended.session_id, ENDED)
+    return Response(status_code=204, headers=headers)
 
 
 @router.get(

@@ -5,9 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from core.ids import TurnId
+from core.house import House
+from core.ids import DeviceId, TurnId
+from core.sessions.current import Told
 from core.shown import Turn
-from functions.answers import JsonAnswer, turn_shape
+from core.store.claims import Arrival
+from functions.answers import JsonAnswer, turn_shape, version_header
 from functions.incoming import Device, IdempotencyKey, TheHouse, prefers_async, read_arrival
 from functions.shapes import PROBLEMS, TurnBody, TurnShape
 
@@ -29,7 +32,7 @@ async def send(request: Request, house: TheHouse, device: Device, key: Idempoten
     The header `Prefer: respond-async` is the same as `wait_s` 0.
     """
     arrival, wait_s = await read_arrival(request, house, device, key)
-    turn = await request.app.state.offload(house.turns.answer, arrival, wait_s)
+    turn = await request.app.state.offload(_send, house, arrival, wait_s)
     return _answer(turn, {"Preference-Applied": "respond-async"} if prefers_async(request) else {})
 
 
@@ -37,19 +40,44 @@ async def send(request: Request, house: TheHouse, device: Device, key: Idempoten
 async def look(
     turn_id: UUID, request: Request, house: TheHouse, device: Device, wait_s: Wait = 0
 ) -> JsonAnswer:
-    turn = await request.app.state.offload(house.turns.look, device, TurnId(turn_id), wait_s)
-    return JsonAnswer(turn_shape(turn))
+    turn = await request.app.state.offload(_look, house, device, TurnId(turn_id), wait_s)
+    return JsonAnswer(turn_shape(turn), headers=_version(turn))
 
 
 @router.post("/{turn_id}/cancel", summary="Stop a turn", response_model=TurnShape, responses=PROBLEMS)
 async def cancel(turn_id: UUID, request: Request, house: TheHouse, device: Device) -> JsonAnswer:
     """`200`: the turn is over, cancelled now or ended before. `202`: it stops at its next safe point."""
-    return _answer(await request.app.state.offload(house.turns.cancel, device, TurnId(turn_id)))
+    return _answer(await request.app.state.offload(_cancel, house, device, TurnId(turn_id)))
+
+
+def _send(house: House, arrival: Arrival, wait_s: float) -> Turn:
+    return _told(house, arrival.device_id, house.turns.answer(arrival, wait_s))
+
+
+def _look(house: House, device: DeviceId, turn_id: TurnId, wait_s: float) -> Turn:
+    return _told(house, device, house.turns.look(device, turn_id, wait_s))
+
+
+def _cancel(house: House, device: DeviceId, turn_id: TurnId) -> Turn:
+    turn = house.turns.cancel(device, turn_id)
+    if turn.session_id is not None:
+        house.current.changed(device, Told(turn.session_id, turn.version), turn.epoch)
+    return turn
+
+
+def _told(house: House, device: DeviceId, turn: Turn) -> Turn:
+    if turn.session_id is not None:
+        house.current.told.note(device, Told(turn.session_id, turn.version))
+    return turn
 
 
 def _answer(turn: Turn, headers: dict[str, str] | None = None) -> JsonAnswer:
     """The headers are for a turn that goes on."""
     if turn.is_over:
-        return JsonAnswer(turn_shape(turn), 200)
+        return JsonAnswer(turn_shape(turn), 200, _version(turn))
     going_on = {"Location": f"/v1/turns/{turn.id}", "Retry-After": "1"}
-    return JsonAnswer(turn_shape(turn), 202, {**going_on, **(headers or {})})
+    return JsonAnswer(turn_shape(turn), 202, {**going_on, **_version(turn), **(headers or {})})
+
+
+def _version(turn: Turn) -> dict[str, str]:
+    return {} if turn.session_id is None else version_header(turn.session_id, turn.version)

@@ -378,7 +378,8 @@ def test_what_is_left_must_do_for_an_answer(
             house.database,
             arrival(device, "more"),
             lease_ttl_s=0.001,
-            session_ttl_s=60,
+            lock_ttl_s=60,
+            idle_ttl_s=1_800,
             limits=house.turns.reception.budgets.at_the_door(),
         )
         assert (claim.outcome is not Outcome.OVER) is taken_

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -69,7 +70,7 @@ HOUR = Agent(key="hour", prompt="You tell the hour.")
 
 @pytest.fixture
 def house(settings: Settings, model: DemoModel) -> Iterator[House]:
-    built = build_house(settings, ROSTER)
+    built = build_house(replace(settings, session_ttl_s=86_400), ROSTER)
     yield built
     built.close()
     assert refusals(model) == []

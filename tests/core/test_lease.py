@@ -36,7 +36,7 @@ from tests.databases import run
 
 
 def claim(house: House, arrived: Arrival, *, now: datetime | None = None) -> Claim:
-    return claims.claim(house.database, arrived, lease_ttl_s=30, session_ttl_s=86_400, now=now)
+    return claims.claim(house.database, arrived, lease_ttl_s=30, lock_ttl_s=86_400, idle_ttl_s=1_800, now=now)
 
 
 def test_of_many_claims_at_once_one_is_granted(house: House, device: UUID) -> None:

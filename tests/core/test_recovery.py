@@ -15,7 +15,18 @@ from core.settings import Settings
 from core.store import approvals, claims
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
-from tests.conversations import answer, arrival, dead, decide, everything, held, taken
+from tests.conversations import (
+    answer,
+    arrival,
+    beside,
+    conversations,
+    dead,
+    decide,
+    everything,
+    held,
+    idle,
+    taken,
+)
 from tests.databases import run
 
 
@@ -208,3 +219,26 @@ def test_a_lock_whose_time_is_over_is_taken_away_and_noted(
     assert look_around(house, bell) == Swept(0, 0, 0, unlocked=1)
     assert run(database_url, "SELECT action FROM audit_log ORDER BY id") == [("lock_set",), ("lock_expired",)]
     assert look_around(house, bell) == Swept(0, 0, 0)
+
+
+def test_what_nobody_uses_is_ended_and_the_log_says_so(
+    house: House, bell: Bell, device: UUID, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer(house, arrival(device))
+    beside(database_url, uuid4(), left_s=-1)
+    assert look_around(house, bell) == Swept(0, 0, 0, application_sessions=1)
+    idle(database_url)
+    with caplog.at_level("INFO", "core.recovery"):
+        assert look_around(house, bell) == Swept(0, 0, 0, ended=1)
+    assert "sweep: ended 1" in caplog.text
+    assert conversations(database_url) == []
+    assert look_around(house, bell) == Swept(0, 0, 0)
+
+
+def test_what_is_to_be_gone_on_with_is_woken_and_not_ended(
+    house: House, bell: Bell, database_url: str
+) -> None:
+    forgotten = queued(house, uuid4())
+    idle(database_url)
+    assert look_around(house, bell) == Swept(1, 0, 0)
+    assert bell.woken == [forgotten]

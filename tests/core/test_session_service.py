@@ -15,12 +15,13 @@ from core.deadline import Deadline
 from core.errors import DatabaseUnavailable, SessionNotFound, UnknownAgent
 from core.house import House, build_house
 from core.ids import DeviceId
-from core.sessions.service import SessionService
+from core.sessions.service import CleanedUp, SessionService
 from core.settings import Settings
 from core.store.database import Database
 from tests.conversations import answer, arrival, held
 from tests.databases import run
 
+NOTHING = CleanedUp(locks=0, sessions=0, application_sessions=0)
 T0 = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 ROSTER = Roster.of(
     Agent(key="manager", prompt="You route.", hands_over_to=("billing", "scheduling")),
@@ -31,7 +32,8 @@ ROSTER = Roster.of(
 
 @pytest.fixture
 def house(settings: Settings) -> Any:
-    built = build_house(settings, ROSTER)
+    # So long that no conversation ends of itself while its lock's time is moved.
+    built = build_house(replace(settings, session_ttl_s=31_536_000), ROSTER)
     yield built
     built.close()
 
@@ -108,11 +110,11 @@ def test_expired_means_none_at_once_and_cleaning_up_notes_it(
     end = T0 + timedelta(seconds=600)
     just_before = end - timedelta(milliseconds=1)
     assert service.get_session_lock(talking, now=just_before).agent == "billing"
-    assert service.cleanup_expired_sessions(now=just_before) == 0
+    assert service.cleanup_expired_sessions(now=just_before) == NOTHING
     gone = service.get_session_lock(talking, now=end)
     assert (gone.agent, gone.locked_at, gone.expires_at) == (None, None, None)
-    assert service.cleanup_expired_sessions(now=end) == 1
-    assert service.cleanup_expired_sessions(now=end) == 0
+    assert service.cleanup_expired_sessions(now=end) == replace(NOTHING, locks=1)
+    assert service.cleanup_expired_sessions(now=end) == NOTHING
     assert run(database_url, "SELECT active_agent, locked_at FROM conversation_states") == [(None, None)]
     assert notes(database_url)[1:] == [("system", "lock_expired", "billing", end, None)]
 
@@ -122,7 +124,7 @@ def test_a_lock_that_was_renewed_in_the_meantime_is_not_cleaned_up(
 ) -> None:
     house.sessions.set_session_lock(talking, "billing", now=T0)
     house.sessions.set_session_lock(talking, "billing", now=T0 + timedelta(seconds=599))
-    assert house.sessions.cleanup_expired_sessions(now=T0 + timedelta(seconds=601)) == 0
+    assert house.sessions.cleanup_expired_sessions(now=T0 + timedelta(seconds=601)) == NOTHING
     assert house.sessions.get_session_lock(talking, now=T0 + timedelta(seconds=601)).agent == "billing"
 
 
@@ -136,14 +138,16 @@ def test_several_clean_up_at_once_and_each_lock_is_noted_once(
     cleaned: list[int] = []
     late = T0 + timedelta(days=1)
     threads = [
-        threading.Thread(target=lambda: cleaned.append(house.sessions.cleanup_expired_sessions(now=late)))
+        threading.Thread(
+            target=lambda: cleaned.append(house.sessions.cleanup_expired_sessions(now=late).locks)
+        )
         for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert sum(cleaned) + house.sessions.cleanup_expired_sessions(now=late) == 12
+    assert sum(cleaned) + house.sessions.cleanup_expired_sessions(now=late).locks == 12
     assert run(database_url, "SELECT count(*) FROM audit_log WHERE action = 'lock_expired'") == [(12,)]
 
 

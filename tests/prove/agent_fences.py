@@ -100,7 +100,7 @@ HANDING_OVER = (
         "expired means none, for whoever reads it",
         LOCKS,
         "_LIVE: Final",
-        "CASE WHEN k.until > k.at THEN s.active_agent END",
+        "CASE WHEN k.until > clock.at THEN s.active_agent END",
         SERVICE,
         "s.active_agent",
     ),
@@ -115,7 +115,7 @@ HANDING_OVER = (
         "nothing is cleared where there is none",
         LOCKS,
         "_CLEAR: Final",
-        " AND k.active_agent IS NOT NULL",
+        " AND h.active_agent IS NOT NULL",
         SERVICE,
     ),
 )
@@ -232,7 +232,7 @@ SPENT = (
     gone(
         "nothing is queued beyond a budget",
         CLAIMS,
-        "def _outcome",
+        "def claim(",
         'row["prior_id"] is None and row["over_budget"]',
         MONEY,
         "False",
@@ -240,7 +240,7 @@ SPENT = (
     gone(
         "a retry is not refused beyond a budget",
         CLAIMS,
-        "def _outcome",
+        "def claim(",
         'row["prior_id"] is None and ',
         MONEY,
     ),

@@ -1,5 +1,5 @@
-"""The books: who holds a conversation, what is to be done in it, what was spent and what stands for its beginning. Each
-must agree with what was noted of it elsewhere.
+"""The books: who holds a conversation, what is to be done in it, what was spent and what stands for its beginning, and what is
+left of those that ended. Each must agree with what was noted of it elsewhere.
 """
 
 import json
@@ -15,7 +15,7 @@ _OF = "(%(session)s::uuid IS NULL OR {column} = %(session)s::uuid)"
 
 def find_wrong(url: str, session_id: UUID | None = None) -> list[str]:
     """`session_id`: of this conversation and its user alone."""
-    found = [_handovers, _locks, _spending, _todos, _compactions]
+    found = [_handovers, _locks, _spending, _reservations, _todos, _compactions, _belongings]
     return [sentence for look in found for sentence in look(url, session_id)]
 
 
@@ -88,6 +88,50 @@ def _spending(url: str, session_id: UUID | None) -> Iterator[str]:
     """
     for session, turn, status, micros, tokens in _rows(url, statement, session_id, "session_id"):
         yield f"{session}: turn {turn} is {status} and has {micros} micros, {tokens} tokens reserved"
+
+
+def _reservations(url: str, session_id: UUID | None) -> Iterator[str]:
+    """What is reserved of a day is what turns have reserved that are still there; of all users and organisations."""
+    if session_id is not None:
+        return
+    statement = """
+        SELECT p.scope, p.id, p.day, p.reserved_micros, p.reserved_tokens, t.micros, t.tokens
+        FROM spending p CROSS JOIN LATERAL (
+            SELECT COALESCE(sum(t.reserved_micros), 0) AS micros, COALESCE(sum(t.reserved_tokens), 0) AS tokens
+            FROM conversation_states s JOIN turns t ON t.session_id = s.id
+            WHERE CASE p.scope WHEN 'user' THEN s.user_id ELSE s.org_id END = p.id
+              AND CAST(t.created_at AT TIME ZONE 'UTC' AS date) = p.day) AS t
+        WHERE (p.reserved_micros, p.reserved_tokens) <> (t.micros, t.tokens)
+    """
+    for scope, id_, day, micros, tokens, turns_micros, turns_tokens in run(url, statement):
+        yield f"{scope} {id_} on {day}: reserved {micros}, {tokens}; turns have {turns_micros}, {turns_tokens}"
+
+
+_OWNED = (
+    "turns",
+    "messages",
+    "tool_calls",
+    "approvals",
+    "audit_log",
+    "todos",
+    "compactions",
+    "members",
+    "connections",
+)
+
+
+def _belongings(url: str, session_id: UUID | None) -> Iterator[str]:
+    """Nothing is left of a conversation that is not there, and no device is in one."""
+    if session_id is not None:
+        return
+    for table in _OWNED:
+        statement = f"""
+            SELECT o.session_id, count(*) FROM {table} o
+            WHERE o.session_id IS NOT NULL AND NOT EXISTS (SELECT FROM conversation_states s WHERE s.id = o.session_id)
+            GROUP BY 1
+        """
+        for session, count in run(url, statement):
+            yield f"{session} is not there, and {count} of its {table} are"
 
 
 def _todos(url: str, session_id: UUID | None) -> Iterator[str]:

@@ -27,6 +27,7 @@ from core.store import (
     approvals,
     claims,
     compactions,
+    endings,
     ends,
     locks,
     outcomes,
@@ -48,7 +49,19 @@ LEASE_MARGIN_S = 0.5
 # What a user may spend in a day: far more than any of them does, and so every call is reserved for.
 BUDGETED = {"BUDGET_USER_DAY_USD": "1000"}
 
-_MODULES = (admissions, approvals, claims, compactions, ends, locks, outcomes, spending, steps, turns)
+_MODULES = (
+    admissions,
+    approvals,
+    claims,
+    compactions,
+    endings,
+    ends,
+    locks,
+    outcomes,
+    spending,
+    steps,
+    turns,
+)
 _NAMES: dict[int, str] = {
     id(statement): f"{module.__name__.rpartition('.')[2]}.{name.strip('_').lower()}"
     for module in _MODULES
@@ -83,7 +96,7 @@ class Trap:
 class Errand:
     """What the function is asked to do."""
 
-    does: str  # say, work, cancel, decide
+    does: str  # say, work, cancel, decide, end
     device: UUID
     text: str = ""
     key: str | None = None
@@ -125,6 +138,8 @@ def open_house(place: Place, points: Points) -> House:
         "DATABASE_POOL_SIZE": "4",
         "ANTHROPIC_API_KEY": "demo",
         "ANTHROPIC_BASE_URL": place.model_url,
+        # Conversations end here only where that is what is tried.
+        "SESSION_TTL": "86400",
         **place.settings,
     }
     house = build_house(read_settings(given), roster(place.marks_url, points))
@@ -172,6 +187,9 @@ def run(house: House, errand: Errand) -> Turn | None:
     if errand.does == "decide":
         assert errand.approval_id is not None
         house.turns.decide(device, errand.approval_id, yes=errand.yes)
+        return None
+    if errand.does == "end":
+        house.sessions.end_session(device)
         return None
     assert errand.session_id is not None
     house.turns.work(SessionId(errand.session_id))

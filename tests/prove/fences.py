@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.prove.agent_fences import AGENT_FENCES
+from tests.prove.ending_fences import ENDING_FENCES
 from tests.prove.fence import STORE, Fence, epoch, gone
 
 ROOT = Path(__file__).parent.parent.parent
@@ -443,6 +444,7 @@ FENCES = (
         "continue; raise psycopg2.OperationalError",
     ),
     *AGENT_FENCES,
+    *ENDING_FENCES,
 )
 
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from core.agents.builtin import RESERVED
 from tests.databases import run
 from tests.prove.agents import SAYS
-from tests.prove.errands import Errand, Result, Trap
+from tests.prove.errands import Errand, Result, Trap, send
 from tests.prove.stage import Scene, Stage
 
 # The most that a call can cost here, in micro-dollars, and less than two of them.
@@ -91,6 +91,19 @@ def _waiting(scene: Scene, device: UUID) -> None:
     scene.send(_say("approval", device))
 
 
+def _ended(how: str, scene: Scene, device: UUID) -> None:
+    """A conversation that is gone: what was said in it is not looked for."""
+    send(scene.place, Errand("say", device, f"Good morning ({device.hex[:8]})", key="before"))
+    if how == "a logout":
+        send(scene.place, _log_out(scene, device))
+    else:
+        scene.idle(scene.session_of(device))
+
+
+def _log_out(_: Scene, device: UUID) -> Errand:
+    return Errand("end", device)
+
+
 def _approved(scene: Scene, device: UUID) -> None:
     _waiting(scene, device)
     scene.send(_decide(scene, device))
@@ -120,6 +133,9 @@ def stories() -> Iterator[Story]:
             partial(_died_at, "once", "after steps.reply"),
             partial(_second, on_busy=on_busy),
         )
+    for how in ("a logout", "its time was over"):
+        yield Story(f"a new message after {how}", partial(_ended, how), partial(_said_anew, "once"))
+    yield Story("a logout", partial(_died_at, "once", "after steps.reply"), _log_out)
     yield Story("a cancel", partial(_died_at, "once", "after steps.reply"), _cancel)
     yield Story("a cancel of a turn that waits", _waiting, _cancel)
     yield Story("a decision", _waiting, _decide)

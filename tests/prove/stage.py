@@ -64,6 +64,14 @@ class Scene:
             session_id and str(session_id),
         )
 
+    def idle(self, session_id: UUID | None) -> None:
+        """As if nobody had used it for its whole time."""
+        run(
+            self.url,
+            "UPDATE conversation_states SET last_active_at = now() - make_interval(secs => idle_ttl) WHERE id = %s",
+            session_id and str(session_id),
+        )
+
     def open_turns(self, session_id: UUID | None) -> list[tuple[str, str]]:
         return [
             (str(id_), status)

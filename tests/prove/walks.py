@@ -1,11 +1,12 @@
-"""Random walks: turns, crashes, cancels, steers, rollbacks, approvals, handovers, deploys, budgets that run out and a model
-that fails, in any order.
+"""Random walks: turns, crashes, cancels, steers, rollbacks, approvals, handovers, deploys, budgets that run out, a model that
+fails, logouts, conversations that nobody uses and their clean-up, in any order.
 
 Two functions take turns on one conversation. A small model knows what was accepted; the demo model accepts every request
 that comes out, and the books agree after each step, or the walk has failed.
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from uuid import UUID, uuid4
@@ -20,11 +21,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from core.errors import BudgetExceeded, SessionBusy, UnknownAgent
+from core.errors import BudgetExceeded, SessionBusy, SessionNotFound, UnknownAgent
 from core.house import House
 from core.ids import DeviceId, SessionId, TurnId
 from core.policies import OnBusy
-from core.store import approvals
+from core.store import approvals, sessions
 from dev.demo_model import Fault, Reply
 from tests.databases import run
 from tests.prove.agents import SAYS, SPECIALISTS, Release
@@ -58,12 +59,13 @@ def _decided(house: House, device: UUID, approval_id: UUID, yes: bool) -> None:
 class Walk(RuleBasedStateMachine):
     scene: Scene
     functions: tuple[Function, Function]
+    # Endings that were come by: nothing of them is left in the rows.
+    met: Counter[str]
 
     def __init__(self) -> None:
         super().__init__()
         self.device = uuid4()
         self.number = 0
-        self.session: UUID | None = None
         self.scene.model.faults.clear()
         self.scene.model.replies.clear()
         # Whatever was refused in another walk has failed that one.
@@ -150,8 +152,38 @@ class Walk(RuleBasedStateMachine):
             "clean up": lambda house: house.sessions.cleanup_expired_sessions(),
         }
         go = changes.get(change) or (lambda house: house.sessions.set_session_lock(device, change))
-        with suppress(UnknownAgent):
+        # Nobody may have said anything since it ended.
+        with suppress(UnknownAgent, SessionNotFound):
             self.functions[which].do(trap, lambda house: _none(go(house)))
+
+    @precondition(lambda self: self.number > 0)
+    @rule(which=WHICH, trap=TRAPS)
+    def log_out(self, which: int, trap: Trap | None) -> None:
+        """While turns run, wait or are crashed alike."""
+        device, open_ = DeviceId(self.device), self._open()
+        self.functions[which].do(trap, lambda house: _none(house.sessions.end_session(device)))
+        if self._session() is None:
+            self.met["ended with open turns" if open_ else "ended"] += 1
+            self._forget()
+
+    @precondition(lambda self: self.number > 0)
+    @rule(which=WHICH, trap=TRAPS, cleaned=st.booleans())
+    def let_it_be_idle(self, which: int, trap: Trap | None, cleaned: bool) -> None:
+        """It is gone at once, unless there is something to be gone on with in it or to be decided; and only then cleaned up."""
+        session, function = self._session(), self.functions[which]
+        if session is None:
+            return
+        kept = bool(self.scene.open_turns(session)) or self._is_asked(session)
+        self.scene.idle(session)
+        found = sessions.find(function.house.database, DeviceId(self.device))
+        assert (found is not None) is kept, f"{session}: kept {kept}, and found {found}"
+        if cleaned:
+            function.do(trap, lambda house: _none(house.sessions.cleanup_expired_sessions()))
+            assert self._session() == session or not kept, f"{session} was cleaned up"
+            self.met["cleaned up"] += self._session() is None
+        self.met["idle and kept" if kept else "idle"] += 1
+        if not kept:
+            self._forget()
 
     def _say(
         self, kind: str, on_busy: str, which: int, trap: Trap | None, script: list[Reply], *, pictured: bool
@@ -174,6 +206,14 @@ class Walk(RuleBasedStateMachine):
                     self.scene.told.append(Told(self.device, text, str(turn.id), turn.status, turn.reply))
                     return
 
+    def _forget(self) -> None:
+        """What this device was told is gone with its conversation, on purpose."""
+        self.scene.told[:] = [told for told in self.scene.told if told.device != self.device]
+
+    def _is_asked(self, session: UUID) -> bool:
+        asked = "SELECT 1 FROM approvals WHERE session_id = %s AND status = 'pending'"
+        return bool(run(self.scene.url, asked, str(session)))
+
     def _let_the_lock_run_out(self) -> None:
         run(
             self.scene.url,
@@ -194,6 +234,13 @@ class Walk(RuleBasedStateMachine):
         if session := self._session():
             wrong = find_wrong(self.scene.url, session)
             assert not wrong, wrong
+        elif self.number:
+            reserved = """
+                SELECT p.day, p.reserved_micros, p.reserved_tokens FROM spending p JOIN connections c ON c.user_id = p.id
+                WHERE c.device_id = %s AND (p.reserved_micros <> 0 OR p.reserved_tokens <> 0)
+            """
+            left = run(self.scene.url, reserved, str(self.device))
+            assert not left, f"{self.device} is in no conversation, and has reserved {left}"
 
     def teardown(self) -> None:
         """Nothing fails any more; whatever is open is gone on with, and the conversation can be continued."""
@@ -218,9 +265,7 @@ class Walk(RuleBasedStateMachine):
         self.the_books_agree()
 
     def _session(self) -> UUID | None:
-        if self.session is None and self.number:
-            self.session = self.scene.session_of(self.device)
-        return self.session
+        return self.scene.session_of(self.device) if self.number else None
 
     def _open(self) -> list[str]:
         return [turn for turn, _ in self.scene.open_turns(self._session())]
@@ -237,7 +282,7 @@ def walk(stage: Stage, *, tries: int, steps: int, rng: random.Random) -> None:
         class Here(Walk):
             pass
 
-        Here.scene, Here.functions = scene, functions
+        Here.scene, Here.functions, Here.met = scene, functions, Counter()
         settings = hypothesis.settings(
             max_examples=tries,
             stateful_step_count=steps,
@@ -253,7 +298,7 @@ def walk(stage: Stage, *, tries: int, steps: int, rng: random.Random) -> None:
             stage.tell("".join(getattr(failure, "__notes__", [])))
         scene.check(may_fail=True)
         _check_effects(scene)
-        stage.tell(f"random walks: {_seen(scene)}")
+        stage.tell(f"random walks: {_seen(scene)}, {dict(Here.met)}")
         for function in functions:
             function.house.close()
 

@@ -1,0 +1,199 @@
+"""The conversation that a device is in, as `GET /v1/session` shows it: from the cache where that may be believed, else from
+Postgres.
+
+What can go wrong, and why no answer is older than what its reader knows:
+
+* *A turn begins.* Only a conversation at rest is put into the cache, and the claim of a turn marks it as begun: an entry of
+  an earlier epoch is no longer believed, and none can be put back by a reader that was slow.
+* *Something changes without a turn*: the lock, what came of a call. It marks the entry too, before it is told to anybody.
+* *A mark does not arrive, or the cache forgets it, or shows what it held long ago.* Whoever was told of a version is never
+  shown an earlier one: this process remembers what it told each device, and a client that sends back the last
+  `X-Session-Version` it saw is held to it by all processes. For everybody else an entry is good for a minute at the most.
+* *The device went to another conversation.* The entry names the devices that are in it, and which conversation is looked for
+  is a guess that what the client was told last must agree with.
+"""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any, Final
+from uuid import UUID
+
+from core.cache.allowance import Allowance, allowance
+from core.cache.entry import Entry
+from core.cache.shelf import Shelf
+from core.errors import DatabaseNotConfigured, SessionNotFound
+from core.ids import DeviceId, SessionId
+from core.sessions.farewell import conversation_key
+from core.store import sessions
+from core.store.database import Database
+from core.store.endings import EndedSession
+from core.store.sessions import StoredSession
+from core.tries import past_dead_connections
+
+# No version comes after the end.
+ENDED: Final = 2**63 - 1
+_FIRST_EPOCH: Final = 1
+_MOST_TOLD: Final = 10_000
+# As `core/store/alive.py` has it.
+_LONGEST_SLACK_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What somebody was last told of: a conversation, as it was at a version."""
+
+    session_id: SessionId
+    version: int
+
+
+class WhatWasTold:
+    """What this process told its devices last. It forgets those that it told nothing for the longest time."""
+
+    def __init__(self, room: int = _MOST_TOLD) -> None:
+        self._room = room
+        self._told: OrderedDict[DeviceId, Told] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, device_id: DeviceId) -> Told | None:
+        with self._lock:
+            return self._told.get(device_id)
+
+    def note(self, device_id: DeviceId, told: Told) -> None:
+        """Answers of one conversation may come in another order than they were read in: the newest counts."""
+        with self._lock:
+            before = self._told.get(device_id)
+            if before is None or before.session_id != told.session_id or before.version < told.version:
+                self._told[device_id] = told
+            self._told.move_to_end(device_id)
+            while len(self._told) > self._room:
+                self._told.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentSessions:
+    # None: there are no conversations.
+    _database: Database | None
+    shelf: Shelf
+    farewell: Callable[[EndedSession], None]
+    budget_s: float
+    told: WhatWasTold = field(default_factory=WhatWasTold)
+
+    def look(self, device_id: DeviceId, seen: Told | None = None) -> StoredSession:
+        """`seen`: what the caller says it was told last, by whichever process."""
+        waits = allowance(self.budget_s)
+        found = self._on_the_shelf(device_id, seen, waits)
+        if found is None:
+            database = self._database
+            if database is None:
+                raise DatabaseNotConfigured
+            found = past_dead_connections(lambda: sessions.look(database, device_id))
+            if found is None:
+                raise SessionNotFound
+            self._offer(found, device_id, waits)
+        self.told.note(device_id, Told(found.id, found.version))
+        return found
+
+    @contextmanager
+    def begun(self, session_id: SessionId, epoch: int) -> Iterator[None]:
+        """Around the work on a turn that was claimed under this epoch: what is on the shelf is of the past. It is marked so
+        beside that work, and known to be before it is told to anybody, if the shelf can be reached.
+        """
+        if epoch == _FIRST_EPOCH:
+            # Of a conversation that nobody has read yet.
+            yield
+            return
+        marked = self.shelf.mark_later(conversation_key(session_id), epoch, 0)
+        try:
+            yield
+        finally:
+            marked.join(allowance(self.budget_s))
+
+    def changed(self, device_id: DeviceId, told: Told, epoch: int) -> None:
+        """To be called after the change was committed, and before anybody is told."""
+        self.shelf.mark(conversation_key(told.session_id), epoch, told.version, allowance(self.budget_s))
+        self.told.note(device_id, told)
+
+    def ended(self, device_id: DeviceId, ended: EndedSession) -> None:
+        self.farewell(ended)
+        self.told.note(device_id, Told(ended.session_id, ENDED))
+
+    # ---- the shelf
+
+    def _on_the_shelf(self, device_id: DeviceId, seen: Told | None, waits: Allowance) -> StoredSession | None:
+        floors = [told for told in (seen, self.told.of(device_id)) if told is not None]
+        session_id = floors[0].session_id if floors else self._guess(device_id, waits)
+        if session_id is None or any(floor.session_id != session_id for floor in floors):
+            return None
+        entry = self.shelf.look(conversation_key(session_id), waits)
+        if entry is None or any(entry.version < floor.version for floor in floors):
+            return None
+        found = _read(entry, device_id)
+        return found if found is not None and found.id == session_id else None
+
+    def _guess(self, device_id: DeviceId, waits: Allowance) -> SessionId | None:
+        hint = self.shelf.recall(_name(device_id), waits)
+        try:
+            return None if hint is None else SessionId(UUID(hint))
+        except ValueError:
+            return None
+
+    def _offer(self, found: StoredSession, device_id: DeviceId, waits: Allowance) -> None:
+        if found.busy or found.has_open_turn:
+            return
+        # When the next look is to extend its time.
+        good_until = found.last_active_at + timedelta(seconds=min(found.idle_ttl / 10, _LONGEST_SLACK_S))
+        if found.lock_expires_at is not None:
+            good_until = min(good_until, found.lock_expires_at)
+        entry = Entry(found.lease_epoch, found.version, _body(found), good_until)
+        self.shelf.offer(conversation_key(found.id), entry, waits)
+        self.shelf.remember(_name(device_id), str(found.id), found.idle_ttl, waits)
+
+
+def _name(device_id: DeviceId) -> str:
+    return f"device:{_unnamed(device_id)}"
+
+
+def _unnamed(device_id: DeviceId) -> str:
+    """Who can read the cache can speak for no device."""
+    return hashlib.sha256(device_id.bytes).hexdigest()[:32]
+
+
+# ---- a session as text, and back
+
+
+def _body(session: StoredSession) -> str:
+    kept = {name.name: _plain(getattr(session, name.name)) for name in fields(session)}
+    kept["device_ids"] = [_unnamed(device_id) for device_id in session.device_ids]
+    return json.dumps(kept)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _read(entry: Entry, device_id: DeviceId) -> StoredSession | None:
+    """None: the device is not in it, or it was put there by a release that kept something else of a session."""
+    try:
+        kept = json.loads(entry.body)
+        if kept.keys() != {name.name for name in fields(StoredSession)}:
+            return None
+        for name in _TIMES:
+            kept[name] = None if kept[name] is None else datetime.fromisoformat(kept[name])
+        kept["id"] = SessionId(UUID(kept["id"]))
+        if _unnamed(device_id) not in kept["device_ids"]:
+            return None
+        kept["device_ids"] = (device_id,)
+        return StoredSession(**kept)
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return None
+
+
+_TIMES: Final = ("locked_at", "lock_expires_at", "created_at", "last_active_at", "read_at")

@@ -1,0 +1,200 @@
+"""Endings: a conversation goes, with all that belongs to it, because somebody ends it or because nobody uses it.
+
+What can go wrong, and why it cannot:
+
+* *Somebody is at work on it.* Each of their writes is chained to an UPDATE of the session's row under their epoch. The row is
+  gone, so they write nothing more.
+* *Somebody uses it at the same moment.* It goes only at the version that was read along with all that is judged of it. Whoever
+  was quicker has counted the version up, or extended the time that the row itself says, and then it stays; whoever comes later
+  finds no row.
+* *Several clean up at once.* Each takes rows that no other has locked.
+* *What a running turn had reserved.* Nobody will settle it, so it counts as spent, as after a crash. It is read from the turn's
+  row under its lock: a statement that waited for the session's row has read the others as they were before.
+* *Two wait for each other.* Rows are locked in the order in which holders do it: session, turn, then users' days before
+  organisations'; and each kind by its key.
+
+Its application sessions, in every namespace, go with it. One that is created at the very moment stays, until its own time is
+over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import text
+
+from core.errors import DatabaseConflict
+from core.ids import DeviceId, SessionId
+from core.store.alive import ALIVE
+from core.store.database import Database, Row
+from core.store.fence import CLOCK
+from core.store.tables import IDLE_END
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    session_id: SessionId
+    # The last that the conversation had.
+    lease_epoch: int
+    version: int
+    # The devices that were in it; of more than 20, some.
+    device_ids: tuple[DeviceId, ...]
+    # The application sessions that went with it: each one's namespace and epoch.
+    beside: tuple[tuple[str, int], ...] = ()
+
+
+# Takes the conversations `known` at the version that was read, and settles what their turns had reserved.
+_GONE: Final = """
+gone AS (
+    DELETE FROM conversation_states s USING known k
+    WHERE s.id = k.id AND s.version = k.version
+    RETURNING s.id, s.user_id, s.org_id, s.lease_epoch, s.version
+),
+reserved AS MATERIALIZED (
+    SELECT g.user_id, g.org_id, CAST(t.created_at AT TIME ZONE 'UTC' AS date) AS day, t.reserved_micros, t.reserved_tokens
+    FROM gone g JOIN turns t ON t.session_id = g.id
+    WHERE t.ended_at IS NULL
+    ORDER BY t.session_id, t.id
+    FOR UPDATE OF t
+),
+owed AS MATERIALIZED (
+    SELECT o.scope, o.id, r.day, sum(r.reserved_micros) AS micros, sum(r.reserved_tokens) AS tokens
+    FROM reserved r CROSS JOIN LATERAL (VALUES ('user', r.user_id), ('org', r.org_id)) AS o(scope, id)
+    WHERE o.id IS NOT NULL AND (r.reserved_micros > 0 OR r.reserved_tokens > 0)
+    GROUP BY 1, 2, 3
+),
+purses AS MATERIALIZED (
+    SELECT p.scope, p.id, p.day, o.micros, o.tokens
+    FROM owed o JOIN spending p ON p.scope = o.scope AND p.id = o.id AND p.day = o.day
+    ORDER BY p.scope DESC, p.id, p.day
+    FOR UPDATE OF p
+),
+settled AS (
+    UPDATE spending p
+    SET spent_micros = p.spent_micros + b.micros, reserved_micros = p.reserved_micros - b.micros,
+        spent_tokens = p.spent_tokens + b.tokens, reserved_tokens = p.reserved_tokens - b.tokens
+    FROM purses b WHERE p.scope = b.scope AND p.id = b.id AND p.day = b.day
+)
+"""
+_DEVICES: Final = (
+    "ARRAY(SELECT d.device_id FROM connections d WHERE d.session_id = {id} ORDER BY 1 LIMIT 20) AS device_ids"
+)
+# Of whom it is said whether it went, and what with it.
+_TOLD: Final = f"""
+SELECT k.id AS session_id, g.id IS NOT NULL AS is_gone, g.lease_epoch, g.version, {_DEVICES.format(id="k.id")},
+    (SELECT json_agg(json_build_array(w.namespace, w.epoch) ORDER BY w.namespace) FROM with_it w WHERE w.session_id = k.id)
+        AS beside
+FROM known k LEFT JOIN gone g ON g.id = k.id
+"""
+
+# Ends the conversation that the device is in, if it is its user's own, alive or not: all or nothing, at the version that was
+# read, with its application sessions.
+_END: Final = text(f"""
+WITH known AS MATERIALIZED (
+    SELECT s.id, s.version
+    FROM connections c JOIN conversation_states s ON s.id = c.session_id AND s.user_id = c.user_id
+    WHERE c.device_id = :device_id
+),
+{_GONE},
+with_it AS (
+    DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
+    RETURNING p.session_id, p.namespace, p.epoch
+)
+{_TOLD}
+""")
+
+
+def end(database: Database, device_id: DeviceId) -> EndedSession | None:
+    """None: there is none, so one that is sent twice ends one. A DatabaseConflict: somebody committed at the same moment."""
+    return _ended(database.row(_END, {"device_id": device_id}))
+
+
+# Ends what has this ID, a conversation or application sessions or both, alive or not: all or nothing, a conversation at the
+# version that was read.
+_END_SESSION: Final = text(f"""
+WITH known AS MATERIALIZED (
+    SELECT s.id, s.version FROM conversation_states s WHERE s.id = :session_id
+),
+{_GONE},
+with_it AS (
+    DELETE FROM application_sessions p
+    WHERE p.session_id = :session_id AND (EXISTS (SELECT FROM gone) OR NOT EXISTS (SELECT FROM known))
+    RETURNING p.session_id, p.namespace, p.epoch
+)
+{_TOLD}
+""")
+
+
+def end_session(database: Database, session_id: SessionId) -> EndedSession | None:
+    """None: there was no conversation. A DatabaseConflict: somebody committed at the same moment."""
+    return _ended(database.row(_END_SESSION, {"session_id": session_id}))
+
+
+# Ends conversations that nobody uses, those first whose time was over first, with their application sessions. Each is judged
+# on its own rows under their locks: one that is used at the same moment stays, and so does one whose application session is.
+_CLEAN_UP: Final = text(f"""
+WITH {CLOCK},
+due AS MATERIALIZED (
+    SELECT s.id, (SELECT v.version FROM conversation_states v WHERE v.id = s.id) AS version
+    FROM conversation_states s CROSS JOIN clock
+    WHERE {IDLE_END} <= COALESCE(CAST(:now AS timestamptz), now()) AT TIME ZONE 'UTC' AND NOT {ALIVE}
+    ORDER BY {IDLE_END} LIMIT :limit
+    FOR UPDATE OF s SKIP LOCKED
+),
+beside AS MATERIALIZED (
+    SELECT p.session_id, p.last_active_at + make_interval(secs => p.idle_ttl) > clock.at AS is_alive
+    FROM due CROSS JOIN clock JOIN application_sessions p ON p.session_id = due.id
+    ORDER BY p.session_id, p.namespace
+    FOR UPDATE OF p
+),
+known AS MATERIALIZED (
+    SELECT id, version FROM due WHERE id NOT IN (SELECT session_id FROM beside WHERE is_alive)
+),
+{_GONE},
+with_it AS (
+    DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
+    RETURNING p.session_id, p.namespace, p.epoch
+)
+{_TOLD}
+""")
+
+
+def clean_up(database: Database, limit: int, *, now: datetime | None = None) -> list[EndedSession]:
+    rows = database.rows(_CLEAN_UP, {"limit": limit, "now": now})
+    return [_shown(row) for row in rows if row["is_gone"]]
+
+
+# Ends application sessions whose own time is over and that belong to no conversation, those first whose time was over first:
+# one that belongs to one goes with it. Several at once take different ones, and one that is used at the moment stays.
+_CLEAN_UP_ALONE: Final = text(f"""
+WITH due AS MATERIALIZED (
+    SELECT p.session_id, p.namespace FROM application_sessions p
+    WHERE {IDLE_END} <= COALESCE(CAST(:now AS timestamptz), now()) AT TIME ZONE 'UTC'
+      AND NOT COALESCE((SELECT true FROM conversation_states s WHERE s.id = p.session_id), false)
+    ORDER BY {IDLE_END} LIMIT :limit
+    FOR UPDATE OF p SKIP LOCKED
+)
+DELETE FROM application_sessions p USING due d WHERE p.session_id = d.session_id AND p.namespace = d.namespace
+RETURNING p.session_id
+""")
+
+
+def clean_up_alone(database: Database, limit: int, *, now: datetime | None = None) -> int:
+    return len(database.rows(_CLEAN_UP_ALONE, {"limit": limit, "now": now}))
+
+
+def _ended(row: Row | None) -> EndedSession | None:
+    if row is None:
+        return None
+    if not row["is_gone"]:
+        raise DatabaseConflict
+    return _shown(row)
+
+
+def _shown(row: Row) -> EndedSession:
+    devices: Sequence[DeviceId] = row["device_ids"]
+    beside = tuple((namespace, epoch) for namespace, epoch in row["beside"] or ())
+    return EndedSession(
+        SessionId(row["session_id"]), row["lease_epoch"], row["version"], tuple(devices), beside
+    )
