@@ -76,11 +76,16 @@ def running() -> Iterator[ExitStack]:
 
 
 def begin(environ: dict[str, str], running: ExitStack) -> Function:
-    house = build_house(read_settings(environ))
-    running.callback(house.close)
-    guard = house.keeping.guard
+    function = begun_just_now(environ, running)
+    guard = function.house.keeping.guard
     while guard is not None and guard.state == "warming":
         pass
+    return function
+
+
+def begun_just_now(environ: dict[str, str], running: ExitStack) -> Function:
+    house = build_house(read_settings(environ))
+    running.callback(house.close)
     return Function(house, running.enter_context(TestClient(build_app(house, one_at_a_time=False))))
 
 
@@ -151,6 +156,28 @@ def test_an_end_is_seen_by_the_other(one: Function, other: Function, device: UUI
     other.look(device)
     one.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
     assert other.look(device).status_code == 404
+
+
+def test_a_turn_of_a_function_that_has_just_begun_is_seen_by_the_other(
+    one: Function, environ: dict[str, str], running: ExitStack, front: RedisFront, device: UUID
+) -> None:
+    one.say(device)
+    before = one.look(device).json()
+    one.house.current.told._told.clear()
+    front.faults.add(Fault.late(0.3, matching="PING"))
+    begun_just_now(environ, running).say(device)
+    assert one.look(device).json()["state"]["sequence"] == before["state"]["sequence"] + 2
+
+
+def test_an_end_by_a_function_that_has_just_begun_is_seen_by_the_other(
+    one: Function, environ: dict[str, str], running: ExitStack, front: RedisFront, device: UUID
+) -> None:
+    one.say(device)
+    one.look(device)
+    front.faults.add(Fault.late(0.3, matching="PING"))
+    young = begun_just_now(environ, running)
+    young.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
+    assert one.look(device).status_code == 404
 
 
 def test_an_end_by_the_manager_of_an_application_session_is_seen_by_the_other(
