@@ -84,6 +84,8 @@ class House:
             default_ttl_s=ttl_s or self.settings.session_ttl_s,
             most_per_user=self.settings.most_sessions_per_user,
             state_type=state_type,
+            figures=self.figures,
+            shares_storage=True,
         )
 
     def start_workers(self, *, threads: int = 2, sweep_every_s: float = 5.0) -> WorkerThreads:
