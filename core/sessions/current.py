@@ -123,6 +123,18 @@ class CurrentSessions:
         self.farewell(ended)
         self.told.note(device_id, Told(ended.session_id, ENDED))
 
+    def nowhere(self, device_id: DeviceId) -> None:
+        """The device is in no conversation. What is still shown of one has ended, and nobody was told: the reply was lost."""
+        waits = allowance(self.budget_s)
+        told = self.told.of(device_id)
+        session_id = self._guess(device_id, waits) if told is None else told.session_id
+        if session_id is None:
+            return
+        entry = self.shelf.look(conversation_key(session_id), waits)
+        if entry is not None and _read(entry, device_id) is not None:
+            self.shelf.mark(conversation_key(session_id), entry.epoch, 0, waits, ended=True)
+        self.told.note(device_id, Told(session_id, ENDED))
+
     # ---- the shelf
 
     def _on_the_shelf(self, device_id: DeviceId, seen: Told | None, waits: Allowance) -> StoredSession | None:

@@ -18,11 +18,12 @@ from core.house import House, build_house
 from core.ids import DeviceId
 from core.sessions.manager import SessionManager
 from core.settings import Settings, read_settings
-from core.store import sessions
+from core.store import endings, sessions
 from core.store.sessions import StoredSession
 from dev.demo_model import DemoModel
 from dev.redis import EmbeddedRedis, Fault, RedisFront
 from functions.app import build_app
+from tests.conversations import losing_replies
 from tests.databases import run
 from tests.wire import WireCounter
 
@@ -237,6 +238,19 @@ def test_after_an_end_nobody_who_knows_of_it_is_shown_what_was(
     ended = one.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
     assert one.look(device).status_code == 404
     assert other.look(device, ended.headers["X-Session-Version"]).status_code == 404
+
+
+def test_an_end_whose_reply_was_lost_is_one_for_all(
+    one: Function, other: Function, device: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.say(device)
+    one.look(device)
+    other.look(device)
+    lost = losing_replies(monkeypatch, endings._END)
+    ended = one.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
+    assert (ended.status_code, len(lost)) == (204, 1)
+    assert one.look(device).status_code == 404
+    assert other.look(device).status_code == 404
 
 
 def test_a_version_of_another_conversation_leads_to_postgres(one: Function, device: UUID) -> None:

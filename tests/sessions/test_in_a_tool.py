@@ -56,6 +56,7 @@ def test_what_a_tool_keeps_is_there_in_the_next_turn_and_ends_with_the_conversat
         assert found is not None
         assert len(found.state.tickets) == number
     house.sessions.end_session(DeviceId(device))
+    assert found is not None
     assert desks.get(found.id) is None
 
 

@@ -63,7 +63,8 @@ def test_what_was_done_is_counted_and_names_nobody() -> None:
 
 def test_a_manager_of_a_house_that_is_closed_takes_nothing_from_the_others() -> None:
     house = build_house(read_settings({}))
-    one, other = (house.session_manager(dict, namespace=name) for name in ("one", "other"))
+    one = house.session_manager(dict[str, int], namespace="one")
+    other = house.session_manager(dict[str, int], namespace="other")
     made = other.create()
     one.close()
     assert other.get(made.id) == made
