@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextvars import copy_context
 from typing import TypeVar
 
 from core.deadline import Deadline
@@ -12,7 +13,9 @@ K = TypeVar("K")
 
 
 def on_a_thread(work: Callable[[], T], name: str) -> "Future[T]":
-    """A thread that can be left behind: it keeps neither the waiter nor the process."""
+    """A thread that can be left behind: it keeps neither the waiter nor the process. It is part of the waiter's request, also in
+    how long that may wait for Redis.
+    """
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -21,7 +24,7 @@ def on_a_thread(work: Callable[[], T], name: str) -> "Future[T]":
         except BaseException as error:
             outcome.set_exception(error)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True).start()
     return outcome
 
 

@@ -6,8 +6,11 @@ A name is made of letters and dots, so no ID can become one; what is not so made
 import json
 import logging
 import re
+import resource
+import sys
 import threading
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,8 +79,15 @@ class Figures:
         self._ever = _Tally()
         self._lately = _Tally()
         self._told_at: float | None = None
+        self._watched: dict[str, Callable[[], int]] = {}
+
+    def watch(self, name: str, read: Callable[[], int]) -> None:
+        """Something that is not counted but looked at, whenever figures are shown."""
+        self._watched[_word(name)] = read
 
     def count(self, name: str, why: str = "", by: int = 1) -> None:
+        if not by:
+            return
         key = (name, why)
         with self._lock:
             if key not in self._ever.counts:
@@ -95,7 +105,7 @@ class Figures:
     def snapshot(self) -> dict[str, Any]:
         """All since this process began."""
         with self._lock:
-            return self._ever.shown()
+            return self._ever.shown() | self._seen()
 
     def tell_if_due(self, now: float) -> bool:
         """One line of JSON with what was counted since the last one, so that lines of many functions can be added up.
@@ -108,9 +118,18 @@ class Figures:
             since_s = now - self._told_at
             if since_s < _EVERY_S or not (self._lately.counts or self._lately.times):
                 return False
-            said, self._lately, self._told_at = self._lately.shown(), _Tally(), now
+            said, self._lately, self._told_at = self._lately.shown() | self._seen(), _Tally(), now
         _log.info("%s", json.dumps({"figures": said, "since_s": round(since_s, 1)}))
         return True
+
+    def _seen(self) -> dict[str, int]:
+        return {name: read() for name, read in sorted(self._watched.items())}
+
+
+def memory_bytes() -> int:
+    """The most that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _word(text: str) -> str:

@@ -13,7 +13,7 @@ from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
 from core.errors import DatabaseNotConfigured
-from core.figures import Figures
+from core.figures import Figures, memory_bytes
 from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
@@ -85,6 +85,7 @@ class House:
             most_per_user=self.settings.most_sessions_per_user,
             state_type=state_type,
             figures=self.figures,
+            shares_storage=True,
         )
 
     def start_workers(self, *, threads: int = 2, sweep_every_s: float = 5.0) -> WorkerThreads:
@@ -94,7 +95,10 @@ class House:
         turns, settings = self.turns, self.settings
 
         def look_around() -> object:
-            return sweep(self.database, workers, key_ttl_s=settings.key_ttl_s)
+            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s)
+            self.figures.count("conversations.expired", by=swept.ended)
+            self.figures.count("sessions.expired", by=swept.ended_alone)
+            return swept
 
         workers = WorkerThreads(turns.work, look_around, threads=threads, sweep_every_s=sweep_every_s)
         turns.wakeups = workers
@@ -112,10 +116,16 @@ class House:
 def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     _check(settings, roster)
     figures = Figures()
+    figures.watch("memory.bytes", memory_bytes)
     if settings.database_url is None:
         kept = keeping(settings, None, figures)
         return House(
-            settings, figures, kept, CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s), None, None
+            settings,
+            figures,
+            kept,
+            CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s, figures),
+            None,
+            None,
         )
     database = Database(
         settings.database_url.reveal(),
@@ -125,7 +135,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     )
     kept = keeping(settings, database, figures)
     kept.warm()
-    current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s)
+    current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s, figures)
     budgets = _budgets(settings, roster)
     reception = Reception(
         database=database,

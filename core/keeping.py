@@ -66,11 +66,16 @@ def keeping(settings: Settings, database: Database | None, figures: Figures) -> 
     guard = None if redis is None else Guard(redis, wait_s, figures)
     shelf: Shelf = NoShelf() if guard is None else RedisShelf(guard, settings.cache_prefix, figures)
     farewell = Farewell(shelf, wait_s)
-    return Keeping(_storage(settings, database, redis, farewell), shelf, farewell, guard, wait_s)
+    storage = _storage(settings, database, redis, farewell, figures)
+    return Keeping(storage, shelf, farewell, guard, wait_s)
 
 
 def _storage(
-    settings: Settings, database: Database | None, redis: Redis | None, farewell: Farewell
+    settings: Settings,
+    database: Database | None,
+    redis: Redis | None,
+    farewell: Farewell,
+    figures: Figures,
 ) -> Storage:
     if database is None:
         if redis is not None:
@@ -82,7 +87,7 @@ def _storage(
     if redis is None:
         if mode == "sync-on-access":
             return authority
-        shelf = MemoryShelf()
+        shelf = MemoryShelf(figures=figures)
     farewell.layered = LayeredStorage(authority, shelf, mode=mode, budget_s=farewell.wait_s)
     return farewell.layered
 

@@ -1,5 +1,6 @@
 """What one request may still wait for Redis, all in all."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +8,12 @@ from contextvars import ContextVar
 
 
 class Allowance:
-    """Waiting uses it up, and work between two waits does not. For the one thread that answers the request."""
+    """Waiting uses it up, and work between two waits does not. For the thread that answers the request and those of its tools."""
 
-    __slots__ = ("_left_s",)
+    __slots__ = ("_left_s", "_lock")
 
     def __init__(self, seconds: float) -> None:
+        self._lock = threading.Lock()
         self._left_s = max(0.0, seconds)
 
     def left_s(self) -> float:
@@ -24,7 +26,9 @@ class Allowance:
         try:
             yield self._left_s
         finally:
-            self._left_s = max(0.0, self._left_s - (time.monotonic() - began))
+            waited_s = time.monotonic() - began
+            with self._lock:
+                self._left_s = max(0.0, self._left_s - waited_s)
 
     def __repr__(self) -> str:
         return f"Allowance({self._left_s:.3f} s left)"

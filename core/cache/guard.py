@@ -7,8 +7,9 @@ away: the scripts that are sent are fenced, so it does no harm that they were ca
 * **Never a queue.** A call takes an idle thread, or a new one while there are few, or is given up at once.
 * **Nobody is starved for good.** A thread that does not come back in time is written off, another may take its place, and
   the connections are ended under it. That ends whatever it waits for but a look-up, and a look-up ends by itself.
-* **Slow to begin.** The libraries take 0.1 s to import. `warm` does that in the background, and until it is over there is
-  no Redis.
+* **Slow to begin.** The libraries take 0.1 s to import. `warm` does that in the background, and until it is over nothing is
+  read from Redis. What is to be done in the background is kept so long: a mark that a young function makes would be lost else,
+  and with each function that begins.
 * **Failing in a row** opens the circuit. What fails is the call as a whole, or every command of it for a reason that is
   not about its key or about memory: a full Redis still answers, and says so.
 """
@@ -32,6 +33,7 @@ _BACKGROUND_S = 1.0
 _WARM_S = 2.0
 # Of a call's limit: connecting, writing and reading may each take the whole of it.
 _WRITTEN_OFF_AFTER = 3.0
+_MOST_EARLY = 4
 _CLOSING_S = 1.0
 _PATIENCE_S = 0.02
 _NOT_OF_THE_SERVER = {"OOM", "WRONGTYPE", "NOSCRIPT"}
@@ -93,6 +95,8 @@ class Guard:
         self._threads: set[threading.Thread] = set()
         self._lost: set[threading.Thread] = set()
         self._warming: Call | None = None
+        # Begun before the libraries were there.
+        self._early: list[Call] = []
 
     @property
     def kind(self) -> str:
@@ -108,7 +112,7 @@ class Guard:
         if allowance.left_s() <= 0:
             self._figures.count("cache.skipped", "allowance")
             return None
-        call = self._start(commands, (), self._budget_s)
+        call = self._start(Call(commands, (), self._budget_s, self._clock()), may_wait=False)
         if call is None:
             return None
         with allowance.waiting() as left_s:
@@ -119,7 +123,8 @@ class Guard:
 
     def later(self, commands: Sequence[Command], *, otherwise: Sequence[Command] = ()) -> Pending:
         """Begun now, and joined whenever it suits. `otherwise` is sent where Redis refused one of the commands."""
-        call = self._start(commands, otherwise, max(self._budget_s, _BACKGROUND_S))
+        limit_s = max(self._budget_s, _BACKGROUND_S)
+        call = self._start(Call(commands, otherwise, limit_s, self._clock()), may_wait=True)
         return Settled(arrived=False) if call is None else call
 
     def warm(self) -> None:
@@ -135,6 +140,7 @@ class Guard:
         self._same_process()
         with self._lock:
             self._is_closed = True
+            self._let_go_of_the_early()
             threads = self._threads | self._lost
             for _ in threads:
                 self._calls.put(None)
@@ -148,30 +154,32 @@ class Guard:
 
     # --- beginning a call
 
-    def _start(
-        self, commands: Sequence[Command], otherwise: Sequence[Command], limit_s: float
-    ) -> Call | None:
+    def _start(self, call: Call, *, may_wait: bool) -> Call | None:
         self._same_process()
         if not self._is_warm:
             self.warm()
-            self._figures.count("cache.skipped", "warming")
-            return None
         with self._lock:
-            now = self._clock()
-            self._write_off(now)
-            why = self._obstacle(now)
+            self._write_off(call.began)
+            if may_wait and self._is_early():
+                self._early.append(call)
+                return call
+            why = self._obstacle(call.began)
             if why is None:
-                call = Call(commands, otherwise, limit_s, now)
                 self._hand_over(call)
         if why is not None:
             self._figures.count("cache.skipped", why)
             return None
         return call
 
+    def _is_early(self) -> bool:
+        return self._warming is not None and not self._is_closed and len(self._early) < _MOST_EARLY
+
     def _obstacle(self, now: float) -> str | None:
         """The circuit is asked last: what it lets through must be made."""
         if self._is_closed:
             return "closed"
+        if not self._is_warm:
+            return "warming"
         if self._idle == 0 and (len(self._threads) >= _MOST_THREADS or len(self._lost) >= _MOST_LOST):
             return "crowded"
         return None if self._circuit.lets_through(now) else "circuit"
@@ -193,6 +201,18 @@ class Guard:
             self._warming = None
             self._settle(call, "defect", self._clock())
             call.end()
+
+    def _let_go_of_the_early(self) -> None:
+        """They are sent, or given up. Under the lock."""
+        early, self._early = self._early, []
+        for call in early:
+            call.began = self._clock()
+            why = self._obstacle(call.began)
+            if why is None:
+                self._hand_over(call)
+            else:
+                self._figures.count("cache.skipped", why)
+                call.end()
 
     def _same_process(self) -> None:
         if self._pid != os.getpid():
@@ -240,13 +260,16 @@ class Guard:
         if replies is not None and call is not self._warming:
             self._figures.took("cache.latency", now - call.began)
         with self._lock:
-            if call is self._warming:
+            was_warming = call is self._warming
+            if was_warming:
                 self._is_warm, self._warming = True, None
             elif failure is None and now - call.began > call.limit_s:
                 failure = "timeout"
             if failure is None and _is_about_the_server(replies or ()):
                 failure = "refused"
             self._settle(call, failure, now)
+            if was_warming:
+                self._let_go_of_the_early()
 
     def _settle(self, call: Call, failure: str | None, now: float) -> None:
         """Once for each call, by whoever knows first. Under the lock."""

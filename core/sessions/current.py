@@ -28,6 +28,7 @@ from core.cache.allowance import Allowance, allowance
 from core.cache.entry import Entry
 from core.cache.shelf import Shelf
 from core.errors import DatabaseNotConfigured, SessionNotFound
+from core.figures import Figures
 from core.ids import DeviceId, SessionId
 from core.sessions.farewell import conversation_key
 from core.store import sessions
@@ -82,6 +83,7 @@ class CurrentSessions:
     shelf: Shelf
     farewell: Callable[[EndedSession], None]
     budget_s: float
+    figures: Figures = field(default_factory=Figures)
     told: WhatWasTold = field(default_factory=WhatWasTold)
 
     def look(self, device_id: DeviceId, seen: Told | None = None) -> StoredSession:
@@ -106,6 +108,7 @@ class CurrentSessions:
         """
         if epoch == _FIRST_EPOCH:
             # Of a conversation that nobody has read yet.
+            self.figures.count("conversations.begun")
             yield
             return
         marked = self.shelf.mark_later(conversation_key(session_id), epoch, 0)
@@ -120,8 +123,21 @@ class CurrentSessions:
         self.told.note(device_id, told)
 
     def ended(self, device_id: DeviceId, ended: EndedSession) -> None:
+        self.figures.count("conversations.ended")
         self.farewell(ended)
         self.told.note(device_id, Told(ended.session_id, ENDED))
+
+    def nowhere(self, device_id: DeviceId) -> None:
+        """The device is in no conversation. What is still shown of one has ended, and nobody was told: the reply was lost."""
+        waits = allowance(self.budget_s)
+        told = self.told.of(device_id)
+        session_id = self._guess(device_id, waits) if told is None else told.session_id
+        if session_id is None:
+            return
+        entry = self.shelf.look(conversation_key(session_id), waits)
+        if entry is not None and _read(entry, device_id) is not None:
+            self.shelf.mark(conversation_key(session_id), entry.epoch, 0, waits, ended=True)
+        self.told.note(device_id, Told(session_id, ENDED))
 
     # ---- the shelf
 

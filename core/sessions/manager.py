@@ -33,7 +33,10 @@ _BATCH: Final = 500
 
 
 class SessionManager(Generic[State]):
-    """`new_state` makes the state of a session that is given none; its type is the state's, unless `state_type` says."""
+    """`new_state` makes the state of a session that is given none; its type is the state's, unless `state_type` says.
+
+    `shares_storage`: others stand on it too, so it is closed by whoever made it.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class SessionManager(Generic[State]):
         extend_on_read: bool = True,
         state_type: Any = None,
         figures: Figures | None = None,
+        shares_storage: bool = False,
     ) -> None:
         if not _NAMESPACE.fullmatch(namespace):
             raise ValueError(f"the namespace {namespace!r}; accepted: 1 to 50 of A-Z a-z 0-9 _ . -")
@@ -56,6 +60,7 @@ class SessionManager(Generic[State]):
         self._most_per_user = most_per_user
         self._extend_on_read = extend_on_read
         self._codec = Codec(namespace, new_state, state_type)
+        self._shares_storage = shares_storage
         self._lanes = Lanes()
         self._figures = figures or Figures()
 
@@ -188,7 +193,8 @@ class SessionManager(Generic[State]):
         return self._storage.health()
 
     def close(self) -> None:
-        self._storage.close()
+        if not self._shares_storage:
+            self._storage.close()
 
     def _written(self, new: NewSession[State]) -> NewRecord:
         text, _ = self._codec.write(

@@ -123,8 +123,11 @@ class SessionService:
         ended: list[EndedSession | None] = again_and_again(
             Deadline.after(_PATIENCE_S), lambda: [endings.end(self.database, device_id)]
         )
-        if ended[0] is not None and self.current is not None:
-            self.current.ended(device_id, ended[0])
+        if self.current is not None:
+            if ended[0] is None:
+                self.current.nowhere(device_id)
+            else:
+                self.current.ended(device_id, ended[0])
         return ended[0]
 
     def cleanup_expired_sessions(

@@ -74,7 +74,7 @@ def unloaded(request: pytest.FixtureRequest, relay: Relay, front: RedisFront) ->
     client.close()
 
 
-def test_until_it_is_warm_the_answer_is_none_at_once_and_no_failure(
+def test_until_it_is_warm_nothing_is_read_and_a_few_marks_are_kept(
     unloaded: Redis, names: StuckNames, figures: Figures
 ) -> None:
     names.answers.clear()
@@ -85,17 +85,31 @@ def test_until_it_is_warm_the_answer_is_none_at_once_and_no_failure(
     allowance = plenty()
     for _ in range(100):
         assert guard.run(PING, allowance) is None
-        assert not guard.later(PING).join(allowance)
+    kept = [guard.later(PING) for _ in range(100)]
     assert allowance.left_s() == plenty().left_s(), "nobody waited"
     assert len(cache_threads()) == 1, "it is warmed once"
     names.answers.set()
+    assert [call.join(plenty()) for call in kept] == [True] * 4 + [False] * 96
     until(lambda: guard.state == "closed")
     assert guard.run(PING, plenty()) == ["PONG"]
     said = figures.snapshot()
-    assert said["cache.skipped"] == {"warming": 200}
+    assert said["cache.skipped"] == {"warming": 196}
     assert "cache.failures" not in said
-    assert said["cache.latency"]["count"] == 1, "how long warming took is not how long Redis takes"
+    assert said["cache.latency"]["count"] == 5, "how long warming took is not how long Redis takes"
     guard.close()
+
+
+def test_closed_before_it_was_warm_it_keeps_nobody_waiting(
+    unloaded: Redis, names: StuckNames, figures: Figures
+) -> None:
+    names.answers.clear()
+    guard = Guard(unloaded, BUDGET_S, figures)
+    guard.warm()
+    kept = guard.later(PING)
+    threading.Timer(0.1, names.answers.set).start()
+    guard.close()
+    assert not kept.join(plenty())
+    assert figures.snapshot()["cache.skipped"] == {"closed": 1}
 
 
 def test_whoever_did_not_warm_it_warms_it_by_asking(way: Way, figures: Figures) -> None:

@@ -18,11 +18,12 @@ from core.house import House, build_house
 from core.ids import DeviceId
 from core.sessions.manager import SessionManager
 from core.settings import Settings, read_settings
-from core.store import sessions
+from core.store import endings, sessions
 from core.store.sessions import StoredSession
 from dev.demo_model import DemoModel
 from dev.redis import EmbeddedRedis, Fault, RedisFront
 from functions.app import build_app
+from tests.conversations import losing_replies
 from tests.databases import run
 from tests.wire import WireCounter
 
@@ -76,11 +77,16 @@ def running() -> Iterator[ExitStack]:
 
 
 def begin(environ: dict[str, str], running: ExitStack) -> Function:
-    house = build_house(read_settings(environ))
-    running.callback(house.close)
-    guard = house.keeping.guard
+    function = begun_just_now(environ, running)
+    guard = function.house.keeping.guard
     while guard is not None and guard.state == "warming":
         pass
+    return function
+
+
+def begun_just_now(environ: dict[str, str], running: ExitStack) -> Function:
+    house = build_house(read_settings(environ))
+    running.callback(house.close)
     return Function(house, running.enter_context(TestClient(build_app(house, one_at_a_time=False))))
 
 
@@ -153,6 +159,28 @@ def test_an_end_is_seen_by_the_other(one: Function, other: Function, device: UUI
     assert other.look(device).status_code == 404
 
 
+def test_a_turn_of_a_function_that_has_just_begun_is_seen_by_the_other(
+    one: Function, environ: dict[str, str], running: ExitStack, front: RedisFront, device: UUID
+) -> None:
+    one.say(device)
+    before = one.look(device).json()
+    one.house.current.told._told.clear()
+    front.faults.add(Fault.late(0.3, matching="PING"))
+    begun_just_now(environ, running).say(device)
+    assert one.look(device).json()["state"]["sequence"] == before["state"]["sequence"] + 2
+
+
+def test_an_end_by_a_function_that_has_just_begun_is_seen_by_the_other(
+    one: Function, environ: dict[str, str], running: ExitStack, front: RedisFront, device: UUID
+) -> None:
+    one.say(device)
+    one.look(device)
+    front.faults.add(Fault.late(0.3, matching="PING"))
+    young = begun_just_now(environ, running)
+    young.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
+    assert one.look(device).status_code == 404
+
+
 def test_an_end_by_the_manager_of_an_application_session_is_seen_by_the_other(
     one: Function, other: Function, device: UUID
 ) -> None:
@@ -221,6 +249,19 @@ def test_who_was_moved_since_is_not_led_back_by_what_the_client_knows(
     one.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
     begun = one.say(device).json()["session_id"]
     assert one.look(device, version).json()["id"] == begun
+
+
+def test_an_end_whose_reply_was_lost_is_one_for_all(
+    one: Function, other: Function, device: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.say(device)
+    one.look(device)
+    other.look(device)
+    lost = losing_replies(monkeypatch, endings._END)
+    ended = one.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
+    assert (ended.status_code, len(lost)) == (204, 1)
+    assert one.look(device).status_code == 404
+    assert other.look(device).status_code == 404
 
 
 def test_a_version_of_another_conversation_leads_to_postgres(one: Function, device: UUID) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from core.agents.tool import Arguments, ToolContext
+from core.cache.allowance import allowance, one_request
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.sessions.manager import SessionManager
@@ -61,3 +62,22 @@ def test_what_a_tool_keeps_is_there_in_the_next_turn_and_ends_with_the_conversat
     house.sessions.end_session(DeviceId(device))
     assert found is not None
     assert desks.get(found.id) is None
+
+
+def test_what_a_tool_waits_for_redis_its_request_has_waited(
+    house: House, shop: Workshop, model: DemoModel, device: UUID
+) -> None:
+    def wait(_: ToolContext, __: Arguments) -> str:
+        with allowance(9).waiting() as left_s:
+            return f"{left_s} s"
+
+    shop.does["pay"] = wait
+    model.replies.add(Reply(call("pay")))
+    with one_request(0.5):
+        assert answer(house, arrival(device)).status == "completed"
+        assert allowance(9).left_s() < 0.5
+
+
+def test_what_is_done_with_the_sessions_of_a_house_is_in_its_figures(house: House) -> None:
+    house.session_manager(Desk, namespace="desk").create()
+    assert house.figures.snapshot()["sessions.created"] == 1

@@ -7,9 +7,11 @@ import pytest
 
 from core.errors import StorageUnavailable
 from core.figures import Figures
+from core.house import build_house
 from core.ids import UserId
 from core.sessions.manager import SessionManager
 from core.sessions.memory import MemoryStorage
+from core.settings import read_settings
 from tests.sessions.rigs import MovedClock
 from tests.sessions.writer import one_more
 
@@ -57,3 +59,13 @@ def test_what_was_done_is_counted_and_names_nobody() -> None:
         "sessions.deleted": 1,
         "sessions.expired": 1,
     }
+
+
+def test_a_manager_of_a_house_that_is_closed_takes_nothing_from_the_others() -> None:
+    house = build_house(read_settings({}))
+    one = house.session_manager(dict[str, int], namespace="one")
+    other = house.session_manager(dict[str, int], namespace="other")
+    made = other.create()
+    one.close()
+    assert other.get(made.id) == made
+    house.close()
