@@ -15,6 +15,7 @@ from core.cache.upstash import UpstashRedis
 from core.figures import Figures
 from core.settings import Secret
 from dev.redis import EmbeddedRedis, RedisFront
+from tests.cache.names import StuckNames
 from tests.cache.relay import Relay
 from tests.conversations import until
 
@@ -155,3 +156,20 @@ def warmed(guard: Guard) -> Guard:
     guard.warm()
     until(lambda: guard.state != "warming")
     return guard
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[StuckNames]:
+    stuck = StuckNames(monkeypatch)
+    yield stuck
+    stuck.answers.set()
+
+
+@pytest.fixture(params=["redis", "upstash"])
+def unloaded(request: pytest.FixtureRequest, relay: Relay, front: RedisFront) -> Iterator[Redis]:
+    """A client that has not been asked yet, at a host with a name."""
+    token = Secret(front.token)
+    rest = UpstashRedis(front.url.replace("127.0.0.1", "localhost"), token)
+    client: Redis = NativeRedis(relay.url("localhost")) if request.param == "redis" else rest
+    yield client
+    client.close()
