@@ -97,7 +97,7 @@ class House:
         def look_around() -> object:
             swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s)
             self.figures.count("conversations.expired", by=swept.ended)
-            self.figures.count("sessions.expired", by=swept.ended_alone)
+            self.figures.count("sessions.expired", by=swept.application_sessions)
             return swept
 
         workers = WorkerThreads(turns.work, look_around, threads=threads, sweep_every_s=sweep_every_s)

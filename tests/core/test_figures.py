@@ -1,10 +1,14 @@
 import json
 import logging
 import threading
+from uuid import UUID
 
 import pytest
 
-from core.figures import Figures
+from core.figures import Figures, memory_bytes
+from core.house import House
+from tests.conversations import answer, arrival, until
+from tests.databases import run
 
 
 def test_counts_are_kept_by_name_and_by_reason() -> None:
@@ -81,3 +85,27 @@ def test_its_first_line_waits_for_a_minute_too() -> None:
     assert not figures.tell_if_due(1_000.0)
     assert not figures.tell_if_due(1_059.0)
     assert figures.tell_if_due(1_060.0)
+
+
+def test_what_is_watched_is_looked_at_when_figures_are_shown() -> None:
+    figures, held = Figures(), [5, 7]
+    figures.watch("memory.bytes", lambda: held.pop())
+    figures.count("cache.hits")
+    assert figures.snapshot() == {"cache.hits": 1, "memory.bytes": 7}
+    assert figures.snapshot() == {"cache.hits": 1, "memory.bytes": 5}
+
+
+def test_the_memory_of_this_process_is_more_than_python_alone_takes() -> None:
+    assert 10_000_000 < memory_bytes() < 100_000_000_000
+
+
+def test_what_the_sweep_of_a_house_ends_is_counted(house: House, database_url: str, device: UUID) -> None:
+    answer(house, arrival(device, "Hello"))
+    house.session_manager(dict, namespace="alone").create()
+    for table in ("conversation_states", "application_sessions"):
+        run(database_url, f"UPDATE {table} SET last_active_at = now() - interval '1 hour'")
+    workers = house.start_workers(sweep_every_s=0.01)
+    until(lambda: {"conversations.expired", "sessions.expired"} <= house.figures.snapshot().keys())
+    workers.stop()
+    said = house.figures.snapshot()
+    assert (said["conversations.expired"], said["sessions.expired"]) == (1, 1)

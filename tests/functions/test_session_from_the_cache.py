@@ -372,3 +372,13 @@ def test_ready_says_where_sessions_are_kept(one: Function, settings: Settings, r
     nothing = begin({}, running).client.get("/ready")
     assert nothing.status_code == 503
     assert "memory" in nothing.json()["detail"]
+
+
+def test_figures_tell_how_many_conversations_begin_and_end(one: Function, device: UUID) -> None:
+    one.say(device)
+    one.say(device)
+    one.client.delete("/v1/session", headers={"X-Device-ID": str(device)})
+    one.say(device)
+    said = one.house.figures.snapshot()
+    assert (said["conversations.begun"], said["conversations.ended"]) == (2, 1)
+    assert said["memory.bytes"] > 0
