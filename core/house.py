@@ -81,7 +81,7 @@ class House:
             new_state,
             self.keeping.storage,
             namespace=namespace,
-            default_ttl_s=ttl_s or self.settings.session_ttl_s,
+            default_ttl_s=self.settings.session_ttl_s if ttl_s is None else ttl_s,
             most_per_user=self.settings.most_sessions_per_user,
             state_type=state_type,
             figures=self.figures,

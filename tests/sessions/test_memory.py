@@ -69,3 +69,10 @@ def test_a_manager_of_a_house_that_is_closed_takes_nothing_from_the_others() -> 
     one.close()
     assert other.get(made.id) == made
     house.close()
+
+
+def test_a_time_to_live_of_nothing_is_refused_and_not_taken_for_the_default() -> None:
+    house = build_house(read_settings({}))
+    with pytest.raises(ValueError, match="a TTL of 0"):
+        house.session_manager(dict[str, int], namespace="m", ttl_s=0)
+    house.close()
