@@ -122,15 +122,18 @@ def idle(url: str, session_id: UUID | None = None, *, for_s: float = 0) -> None:
     )
 
 
-def beside(url: str, session_id: UUID, namespace: str = "notes", *, left_s: float = 60) -> None:
-    """An application session of this ID, whose own time is over in so many seconds."""
+def beside(
+    url: str, session_id: UUID, namespace: str = "notes", *, left_s: float = 60, made: str = "1 day"
+) -> None:
+    """An application session of this ID, whose own time is over in so many seconds; and how long ago it was made."""
     run(
         url,
-        "INSERT INTO application_sessions (session_id, namespace, epoch, version, body, idle_ttl, last_active_at) "
-        "VALUES (%s, %s, 1, 1, '{}', 60, now() + make_interval(secs => %s - 60))",
+        "INSERT INTO application_sessions (session_id, namespace, epoch, version, body, idle_ttl, last_active_at, created_at) "
+        "VALUES (%s, %s, 1, 1, '{}', 60, now() + make_interval(secs => %s - 60), now() - CAST(%s AS interval))",
         str(session_id),
         namespace,
         left_s,
+        made,
     )
 
 

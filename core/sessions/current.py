@@ -88,12 +88,12 @@ class CurrentSessions:
 
     def look(self, device_id: DeviceId, seen: Told | None = None) -> StoredSession:
         """`seen`: what the caller says it was told last, by whichever process."""
+        database = self._database
+        if database is None:
+            raise DatabaseNotConfigured
         waits = allowance(self.budget_s)
         found = self._on_the_shelf(device_id, seen, waits)
         if found is None:
-            database = self._database
-            if database is None:
-                raise DatabaseNotConfigured
             found = past_dead_connections(lambda: sessions.look(database, device_id))
             if found is None:
                 raise SessionNotFound

@@ -41,6 +41,13 @@ EXPIRED = (
         GONE,
     ),
     gone(
+        "one that was made when it was gone does not",
+        ALIVE,
+        "ALIVE: Final",
+        "AND alive_p.created_at < s.last_active_at + make_interval(secs => s.idle_ttl)",
+        GONE,
+    ),
+    gone(
         "an application session past its time does not",
         ALIVE,
         "ALIVE: Final",

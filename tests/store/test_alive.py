@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from core.house import House, build_house
 from core.ids import DeviceId, TurnId
+from core.sessions.manager import SessionManager
 from core.settings import Settings
 from core.store import (
     approvals,
@@ -203,3 +204,15 @@ def _claim_given(device: UUID) -> dict[str, Any]:
         "known_rewrites": -1,
         "known_seq": 0,
     }
+
+
+def test_an_application_session_that_is_made_under_its_id_does_not_bring_it_back(
+    house: House, database_url: str, device: UUID
+) -> None:
+    turn = answer(house, arrival(device))
+    assert turn.session_id is not None
+    idle(database_url)
+    notes: SessionManager[dict[str, str]] = house.session_manager(dict, namespace="notes")
+    made = notes.create(turn.session_id)
+    assert sessions.find(house.database, DeviceId(device)) is None
+    assert notes.get(made.id) is not None
