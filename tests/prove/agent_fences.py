@@ -1,6 +1,6 @@
 """The fences of agents: who holds a conversation, what is to be done in it, what it may cost, what tools are given."""
 
-from tests.prove.fence import STORE, Fence, epoch, gone
+from tests.prove.fence import STORE, WRITES, Fence, epoch, gone
 
 STEPS, LOCKS, CLAIMS = "core/store/steps.py", "core/store/locks.py", "core/store/claims.py"
 SPENDING, TALLY, BUDGETS = "core/store/spending.py", "core/tally.py", "core/budgets.py"
@@ -19,8 +19,8 @@ HANDING_OVER = (
         STORE,
         "FROM conversation_states held, clock WHERE held.id = :session_id AND :relocks",
     ),
-    gone("todos under the epoch", STEPS, "todo AS (", "FROM held, clock,", STORE, "FROM clock,"),
-    gone("todos taken away under the epoch", STEPS, "no_more AS (", "todos t USING held", STORE, "todos t"),
+    gone("todos under the epoch", STEPS, "todo AS (", "FROM held, clock,", WRITES, "FROM clock,"),
+    gone("todos taken away under the epoch", STEPS, "no_more AS (", "todos t USING held", WRITES, "todos t"),
     gone(
         "todos that are no more", STEPS, "no_more AS (", "t.position > ", HANDOVER, "false AND t.position > "
     ),

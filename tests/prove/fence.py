@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 STORE = "tests/store"
+# Where each write of a holder is tried at an epoch that has passed.
+WRITES = "tests/store/test_steps.py"
 
 _UNFENCED = "id = :session_id AND lease_expires_at IS NOT NULL"
 
@@ -20,7 +22,7 @@ class Fence:
 
 
 def epoch(name: str, file: str, place: str) -> Fence:
-    return Fence(f"the epoch in {name}", file, place, "{FENCE}", _UNFENCED, STORE)
+    return Fence(f"the epoch in {name}", file, place, "{FENCE}", _UNFENCED, WRITES)
 
 
 def gone(name: str, file: str, place: str, old: str, tests: str, new: str = "") -> Fence:
