@@ -49,9 +49,7 @@ class Function:
     @classmethod
     @contextmanager
     def over(cls, url: str, cache: dict[str, str]) -> Iterator[Self]:
-        house = build_house(read_settings({"DATABASE_URL": url, "CACHE_BUDGET_MS": str(BUDGET_MS), **cache}))
-        while house.keeping.guard is not None and house.keeping.guard.state == "warming":
-            pass
+        house = _house(url, cache)
         app = build_app(house, one_at_a_time=True)
         yield cls(house, Mangum(app, lifespan="off", text_mime_types=["application/json"]))
         house.close()
@@ -59,6 +57,14 @@ class Function:
     def look(self, device: UUID) -> None:
         answer = self.handler(_event(device), None)  # type: ignore[arg-type]  # Lambda's context, which nobody asks
         assert answer["statusCode"] == 200, answer
+
+
+def _house(url: str, cache: dict[str, str]) -> House:
+    """One that has loaded what it takes to ask Redis."""
+    house = build_house(read_settings({"DATABASE_URL": url, "CACHE_BUDGET_MS": str(BUDGET_MS), **cache}))
+    while house.keeping.guard is not None and house.keeping.guard.state == "warming":
+        pass
+    return house
 
 
 def main() -> None:
@@ -107,9 +113,11 @@ def _storages(url: str, redis: EmbeddedRedis, front: RedisFront) -> list[Figure]
     print("\n| storage | get, ms | update, ms |\n|---|---:|---:|")
     figures = []
     with WireCounter(url) as wire, ExitStack() as running:
-        counted, direct = (build_house(read_settings({"DATABASE_URL": way})) for way in (wire.url, url))
+        cached = {"REDIS_URL": redis.url, "CACHE_PREFIX": "layer:"}
+        counted, direct = _house(wire.url, {}), _house(url, {})
+        counted_layer, layer = _house(wire.url, cached), _house(url, cached)
         own, rest = NativeRedis(Secret(redis.url)), UpstashRedis(front.url, Secret(front.token))
-        for one in (counted, direct, own, rest):
+        for one in (counted, direct, counted_layer, layer, own, rest):
             running.callback(one.close)
         # Postgres is counted on the wire, and timed without that.
         storages: dict[str, tuple[Storage, Storage, Count]] = {
@@ -117,9 +125,16 @@ def _storages(url: str, redis: EmbeddedRedis, front: RedisFront) -> list[Figure]
             "Postgres": (counted.keeping.storage, direct.keeping.storage, lambda: wire.count.round_trips),
             "Redis": (RedisStorage(own), RedisStorage(own), lambda: _asked(redis)),
             "Redis over REST": (RedisStorage(rest), RedisStorage(rest), lambda: front.requests.total),
+            # Of both: a get is one to Redis; an update reads there, writes to Postgres, and puts it back there.
+            "Redis over Postgres": (
+                counted_layer.keeping.storage,
+                layer.keeping.storage,
+                lambda: wire.count.round_trips + _asked(redis),
+            ),
         }
         for name, (on_the_wire, timed_alone, count) in storages.items():
-            for what, call, most in zip(("a get", "an update"), _calls(on_the_wire), (1, 2), strict=True):
+            bars = (1, 3 if name == "Redis over Postgres" else 2)
+            for what, call, most in zip(("a get", "an update"), _calls(on_the_wire), bars, strict=True):
                 before = count()
                 call()
                 trips = count() - before
