@@ -31,6 +31,7 @@ from core.errors import DatabaseNotConfigured, SessionNotFound
 from core.figures import Figures
 from core.ids import DeviceId, SessionId
 from core.sessions.farewell import conversation_key
+from core.sessions.storage import slack_s
 from core.store import sessions
 from core.store.database import Database
 from core.store.endings import EndedSession
@@ -41,8 +42,6 @@ from core.tries import past_dead_connections
 ENDED: Final = 2**63 - 1
 _FIRST_EPOCH: Final = 1
 _MOST_TOLD: Final = 10_000
-# As `core/store/alive.py` has it.
-_LONGEST_SLACK_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ class CurrentSessions:
         if found.busy or found.has_open_turn:
             return
         # When the next look is to extend its time.
-        good_until = found.last_active_at + timedelta(seconds=min(found.idle_ttl / 10, _LONGEST_SLACK_S))
+        good_until = found.last_active_at + timedelta(seconds=slack_s(found.idle_ttl))
         if found.lock_expires_at is not None:
             good_until = min(good_until, found.lock_expires_at)
         self.shelf.remember(_name(device_id), str(found.id), found.idle_ttl)

@@ -31,9 +31,9 @@ _PATIENCE_S: Final = 5.0
 
 
 class PostgresStorage:
-    kind = "postgres"
-
     """`ended` is told of each conversation that ended because its application session was deleted."""
+
+    kind = "postgres"
 
     def __init__(
         self,

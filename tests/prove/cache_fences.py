@@ -63,7 +63,7 @@ BELIEVED = (
         "not beyond the next extension",
         CURRENT,
         "def _offer",
-        "min(found.idle_ttl / 10, _LONGEST_SLACK_S)",
+        "slack_s(found.idle_ttl)",
         TWO,
         "found.idle_ttl",
     ),
