@@ -134,6 +134,96 @@ class UnknownAgent(LatchkeyError):
     code, status, title = "unknown_agent", 422, "Unknown agent"
 
 
+# ---- who asks
+
+
+class TokenMissing(LatchkeyError):
+    """This call needs `Authorization: Bearer` with a token. POST /v1/devices gives a device its own."""
+
+    code, status, title = "token_missing", 401, "No token"
+
+
+class TokenInvalid(LatchkeyError):
+    """The token is not one of ours, is another device's, or was changed. POST /v1/devices gives a device its own."""
+
+    code, status, title = "token_invalid", 401, "Invalid token"
+
+
+class TokenExpired(LatchkeyError):
+    """The token's time is over. POST /v1/devices, with the device's secret, gives a new one."""
+
+    code, status, title = "token_expired", 401, "Token expired"
+
+
+class DeviceBarred(LatchkeyError):
+    """This device was signed out, belongs to somebody else, or is not known. POST /v1/devices registers a new one."""
+
+    code, status, title = "device_barred", 401, "Device barred"
+
+
+class DeviceTaken(LatchkeyError):
+    """A device of this ID is registered with another secret. Make a new random UUID, and register that."""
+
+    code, status, title = "device_taken", 409, "Device taken"
+
+
+class DeviceNotFound(LatchkeyError):
+    """You have no device of this ID."""
+
+    code, status, title = "device_not_found", 404, "Device not found"
+
+
+class UserNotFound(LatchkeyError):
+    """There is no user of this ID whom you could let in."""
+
+    code, status, title = "user_not_found", 404, "User not found"
+
+
+class LinkNotFound(LatchkeyError):
+    """This conversation has no link of this ID."""
+
+    code, status, title = "link_not_found", 404, "Link not found"
+
+
+class ShareLinkMalformed(LatchkeyError):
+    """X-Share-Link must be sent as the link was given: `session.secret`."""
+
+    code, status, title = "share_link_malformed", 400, "Malformed share link"
+
+
+class NotSetUp(LatchkeyError):
+    """Whoever runs this service has not set this up."""
+
+    code, status, title = "not_set_up", 404, "Not set up"
+
+
+class NotAdmin(LatchkeyError):
+    """This call is for operators: it needs the admin token."""
+
+    code, status, title = "not_admin", 401, "Operators only"
+
+
+class RateExceeded(LatchkeyError):
+    """Too many messages in too short a time. Nothing was stored: send this one, with the same key, after Retry-After."""
+
+    code, status, title, retry_after_s = "rate_exceeded", 429, "Too many messages", 1
+
+
+# ---- what changed meanwhile
+
+
+class IfMatchMissing(LatchkeyError):
+    """Others may edit this too: send `If-Match` with the `ETag` of what you saw, or `*`."""
+
+    code, status, title = "if_match_missing", 428, "If-Match missing"
+
+
+class NotAsSeen(LatchkeyError):
+    """It was changed since you saw it. Nothing was stored: read it again, and send `If-Match` with its new `ETag`."""
+
+    code, status, title = "not_as_seen", 412, "Changed meanwhile"
+
+
 # ---- what stands in the way of a turn
 
 
@@ -170,7 +260,7 @@ class ApprovalExpired(LatchkeyError):
 
 
 class RoleTooSmall(LatchkeyError):
-    """What you are in this conversation is not enough to decide this. Nothing was stored."""
+    """What you are in this conversation is not enough for this. Nothing was stored."""
 
     code, status, title = "role_too_small", 403, "Role too small"
 

@@ -45,6 +45,8 @@ class SettingsError(Exception):
         super().__init__("Wrong settings:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
+# What HMAC with SHA-256 is to be given at the least.
+_SHORTEST_KEY = 32
 _DOLLARS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
 
@@ -103,6 +105,47 @@ def _tokens(given: str) -> Mapping[str, Secret]:
     if not isinstance(found, dict) or not all(isinstance(value, str) and value for value in found.values()):
         raise accepted
     return MappingProxyType({name: _token(value) for name, value in found.items()})
+
+
+def _keys(given: str) -> Mapping[str, Secret]:
+    """In their order: the first one signs."""
+    accepted = _NotAccepted(
+        'a JSON object of names and secrets of at least 32 characters, such as {"2026-11": "..."}'
+    )
+    try:
+        found = _tokens(given)
+    except _NotAccepted:
+        raise accepted from None
+    if not found or any(not name or len(secret.reveal()) < _SHORTEST_KEY for name, secret in found.items()):
+        raise accepted
+    return found
+
+
+def _long_token(given: str) -> Secret:
+    if len(given) < _SHORTEST_KEY:
+        raise _NotAccepted("at least 32 printable ASCII characters without spaces")
+    return _token(given)
+
+
+def _origins(given: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in given.split(",") if origin.strip())
+    if origins == ("*",):
+        return origins
+    for origin in origins:
+        parts = _split(origin)
+        if (
+            parts is None
+            or parts.scheme not in ("http", "https")
+            or f"{parts.scheme}://{parts.netloc}" != origin
+        ):
+            raise _NotAccepted("origins such as https://app.example.com, with commas between them, or *")
+    return origins
+
+
+def _text(given: str) -> str:
+    if not given.isprintable() or len(given) > 300:
+        raise _NotAccepted("at most 300 printable characters")
+    return given
 
 
 def _name(given: str) -> str:
@@ -189,6 +232,31 @@ class Settings:
     max_message_bytes: int = _setting("MAX_MESSAGE_BYTES", _whole(1, 10_000_000), 131_072)
     # Of a message; 20 are what one request to the model may hold if they are photographs.
     max_images: int = _setting("MAX_IMAGES", _whole(0, 20), 10)
+
+    # Who may speak for a device: whoever knows its ID, whoever has its token, or whom a user's token names.
+    access_mode: str = _setting("ACCESS_MODE", _one_of("open", "bound", "jwt"), "bound")
+    # The first one signs devices' tokens, all of them check: put a new one first, and take the old one away when its tokens have run out.
+    device_token_keys: Mapping[str, Secret] | None = _setting("DEVICE_TOKEN_KEYS", _keys, secret=True)
+    device_token_ttl_s: int = _setting("DEVICE_TOKEN_TTL_S", _whole(60, 31_536_000), 2_592_000)
+    # Of users' tokens (HS256). None: the gateway's authorizer has checked them, and nobody signs in elsewhere.
+    jwt_keys: Mapping[str, Secret] | None = _setting("JWT_KEYS", _keys, secret=True)
+    jwt_issuer: str | None = _setting("JWT_ISSUER", _text)
+    jwt_audience: str | None = _setting("JWT_AUDIENCE", _text)
+    # What operators show. None: the operators' calls are not there.
+    admin_token: Secret | None = _setting("ADMIN_TOKEN", _long_token, secret=True)
+    # Which web pages of other origins may call.
+    cors_origins: tuple[str, ...] | None = _setting("CORS_ORIGINS", _origins)
+    # How many messages a device, and all devices of a network, may send: in a minute, and at once. 0: as many as they like.
+    rate_device_per_minute: int = _setting("RATE_DEVICE_PER_MINUTE", _whole(0, 100_000), 60)
+    rate_device_burst: int = _setting("RATE_DEVICE_BURST", _whole(1, 100_000), 20)
+    rate_address_per_minute: int = _setting("RATE_ADDRESS_PER_MINUTE", _whole(0, 1_000_000), 600)
+    rate_address_burst: int = _setting("RATE_ADDRESS_BURST", _whole(1, 1_000_000), 200)
+    # How long one stream goes on before its client comes back for more.
+    stream_s: int = _setting("STREAM_S", _whole(5, 3_600), 300)
+    # For how long a merge and a rewind can be taken back.
+    undo_s: int = _setting("UNDO_S", _whole(60, 31_536_000), 86_400)
+    # The S3 bucket that holds what was archived.
+    archive_bucket: str | None = _setting("ARCHIVE_BUCKET", _name)
 
     anthropic_api_key: Secret | None = _setting("ANTHROPIC_API_KEY", _token, secret=True)
     anthropic_base_url: str = _setting("ANTHROPIC_BASE_URL", _web_address, "https://api.anthropic.com")

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Header, Request
 
 from core.acceptance import accept
+from core.access import Caller
 from core.agents.builtin import LONGEST_REASON, clean
 from core.answering import LONGEST_WAIT_S
 from core.content import dump
@@ -22,6 +23,7 @@ from core.errors import (
     InvalidRequest,
     InvalidUtf8,
     SessionVersionMalformed,
+    ShareLinkMalformed,
 )
 from core.house import House
 from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
@@ -31,6 +33,8 @@ from core.store.claims import Arrival
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TOLD = re.compile(rf"({_UUID.pattern})\.([0-9]{{1,19}})")
+# The conversation, and 32 random bytes in base64url.
+_LINK = re.compile(rf"({_UUID.pattern})\.([A-Za-z0-9_-]{{43}})")
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 _LONGEST_LOCK_S = 31_536_000
 _TURN_FIELDS = {"message", "on_busy", "wait_s"}
@@ -81,6 +85,30 @@ async def _seen(
     return Told(SessionId(UUID(found[1])), int(found[3]))
 
 
+async def _asking(
+    request: Request,
+    device_id: Annotated[DeviceId, Depends(_device)],
+    x_share_link: Annotated[
+        str | None, Header(description="A share link's secret, as whoever shares gave it.")
+    ] = None,
+) -> Caller:
+    """Who asks, and which conversation they mean: the one that the path names, or that their link opens, or that they are in."""
+    named = request.path_params.get("session_id")
+    session_id = None if named is None else SessionId(UUID(str(named)))
+    if x_share_link is None:
+        return Caller(device_id, session_id=session_id)
+    found = _LINK.fullmatch(x_share_link.strip())
+    if found is None:
+        raise ShareLinkMalformed
+    return Caller(
+        device_id, link=digest(x_share_link.strip()), session_id=session_id or SessionId(UUID(found[1]))
+    )
+
+
+async def _names_session(session_id: UUID) -> None:
+    """Where a path names a conversation: it is declared here, and read by `_asking`."""
+
+
 async def _house(request: Request) -> House:
     house: House = request.app.state.house
     return house
@@ -89,6 +117,8 @@ async def _house(request: Request) -> House:
 Device = Annotated[DeviceId, Depends(_device)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Seen = Annotated[Told | None, Depends(_seen)]
+Asking = Annotated[Caller, Depends(_asking)]
+NAMES_SESSION = Depends(_names_session)
 TheHouse = Annotated[House, Depends(_house)]
 
 

@@ -119,6 +119,10 @@ def settings(database_url: str, model: DemoModel) -> Settings:
         {
             "DATABASE_URL": database_url,
             "DATABASE_POOL_SIZE": "8",
+            # Tests that are about either set it otherwise.
+            "ACCESS_MODE": "open",
+            "RATE_DEVICE_PER_MINUTE": "0",
+            "RATE_ADDRESS_PER_MINUTE": "0",
             "ANTHROPIC_API_KEY": "demo",
             "ANTHROPIC_BASE_URL": model.url,
         }

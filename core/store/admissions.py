@@ -64,10 +64,10 @@ joined AS (
     FROM met WHERE session_id = :session_id AND id = :joins
 )
 INSERT INTO turns
-    (session_id, id, seq, idempotency_key, body_digest, status, joined_to, input, created_at, ended_at)
+    (session_id, id, seq, idempotency_key, body_digest, status, joined_to, input, is_followed, created_at, ended_at)
 SELECT :session_id, :turn_id, turn_seq, :idempotency_key, :body_digest,
     CASE WHEN CAST(:joins AS uuid) IS NULL THEN 'queued' ELSE 'joined' END, :joins,
-    CASE WHEN CAST(:joins AS uuid) IS NULL THEN :content END, at,
+    CASE WHEN CAST(:joins AS uuid) IS NULL THEN :content END, :is_followed, at,
     CASE WHEN CAST(:joins AS uuid) IS NOT NULL THEN at END
 FROM met, clock
 RETURNING id
@@ -95,6 +95,7 @@ def admit(
             "idempotency_key": arrival.idempotency_key,
             "body_digest": arrival.body_digest,
             "content": arrival.content,
+            "is_followed": arrival.is_followed,
             "signals": steers or admission.stops is not None,
             "joins": admission.joins,
             "replaces": list(admission.replaces),

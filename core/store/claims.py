@@ -64,6 +64,8 @@ class Arrival:
     session_id: SessionId
     user_id: UserId
     on_busy: str = "queue"
+    # Its client reads along while it is answered.
+    is_followed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +193,9 @@ granted AS (
     SELECT * FROM opened UNION ALL SELECT * FROM taken
 ),
 turn AS (
-    INSERT INTO turns (session_id, id, seq, idempotency_key, body_digest, status, first_seq, last_seq, created_at)
-    SELECT g.id, :turn_id, g.turn_seq, :idempotency_key, :body_digest, 'running', g.message_seq, g.message_seq, at
+    INSERT INTO turns
+        (session_id, id, seq, idempotency_key, body_digest, status, first_seq, last_seq, is_followed, created_at)
+    SELECT g.id, :turn_id, g.turn_seq, :idempotency_key, :body_digest, 'running', g.message_seq, g.message_seq, :is_followed, at
     FROM granted g, step, clock WHERE n = 1
 ),
 message AS (
@@ -252,6 +255,7 @@ def claim(
             "content": arrival.content,
             "body_digest": arrival.body_digest,
             "idempotency_key": arrival.idempotency_key,
+            "is_followed": arrival.is_followed,
             "lease_ttl_s": lease_ttl_s,
             "lock_ttl_s": lock_ttl_s,
             "idle_ttl_s": idle_ttl_s,
@@ -304,4 +308,5 @@ def _granted(row: Row, arrival: Arrival) -> Grant:
         rewrites=row["rewrites"],
         history=history,
         compaction=read_compaction(row),
+        is_followed=arrival.is_followed,
     )

@@ -65,6 +65,8 @@ class Grant:
     input: str | None = None
     crashes: int = 0
     calls: tuple[OpenCall, ...] = ()
+    # Somebody reads along.
+    is_followed: bool = False
 
 
 # One JSON array, so that it is parsed in one go, of a message's fields in their order. What was rolled back is not told to the model.

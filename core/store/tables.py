@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 # The newest revision under alembic/versions. /ready compares the database with it; a test compares it with the files.
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 
 # When the active agent's time is over, as the index has it: UTC without a zone.
 LOCK_END = "((locked_at AT TIME ZONE 'UTC') + make_interval(secs => session_ttl))"
@@ -55,10 +55,15 @@ users = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("org_id", Uuid),
+    # Who it is for the identity provider: issuer and name. None: nobody has signed in.
+    Column("subject", String(600)),
     # How many seconds an agent keeps this user's conversations, where neither the caller nor the agent says.
     Column("session_ttl", Integer),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     CheckConstraint("session_ttl > 0", name="session_ttl"),
+    Index("uq_users_subject", "subject", unique=True, postgresql_where=text("subject IS NOT NULL")),
+    # The people of an organisation.
+    Index(None, "org_id", postgresql_where=text("org_id IS NOT NULL")),
 )
 
 conversation_states = Table(
@@ -91,11 +96,14 @@ conversation_states = Table(
     Column("last_active_at", _TIME, nullable=False, server_default=_NOW),
     # How many seconds it lives without anybody using it.
     Column("idle_ttl", Integer, nullable=False, server_default=text("1800")),
+    # The conversation that it was made of; and the one that it became a part of: it is nobody's any more, unless that is undone.
+    Column("forked_from", Uuid),
+    Column("merged_into", Uuid),
     CheckConstraint("session_ttl > 0", name="session_ttl"),
     CheckConstraint("idle_ttl > 0", name="idle_ttl"),
     CheckConstraint("(active_agent IS NULL) = (locked_at IS NULL)", name="lock_whole"),
-    # A user's conversations; a user's erasure.
-    Index(None, "user_id"),
+    # A user's conversations, as they are listed; a user's erasure.
+    Index(None, "user_id", "created_at"),
     # The console's sessions by agent.
     Index(None, "active_agent", postgresql_where=text("active_agent IS NOT NULL")),
     # The sweep of expired locks, by when they ran out. The zone is named, for an index takes nothing that depends on one.
@@ -112,10 +120,29 @@ connections = Table(
     Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     # The conversation that the device is in now.
     Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="SET NULL")),
+    # A device's token names the version: one that names another was taken back.
+    Column("token_version", Integer, nullable=False, server_default=text("0")),
+    # Of the secret that the device made, and gets its tokens for.
+    Column("secret_digest", String(64)),
+    Column("revoked_at", _TIME),
+    # Until when its messages have used up what it may send; see core/store/rates.py.
+    Column("rate_at", _TIME),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     # A user's devices, and the devices in a conversation when it ends.
     Index(None, "user_id"),
     Index(None, "session_id"),
+    postgresql_with={"fillfactor": 80},
+)
+
+# The same for a class of addresses: a digest of a network, of which no address can be read.
+address_rates = Table(
+    "address_rates",
+    metadata,
+    Column("class", String(32), primary_key=True),
+    Column("rate_at", _TIME, nullable=False),
+    # The sweep of those that are full again.
+    Index(None, "rate_at"),
+    postgresql_with={"fillfactor": 50},
 )
 
 turns = Table(
@@ -145,6 +172,10 @@ turns = Table(
     Column("reserved_tokens", BigInteger, nullable=False, server_default=text("0")),
     # The attempt that was given it: sent again it is given nothing more.
     Column("reservation", Uuid),
+    # Who sent it, if that is not the conversation's owner.
+    Column("sent_by", Uuid),
+    # Somebody reads along: its text is kept while it is being said.
+    Column("is_followed", Boolean, nullable=False, server_default=false()),
     Column("error", JSONB),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("ended_at", _TIME),
@@ -171,6 +202,26 @@ turns = Table(
     # The sweep of turns that nobody goes on with, oldest first; and of keys that nobody will send again.
     Index("ix_turns_created_at_open", "created_at", postgresql_where=text("ended_at IS NULL")),
     Index("ix_turns_created_at_keyed", "created_at", postgresql_where=text("idempotency_key IS NOT NULL")),
+    # What a user said in conversations of others.
+    Index(None, "sent_by", postgresql_where=text("sent_by IS NOT NULL")),
+    # The figures of a day.
+    Index("ix_turns_created_at_figures", "created_at", postgresql_using="brin"),
+)
+
+# What the model is saying at this moment, for whoever reads along: of no use once it is a message.
+partials = Table(
+    "partials",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="CASCADE"), primary_key=True),
+    # The grant that it is said under, and the message that it will be.
+    Column("epoch", BigInteger, nullable=False),
+    Column("turn_id", Uuid, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("agent", String(50), nullable=False),
+    # JSON text: the blocks' places and their texts so far.
+    Column("content", Text, nullable=False),
+    Column("updated_at", _TIME, nullable=False, server_default=_NOW),
+    Index(None, "updated_at"),
 )
 
 messages = Table(
@@ -189,6 +240,9 @@ messages = Table(
     Column("usage", JSONB),
     # Part of the audit and no longer of what the model is told: a turn that was rolled back.
     Column("left_out", Boolean, nullable=False, server_default=false()),
+    # Where it was said first, if that was in another conversation.
+    Column("origin_session", Uuid),
+    Column("origin_seq", BigInteger),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     PrimaryKeyConstraint("session_id", "seq"),
     ForeignKeyConstraint(["session_id"], ["conversation_states.id"], ondelete="CASCADE"),
@@ -272,6 +326,53 @@ members = Table(
     Index(None, "user_id"),
 )
 
+# A way into one conversation for whoever has its secret, of which only the digest is kept.
+share_links = Table(
+    "share_links",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="CASCADE"), nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_by", Uuid),
+    Column("created_at", _TIME, nullable=False, server_default=_NOW),
+    Column("expires_at", _TIME, nullable=False),
+    Column("revoked_at", _TIME),
+    PrimaryKeyConstraint("session_id", "id"),
+    CheckConstraint("role IN ('editor', 'viewer')", name="role"),
+    Index("uq_share_links_session_id_digest", "session_id", "digest", unique=True),
+)
+
+# Changes of what was said that can be taken back for a while: a rewind, a merge.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("session_id", Uuid, ForeignKey("conversation_states.id", ondelete="CASCADE"), nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("kind", String(16), nullable=False),
+    # A merge: the conversation that became a part of this one.
+    Column("source_id", Uuid),
+    # The messages that it took out of what the model is told, or that it brought.
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    # Lock, todos and metadata as they were, and as they were left, where it changed them.
+    Column("before", JSONB, nullable=False, server_default=_NO_FIELDS),
+    Column("after", JSONB, nullable=False, server_default=_NO_FIELDS),
+    Column("created_by", Uuid),
+    Column("created_at", _TIME, nullable=False, server_default=_NOW),
+    Column("undo_until", _TIME, nullable=False),
+    Column("undone_at", _TIME),
+    PrimaryKeyConstraint("session_id", "id"),
+    CheckConstraint("kind IN ('rewind', 'merge')", name="kind"),
+    # What a conversation became a part of.
+    Index(
+        "uq_revisions_source_id",
+        "source_id",
+        unique=True,
+        postgresql_where=text("source_id IS NOT NULL AND undone_at IS NULL"),
+    ),
+)
+
 audit_log = Table(
     "audit_log",
     metadata,
@@ -280,6 +381,8 @@ audit_log = Table(
     Column("at", _TIME, nullable=False, server_default=_NOW),
     # Who did what, to which agent, until when, and why.
     Column("actor", String(100), nullable=False),
+    # Which person, where it was one.
+    Column("user_id", Uuid),
     Column("action", String(50), nullable=False),
     Column("agent", String(50)),
     Column("until", _TIME),
@@ -358,4 +461,35 @@ application_sessions = Table(
     # The sweep of idle ones.
     Index("ix_application_sessions_idle_end", text(IDLE_END)),
     postgresql_with={"fillfactor": 80},
+)
+
+# What was counted in an hour (UTC), for the operators.
+daily_stats = Table(
+    "daily_stats",
+    metadata,
+    Column("day", Date, nullable=False),
+    Column("hour", Integer, nullable=False),
+    Column("name", String(64), nullable=False),
+    # Of which kind, where there are several.
+    Column("label", String(64), nullable=False, server_default=text("''")),
+    Column("value", BigInteger, nullable=False),
+    PrimaryKeyConstraint("day", "hour", "name", "label"),
+    CheckConstraint("hour BETWEEN 0 AND 23", name="hour"),
+    postgresql_with={"fillfactor": 80},
+)
+
+# What was erased for a user, from where: no name in it, but digests that whoever has the name can make again.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_digest", String(64), nullable=False),
+    # The device that asked for it.
+    Column("device_digest", String(64), nullable=False),
+    Column("removed", JSONB, nullable=False, server_default=_NO_FIELDS),
+    Column("created_at", _TIME, nullable=False, server_default=_NOW),
+    # None: it is going on.
+    Column("ended_at", _TIME),
+    Index(None, "user_digest"),
+    Index(None, "device_digest"),
 )

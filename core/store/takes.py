@@ -78,7 +78,7 @@ SELECT
     s.id AS session_id, s.user_id, s.lease_epoch, s.message_seq, s.signal_seq, s.usage, s.rewrites,
     CASE WHEN s.locked_at + make_interval(secs => s.session_ttl) > at THEN s.active_agent END AS active_agent,
     head.id AS turn_id, head.seq AS own_seq, head.created_at AS turn_created_at, head.usage AS turn_usage, head.stop,
-    head.agent AS said_by,
+    head.is_followed, head.agent AS said_by,
     CASE WHEN n = 1 THEN head.input END AS said, begun.first_seq, begun.crashes, begun.input,
     (SELECT json_agg(json_build_object('id', c.id, 'name', c.name, 'effect', c.effect, 'status', c.status,
         'result', c.result))::text FROM tool_calls c
@@ -133,4 +133,5 @@ def _taken(row: Row) -> Grant:
         input=row["input"],
         crashes=row["crashes"],
         calls=read_calls(row["calls"]),
+        is_followed=row["is_followed"],
     )
