@@ -93,8 +93,9 @@ async def _asking(
     ] = None,
 ) -> Caller:
     """Who asks, and which conversation they mean: the one that the path names, or that their link opens, or that they are in."""
-    named = request.path_params.get("session_id")
-    session_id = None if named is None else SessionId(UUID(str(named)))
+    named = str(request.path_params.get("session_id", ""))
+    # What is no UUID is refused where the path's parts are declared.
+    session_id = SessionId(UUID(named)) if _UUID.fullmatch(named) else None
     if x_share_link is None:
         return Caller(device_id, session_id=session_id)
     found = _LINK.fullmatch(x_share_link.strip())
