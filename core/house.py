@@ -26,6 +26,7 @@ from core.sessions.session import State
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
 from core.stint import Limits
 from core.store.database import Database
+from core.tokens import Tokens
 from core.wakeups import WorkerThreads
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,10 @@ class House:
         if self._turns is None:
             raise DatabaseNotConfigured
         return self._turns
+
+    @property
+    def tokens(self) -> Tokens:
+        return Tokens.by(self.settings)
 
     @property
     def cache_s(self) -> float:
