@@ -62,6 +62,11 @@ class House:
         return self.devices.tokens
 
     @property
+    def rates(self) -> Rates:
+        """For what no device is charged for: `take` a place of its network's."""
+        return self.turns.reception.rates
+
+    @property
     def cache_s(self) -> float:
         """How long one request may wait for Redis, all in all."""
         return self.keeping.wait_s
