@@ -17,9 +17,7 @@ bounds that grow by a quarter of a doubling, so a percentile is never too low an
 from typing import Final
 
 # The smallest upper bound that a duration of so many milliseconds fits under.
-_BOUND: Final = (
-    "CAST(ceil(power(2.0, ceil(4 * ln(GREATEST({ms}, 1.0)) / ln(2.0)) / 4)) AS bigint)"  # 1 2 3 4 5 6 7 8 10 12 14 16 20...
-)
+_BOUND: Final = "CAST(ceil(power(2.0, ceil(4 * ln(GREATEST({ms}, 1.0)) / ln(2.0)) / 4)) AS bigint)"  # 1 2 3 4 5 6 7 8 10 12 14 16 20...
 _MS: Final = "CAST(GREATEST(EXTRACT(EPOCH FROM {span}), 0) * 1000 AS double precision)"
 
 
@@ -133,7 +131,9 @@ counted AS (
 
 def counted(*after: str) -> str:
     """`counted`, from `said`; it takes its locks when those have taken theirs, which return something."""
-    return _COUNTED % {"after": "".join(f"CROSS JOIN (SELECT count(*) FROM {name}) AS {name}_done " for name in after)}
+    return _COUNTED % {
+        "after": "".join(f"CROSS JOIN (SELECT count(*) FROM {name}) AS {name}_done " for name in after)
+    }
 
 
 # What goes with the conversations `gone`, which end as `how` says, and of which `settled` and `with_it` are done before.

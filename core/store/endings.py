@@ -132,7 +132,9 @@ with_it AS (
 """)
 
 
-def end_session(database: Database, session_id: SessionId, *, now: datetime | None = None) -> EndedSession | None:
+def end_session(
+    database: Database, session_id: SessionId, *, now: datetime | None = None
+) -> EndedSession | None:
     """None: there was no conversation. A DatabaseConflict: somebody committed at the same moment."""
     return _ended(database.row(_END_SESSION, {"session_id": session_id, "now": now}))
 
