@@ -161,6 +161,7 @@ ARROWS: dict[str, set[str]] = {
         "core.tries",
     },
     "core.doctor": {"core.content", "core.conversation", "core.doctor", "core.ids", "core.store"},
+    "core.series": {"core.errors", "core.store"},
     "core.stint": {"core.compaction", "core.deadline"},
     "core.shown": {"core.content", "core.ids", "core.model.bill", "core.store"},
     "core.recovery": {"core.decisions", "core.ids", "core.store", "core.wakeups"},
