@@ -77,7 +77,9 @@ def must_be_cut(cuts: Cuts, seq: int, field: str) -> None:
     near = [str(place) for place in (cuts.before, cuts.after) if place is not None]
     hint = f"the nearest are {' and '.join(near)}" if near else "no turn has ended yet"
     raise InvalidRequest(
-        errors=(FieldProblem(field, f"must be the number of the last message of a turn that has ended; {hint}"),)
+        errors=(
+            FieldProblem(field, f"must be the number of the last message of a turn that has ended; {hint}"),
+        )
     )
 
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from core.house import House
 from core.tries import past_dead_connections
 from functions.problems import Problems, handle
-from functions.routes import approvals, health, lock, session, turns
+from functions.routes import approvals, branches, health, lock, session, turns
 
 
 async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -37,6 +37,6 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app.add_middleware(Problems, house=house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, session, lock, approvals, health):
+    for resource in (turns, session, lock, approvals, branches, health):
         app.include_router(resource.router)
     return app
