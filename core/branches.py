@@ -194,8 +194,6 @@ class Branches:
 
     def merge(self, who: Who, source_id: SessionId, keep: Keep, seen: str | None) -> Revision:
         """`seen`: the `etag` of the preview that the owner was shown; `*`: whatever there is."""
-        if seen is None:
-            raise IfMatchMissing
         revision_id = uuid4()
         return _tried(lambda: self._merge(who, source_id, keep, seen, revision_id))
 
@@ -221,11 +219,13 @@ class Branches:
         return Preview(target, source, load, plan(target, source, keep))
 
     def _merge(
-        self, who: Who, source_id: SessionId, keep: Keep, seen: str, revision_id: UUID
+        self, who: Who, source_id: SessionId, keep: Keep, seen: str | None, revision_id: UUID
     ) -> Revision | None:
         visit = enter(self.database, who, Role.OWNER)
         if done := merges.merged(self.database, visit.session_id, source_id):
             return revisions.find(self.database, visit.session_id, done)
+        if seen is None:
+            raise IfMatchMissing
         preview = self._joinable(who, visit, source_id, keep)
         if preview is None:
             return None
