@@ -185,6 +185,12 @@ class LinkNotFound(LatchkeyError):
     code, status, title = "link_not_found", 404, "Link not found"
 
 
+class RevisionNotFound(LatchkeyError):
+    """Nothing of this ID was rewound or merged in this conversation."""
+
+    code, status, title = "revision_not_found", 404, "Revision not found"
+
+
 class ShareLinkMalformed(LatchkeyError):
     """X-Share-Link must be sent as the link was given: `session.secret`."""
 
@@ -263,6 +269,30 @@ class RoleTooSmall(LatchkeyError):
     """What you are in this conversation is not enough for this. Nothing was stored."""
 
     code, status, title = "role_too_small", 403, "Role too small"
+
+
+class TooLateToUndo(LatchkeyError):
+    """Something came after it that stands on it. Nothing was stored."""
+
+    code, status, title = "too_late_to_undo", 409, "Too late to undo"
+
+
+class UndoOver(LatchkeyError):
+    """The time in which it could be taken back is over. Nothing was stored."""
+
+    code, status, title = "undo_over", 410, "Undo is over"
+
+
+class NothingToRewind(LatchkeyError):
+    """The model is told nothing behind this message, so there is nothing to take back. Nothing was stored."""
+
+    code, status, title = "nothing_to_rewind", 409, "Nothing to rewind"
+
+
+class NotMergeable(LatchkeyError):
+    """These two conversations cannot become one. Nothing was stored."""
+
+    code, status, title = "not_mergeable", 409, "Not to be merged"
 
 
 class SessionEnded(LatchkeyError):

@@ -9,6 +9,7 @@ from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
 from core.answering import Turns
 from core.asking import Asking
+from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
@@ -74,6 +75,10 @@ class House:
             self.settings.without_database == "stateless",
             self.current,
         )
+
+    @property
+    def branches(self) -> Branches:
+        return Branches(self.database, self.current, self.settings.undo_s)
 
     def session_manager(
         self,
