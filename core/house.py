@@ -14,9 +14,11 @@ from core.compaction import Window
 from core.conversation import Memory
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
+from core.following import Following
 from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
+from core.partials import Partials
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.current import CurrentSessions
@@ -52,6 +54,10 @@ class House:
         if self._turns is None:
             raise DatabaseNotConfigured
         return self._turns
+
+    @property
+    def following(self) -> Following:
+        return Following(self.database, self.turns.partials)
 
     @property
     def cache_s(self) -> float:
@@ -169,6 +175,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         ),
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
+        partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
     )
     return House(settings, figures, kept, current, database, turns)
 

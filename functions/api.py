@@ -33,7 +33,7 @@ handler = Mangum(
     # Any other value runs startup and shutdown on every request.
     lifespan="off",
     # What is not named here is sent base64-encoded.
-    text_mime_types=["application/json", "application/problem+json"],
+    text_mime_types=["application/json", "application/problem+json", "text/event-stream"],
 )
 
 # Lambda shows warnings alone unless it is told otherwise; the figures for operators are one line a minute.
