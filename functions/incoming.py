@@ -37,7 +37,7 @@ _TOLD = re.compile(rf"({_UUID.pattern})\.([0-9]{{1,19}})")
 _LINK = re.compile(rf"({_UUID.pattern})\.([A-Za-z0-9_-]{{43}})")
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 _LONGEST_LOCK_S = 31_536_000
-_TURN_FIELDS = {"message", "on_busy", "wait_s"}
+_TURN_FIELDS = {"message", "on_busy", "session_id", "wait_s"}
 
 
 async def _device(
@@ -124,15 +124,16 @@ TheHouse = Annotated[House, Depends(_house)]
 
 
 async def read_arrival(
-    request: Request, house: House, device: DeviceId, key: str | None
+    request: Request, house: House, caller: Caller, key: str | None
 ) -> tuple[Arrival, float]:
     """The message, and how many seconds its client waits for the answer."""
     body = await read_fields(request, house, _TURN_FIELDS, "message")
     settings = house.settings
     content = dump(accept(body["message"], settings.max_message_bytes, settings.max_images))
     on_busy = _on_busy(body.get("on_busy", OnBusy.QUEUE))
+    named = _named_session(body.get("session_id"))
     arrival = Arrival(
-        device_id=device,
+        device_id=caller.device_id,
         content=content,
         # How long the client waits is not part of what it says: a retry may wait longer.
         body_digest=digest(f"{on_busy} {content}"),
@@ -141,6 +142,7 @@ async def read_arrival(
         session_id=new_session_id(),
         user_id=new_user_id(),
         on_busy=on_busy,
+        caller=caller if named is None else caller.about(named),
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
 
@@ -182,6 +184,14 @@ async def read_lock(request: Request, house: House) -> tuple[str, int | None, st
     if problems:
         raise InvalidRequest(errors=tuple(problems))
     return agent, ttl_s, None if reason is None else clean(reason, LONGEST_REASON)
+
+
+def _named_session(given: object) -> SessionId | None:
+    if given is None:
+        return None
+    if not isinstance(given, str) or not _UUID.fullmatch(given):
+        raise InvalidRequest(errors=(FieldProblem("session_id", "must be a conversation's ID"),))
+    return SessionId(UUID(given))
 
 
 def _on_busy(given: object) -> str:
