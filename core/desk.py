@@ -9,13 +9,13 @@ from core.access import Caller, Role
 from core.deadline import Deadline
 from core.editing import Metadata, merged
 from core.entrance import enter, nothing_for
-from core.errors import NotAsSeen
+from core.errors import DatabaseConflict, NotAsSeen
 from core.ids import SessionId, new_session_id, new_user_id
 from core.sessions.current import CurrentSessions, Told
 from core.store import metadata, sessions, user_sessions, visitors
 from core.store.database import Database
 from core.store.sessions import StoredSession
-from core.store.user_sessions import Beginning, Changed, Listed, Moved, Place
+from core.store.user_sessions import Beginning, Listed, Moved, Place
 from core.store.visitors import Visit
 from core.tries import again_and_again, past_dead_connections
 
@@ -36,9 +36,7 @@ class Desk:
 
     def listed(self, caller: Caller, before: Place | None, limit: int) -> tuple[list[Listed], bool]:
         """The newest first, and whether there are more."""
-        found = past_dead_connections(
-            lambda: user_sessions.page(self.database, caller, before, limit + 1)
-        )
+        found = past_dead_connections(lambda: user_sessions.page(self.database, caller, before, limit + 1))
         if not found and past_dead_connections(lambda: visitors.is_barred(self.database, caller)):
             raise nothing_for(self.database, caller)
         return found[:limit], len(found) > limit
@@ -77,7 +75,7 @@ class Desk:
     def edit(self, caller: Caller, part: Metadata, as_seen: AsSeen | None) -> StoredSession:
         """What the part names is set, or taken away; nothing is overwritten that was not seen."""
 
-        def attempt() -> Changed | StoredSession | None:
+        def attempt() -> StoredSession | None:
             found = self.read(caller, Role.EDITOR, as_seen)
             if found is None:
                 return None
@@ -85,13 +83,14 @@ class Desk:
             after = merged(session.metadata, part)
             if after == session.metadata:
                 return session
-            return metadata.put(self.database, visit, after)
+            changed = metadata.put(self.database, visit, after)
+            if changed is None:
+                return None
+            told = Told(changed.session_id, changed.version)
+            self.current.changed(caller.device_id, told, changed.epoch)
+            return self.look(caller.about(changed.session_id))
 
-        done = again_and_again(Deadline.after(PATIENCE_S), attempt)
-        if isinstance(done, StoredSession):
-            return done
-        self.current.changed(caller.device_id, Told(done.session_id, done.version), done.epoch)
-        return self.look(caller.about(done.session_id))
+        return again_and_again(Deadline.after(PATIENCE_S), attempt)
 
     def read(
         self, caller: Caller, needed: Role, as_seen: AsSeen | None
@@ -104,6 +103,13 @@ class Desk:
         if as_seen is not None and not as_seen(session):
             raise NotAsSeen
         return visit, session
+
+    def version_seen(self, caller: Caller, as_seen: AsSeen) -> int:
+        """Of a conversation that still is as whoever edits it saw it."""
+        found = self.read(caller, Role.EDITOR, as_seen)
+        if found is None:
+            raise DatabaseConflict
+        return found[0].version
 
     def look(self, caller: Caller) -> StoredSession:
         """As it is by now, after a change."""

@@ -12,6 +12,7 @@ from core.asking import Asking
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
+from core.desk import Desk
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
 from core.keeping import Keeping, keeping
@@ -24,6 +25,7 @@ from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
 from core.sessions.session import State
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
+from core.sharing import Sharing
 from core.stint import Limits
 from core.store.database import Database
 from core.wakeups import WorkerThreads
@@ -67,6 +69,15 @@ class House:
             self.settings.without_database == "stateless",
             self.current,
         )
+
+    @property
+    def desk(self) -> Desk:
+        settings = self.settings
+        return Desk(self.database, self.current, settings.default_session_ttl_s, settings.session_ttl_s)
+
+    @property
+    def sharing(self) -> Sharing:
+        return Sharing(self.database, self.current)
 
     def session_manager(
         self,

@@ -76,7 +76,7 @@ class Sharing:
                 raise TooManyMembers
             if admitted.changed is None:
                 return None
-            self._changed(caller, admitted.changed)
+            self._changed(admitted.changed)
             return members.listed(self.database, caller)
 
         return self._again(attempt)
@@ -94,7 +94,7 @@ class Sharing:
             self._seen(caller, visit, as_seen)
             gone = members.put_out(self.database, visit, user_id)
             if isinstance(gone, PutOut):
-                self._changed(caller, gone.changed)
+                self._changed(gone.changed)
                 return True
             return None if gone else True
 
@@ -121,7 +121,7 @@ class Sharing:
             if made is True:
                 return None
             changed, link = made
-            self._changed(caller, changed)
+            self._changed(changed)
             return NewLink(link, secret)
 
         return self._again(attempt)
@@ -134,7 +134,7 @@ class Sharing:
                 raise LinkNotFound
             if isinstance(revoked, Revoked):
                 if revoked.changed is not None:
-                    self._changed(caller, revoked.changed)
+                    self._changed(revoked.changed)
                 return True
             return None
 
@@ -156,7 +156,7 @@ class Sharing:
                 raise TooManyMembers
             if admitted.changed is None:
                 return None
-            self._changed(caller, admitted.changed)
+            self._changed(admitted.changed)
             return True
 
         self._again(attempt)
@@ -177,7 +177,7 @@ class Sharing:
             raise NotAsSeen
         return found
 
-    def _changed(self, caller: Caller, changed: Changed) -> None:
+    def _changed(self, changed: Changed) -> None:
         told = Told(changed.session_id, changed.version)
         self.current.changed_for_others(told, changed.epoch)
 

@@ -4,12 +4,14 @@ import asyncio
 import gc
 import logging
 import sys
+from typing import Any
 
 from fastapi import FastAPI
 from mangum import Mangum
 
 from core.agents.refusal import WrongDeclaration
 from core.settings import SettingsError, read_settings
+from functions.events import readable
 
 # Mangum asks for the current event loop, and Python 3.12 warns where there is none.
 asyncio.set_event_loop(asyncio.new_event_loop())
@@ -28,13 +30,18 @@ def _wired() -> FastAPI:
 
 app = _wired()
 
-handler = Mangum(
+_mangum = Mangum(
     app,
     # Any other value runs startup and shutdown on every request.
     lifespan="off",
     # What is not named here is sent base64-encoded.
     text_mime_types=["application/json", "application/problem+json"],
 )
+
+
+def handler(event: object, context: Any) -> dict[str, Any]:
+    return _mangum(readable(event), context)
+
 
 # Lambda shows warnings alone unless it is told otherwise; the figures for operators are one line a minute.
 logging.getLogger("core.figures").setLevel(logging.INFO)

@@ -11,8 +11,12 @@ from starlette.exceptions import HTTPException
 
 from core.house import House
 from core.tries import past_dead_connections
-from functions.problems import Problems, handle
-from functions.routes import approvals, health, lock, session, turns
+from functions.edge import guard
+from functions.incoming import NAMES_SESSION
+from functions.problems import handle
+from functions.routes import approvals, health, links, lock, members, session, sessions, turns
+
+NAMED = "/v1/sessions/{session_id}"
 
 
 async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -34,9 +38,14 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app.state.house = house
     app.state.offload = inline if one_at_a_time else run_in_threadpool
     app.state.look = _looking(app.state.offload)
-    app.add_middleware(Problems, house=house)
+    guard(app, house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, session, lock, approvals, health):
+    for resource in (turns, sessions, links, approvals, health):
         app.include_router(resource.router)
+    # The same of the conversation that the device is in, and of the one that the path names.
+    for router in (session.router, lock.router):
+        app.include_router(router, prefix="/v1/session")
+    for router in (session.router, lock.router, members.router, links.of_session):
+        app.include_router(router, prefix=NAMED, dependencies=[NAMES_SESSION])
     return app

@@ -6,8 +6,6 @@ web pages may call (CORS). From the outside in:
     Problems   every error as a problem (see problems.py)
 """
 
-from collections.abc import Callable
-
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -111,7 +109,7 @@ def _kept(answer: Response) -> dict[str, str]:
     }
 
 
-def _dressed(scope: Scope, send: Send, id_: str) -> Callable[[Message], object]:
+def _dressed(scope: Scope, send: Send, id_: str) -> Send:
     is_call = scope["path"].startswith("/v1/")
 
     async def dress(message: Message) -> None:

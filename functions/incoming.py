@@ -147,19 +147,21 @@ async def read_arrival(
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
 
 
-async def read_fields(request: Request, house: House, taken: set[str], needed: str) -> dict[str, Any]:
-    """A body that is one JSON object with these fields and no others."""
-    body = parse_json(await _read_body(request, house.settings.max_body_bytes))
+async def read_fields(
+    request: Request, house: House, taken: set[str], needed: str | None = None
+) -> dict[str, Any]:
+    """A body that is one JSON object with these fields and no others. Where none is needed, there may be no body."""
+    sent = await _read_body(request, house.settings.max_body_bytes)
+    body = {} if not sent and needed is None else parse_json(sent)
     if not isinstance(body, dict):
-        raise InvalidRequest(
-            f'The body must be a JSON object such as {{"{needed}": "..."}}; nothing was stored.'
-        )
+        such = needed or min(taken)
+        raise InvalidRequest(f'The body must be a JSON object such as {{"{such}": ...}}; nothing was stored.')
     problems = [
         FieldProblem(field[:64], f"is not a field of this call; it takes: {', '.join(sorted(taken))}")
         for field in body
         if field not in taken
     ]
-    if needed not in body:
+    if needed is not None and needed not in body:
         problems.append(FieldProblem(needed, "is missing"))
     if problems:
         raise InvalidRequest(errors=tuple(problems))

@@ -1,7 +1,7 @@
 """Matching: what a client saw of a thing before it changes it. `ETag` goes out, and comes back as `If-Match`."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Header
@@ -11,7 +11,7 @@ from core.digest import digest
 from core.errors import IfMatchMalformed
 from core.store.members import Member
 from core.store.sessions import StoredSession
-from functions.answers import moment
+from functions.answers import JsonAnswer, moment, session_shape, version_header
 
 _TAGS = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*')
 
@@ -34,6 +34,15 @@ def members_tag(members: Sequence[Member]) -> str:
 
 def _tag(of: object) -> str:
     return f'"{digest(dump(of))[:32]}"'
+
+
+def session_answer(
+    session: StoredSession, status: int = 200, headers: dict[str, str] | None = None
+) -> JsonAnswer:
+    version = version_header(session.id, session.version)
+    return JsonAnswer(
+        session_shape(session), status, {**version, "ETag": session_tag(session), **(headers or {})}
+    )
 
 
 class Seen:
@@ -68,4 +77,3 @@ async def _if_match(
 
 
 IfMatch = Annotated[Seen | None, Depends(_if_match)]
-SessionSeen = Callable[[StoredSession], bool]

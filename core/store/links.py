@@ -38,9 +38,7 @@ ORDER BY l.created_at DESC, l.id
 """)
 
 
-def listed(
-    database: Database, who: Who, *, now: datetime | None = None
-) -> tuple[Role, list[Link]] | None:
+def listed(database: Database, who: Who, *, now: datetime | None = None) -> tuple[Role, list[Link]] | None:
     """None: it is not there for them."""
     rows = database.rows(_LIST, {**named(who), "now": now})
     if not rows:

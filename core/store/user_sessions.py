@@ -49,9 +49,7 @@ class Place:
     id: SessionId
 
 
-_BEFORE: Final = (
-    "(CAST(:before AS timestamptz) IS NULL OR (s.created_at, s.id) < (CAST(:before AS timestamptz), CAST(:before_id AS uuid)))"
-)
+_BEFORE: Final = "(CAST(:before AS timestamptz) IS NULL OR (s.created_at, s.id) < (CAST(:before AS timestamptz), CAST(:before_id AS uuid)))"
 _NEWEST: Final = f"(s.org_id IS NULL OR s.org_id = a.org_id) AND {_BEFORE} AND {ALIVE} ORDER BY s.created_at DESC, s.id DESC LIMIT :limit"
 
 # A page of the conversations that the caller's user owns or is a member of, the newest first, read from one snapshot. What is begun
