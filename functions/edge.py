@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.errors import AddressTooLong, HeadersTooLarge, LatchkeyError, OriginRefused
 from core.house import House
 from functions.problems import Problems, problem_answer
-from functions.request_ids import request_id, tell_in_every_line, under
+from functions.request_ids import current, request_id, tell_in_every_line, under
 
 _MOST_HEADER_BYTES = 32_768
 _MOST_HEADERS = 100
@@ -83,7 +83,7 @@ class Origins(CORSMiddleware):
         answer = super().preflight_response(request_headers)
         if answer.status_code < 400:
             return Response(status_code=204, headers=_kept(answer))
-        return problem_answer(OriginRefused(), "", _kept(answer))
+        return problem_answer(OriginRefused(), current(), _kept(answer))
 
 
 def guard(app: FastAPI, house: House) -> None:

@@ -68,7 +68,7 @@ async def _if_match(
         str | None,
         Header(
             description="The `ETag` of what was seen, or `*`. What was changed since is not changed: `412`.",
-            pattern=r'^(\*|"[0-9a-f]{32}")$',
+            json_schema_extra={"pattern": r'^(\*|"[0-9a-f]{32}"(, "[0-9a-f]{32}"){0,3})$'},
             examples=['"0f3c2a9d8b7e6f5a4c3b2a1908f7e6d5"'],
         ),
     ] = None,

@@ -22,6 +22,11 @@ def request_id(scope: Scope) -> str:
     return given if isinstance(given, str) and _PLAIN.fullmatch(given) else uuid4().hex
 
 
+def current() -> str:
+    """Of the request that is being answered."""
+    return _current.get() or ""
+
+
 @contextmanager
 def under(id_: str) -> Iterator[None]:
     token = _current.set(id_)
