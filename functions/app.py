@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from core.house import House
 from core.tries import past_dead_connections
+from functions.describing import describes
 from functions.edge import guard
 from functions.incoming import NAMES_SESSION
 from functions.problems import handle
@@ -48,4 +49,5 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
         app.include_router(router, prefix="/v1/session")
     for router in (session.router, lock.router, members.router, links.of_session):
         app.include_router(router, prefix=NAMED, dependencies=[NAMES_SESSION])
+    app.openapi = describes(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
