@@ -18,6 +18,7 @@ from core.figures import Figures, memory_bytes
 from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
+from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.current import CurrentSessions
@@ -157,6 +158,10 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         idle_ttl_s=settings.session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
         budgets=budgets,
+        rates=Rates.of(
+            (settings.rate_device_per_minute, settings.rate_device_burst),
+            (settings.rate_address_per_minute, settings.rate_address_burst),
+        ),
         outcome_ttl_s=settings.outcome_ttl_s,
         storage=kept.storage,
     )

@@ -365,7 +365,7 @@ def test_ready_says_where_sessions_are_kept(one: Function, settings: Settings, r
     del settings
     assert one.client.get("/ready").json() == {
         "status": "ready",
-        "schema": "0005",
+        "schema": "0006",
         "sessions": "shelf over postgres",
         "cache": "upstash, closed",
     }
