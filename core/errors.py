@@ -7,6 +7,7 @@ is known. Nothing here may carry a secret, a message's text or a device ID.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class LatchkeyError(Exception):
     status = 500
     title = "Internal error"
     retry_after_s: int | None = None
+    # What whoever sent too much, or something else that was refused, may still send; see core/rates.py.
+    left: Any = None
 
     def __init__(
         self,
@@ -124,6 +127,24 @@ class NoSuchPath(LatchkeyError):
     code, status, title = "not_found", 404, "Not found"
 
 
+class HeadersTooLarge(LatchkeyError):
+    """The headers of the request are over the size limit; nothing was stored."""
+
+    code, status, title = "headers_too_large", 431, "Headers too large"
+
+
+class AddressTooLong(LatchkeyError):
+    """The path or the query of the request is over the size limit; nothing was stored."""
+
+    code, status, title = "address_too_long", 414, "Address too long"
+
+
+class OriginRefused(LatchkeyError):
+    """Web pages of this origin may not make this call: whoever runs this service sets CORS_ORIGINS."""
+
+    code, status, title = "origin_refused", 400, "Origin refused"
+
+
 class MethodNotAllowed(LatchkeyError):
     """This path does not take this method; the Allow header names those that it takes."""
 
@@ -187,6 +208,30 @@ class DeviceNotFound(LatchkeyError):
     code, status, title = "device_not_found", 404, "Device not found"
 
 
+class OwnerStays(LatchkeyError):
+    """The owner of a conversation is not one of its members: they cannot be let in, changed or put out. Nothing was stored."""
+
+    code, status, title = "owner_stays", 409, "The owner stays"
+
+
+class TooManyMembers(LatchkeyError):
+    """This conversation has as many members as one may have. Nothing was stored: put somebody out first."""
+
+    code, status, title = "too_many_members", 409, "Too many members"
+
+
+class TooManyLinks(LatchkeyError):
+    """This conversation has as many links as one may have. Nothing was stored: revoke one first."""
+
+    code, status, title = "too_many_links", 409, "Too many links"
+
+
+class CursorMalformed(LatchkeyError):
+    """The cursor must be sent as `next` of the last page gave it, or not at all."""
+
+    code, status, title = "cursor_malformed", 400, "Malformed cursor"
+
+
 class UserNotFound(LatchkeyError):
     """There is no user of this ID whom you could let in."""
 
@@ -236,6 +281,12 @@ class IfMatchMissing(LatchkeyError):
     """Others may edit this too: send `If-Match` with the `ETag` of what you saw, or `*`."""
 
     code, status, title = "if_match_missing", 428, "If-Match missing"
+
+
+class IfMatchMalformed(LatchkeyError):
+    """If-Match must be an `ETag` as an answer carried it, with its quotes, several with commas between them, or `*`."""
+
+    code, status, title = "if_match_malformed", 400, "Malformed If-Match"
 
 
 class NotAsSeen(LatchkeyError):
