@@ -13,7 +13,7 @@ from core.house import House
 from core.settings import SettingsError
 from core.tries import past_dead_connections
 from functions.problems import Problems, handle
-from functions.routes import approvals, devices, health, lock, session, turns
+from functions.routes import approvals, devices, health, lock, session, transfer, turns, user
 
 # What is not said must not mean that nobody has to show anything.
 _NO_KEYS = (
@@ -47,6 +47,6 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app.add_middleware(Problems, house=house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, session, lock, approvals, devices, health):
+    for resource in (turns, session, lock, transfer, approvals, devices, user, health):
         app.include_router(resource.router)
     return app

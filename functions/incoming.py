@@ -163,7 +163,7 @@ async def read_arrival(
 
 async def read_fields(request: Request, house: House, taken: set[str], needed: str) -> dict[str, Any]:
     """A body that is one JSON object with these fields and no others."""
-    body = parse_json(await _read_body(request, house.settings.max_body_bytes))
+    body = parse_json(await read_body(request, house.settings.max_body_bytes))
     if not isinstance(body, dict):
         raise InvalidRequest(
             f'The body must be a JSON object such as {{"{needed}": "..."}}; nothing was stored.'
@@ -256,7 +256,7 @@ def _no_constant(name: str) -> None:
     raise BadJson(f"{name} is not JSON; nothing was stored.")
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
     """At most so much is ever held, whatever Content-Length claims."""
     received = bytearray()
     async for chunk in request.stream():

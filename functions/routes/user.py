@@ -1,0 +1,3 @@
+"""The user."""
+from fastapi import APIRouter
+router = APIRouter()
