@@ -121,6 +121,12 @@ class InvalidRequest(LatchkeyError):
     code, status, title = "invalid_request", 422, "Invalid request"
 
 
+class ImportRefused(LatchkeyError):
+    """This is not a whole export of a conversation that the model could go on with; nothing was stored."""
+
+    code, status, title = "import_refused", 422, "Import refused"
+
+
 class NoSuchPath(LatchkeyError):
     """There is nothing at this path. /openapi.json lists the calls."""
 
@@ -238,6 +244,12 @@ class UserNotFound(LatchkeyError):
     code, status, title = "user_not_found", 404, "User not found"
 
 
+class NothingErased(LatchkeyError):
+    """There is no user of this device, and no receipt of one that was erased."""
+
+    code, status, title = "nothing_to_erase", 404, "Nothing to erase"
+
+
 class LinkNotFound(LatchkeyError):
     """This conversation has no link of this ID."""
 
@@ -293,6 +305,12 @@ class NotAsSeen(LatchkeyError):
     """It was changed since you saw it. Nothing was stored: read it again, and send `If-Match` with its new `ETag`."""
 
     code, status, title = "not_as_seen", 412, "Changed meanwhile"
+
+
+class ExportChanged(LatchkeyError):
+    """The conversation was changed since the parts before were read. Begin again without `after`."""
+
+    code, status, title = "export_changed", 412, "Changed meanwhile"
 
 
 # ---- what stands in the way of a turn

@@ -27,7 +27,9 @@ from functions.routes import (
     members,
     session,
     sessions,
+    transfer,
     turns,
+    user,
 )
 from functions.streams import Streams
 
@@ -66,7 +68,7 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     guard(app, house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, sessions, links, approvals, devices, branches, admin, health):
+    for resource in (turns, sessions, links, approvals, devices, branches, transfer, user, admin, health):
         app.include_router(resource.router)
     # The same of the conversation that the device is in, and of the one that the path names.
     for router in (session.router, lock.router):

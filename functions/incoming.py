@@ -167,7 +167,7 @@ async def read_fields(
     request: Request, house: House, taken: set[str], needed: str | None = None
 ) -> dict[str, Any]:
     """A body that is one JSON object with these fields and no others. Where none is needed, there may be no body."""
-    sent = await _read_body(request, house.settings.max_body_bytes)
+    sent = await read_body(request, house.settings.max_body_bytes)
     body = {} if not sent and needed is None else parse_json(sent)
     if not isinstance(body, dict):
         such = needed or min(taken)
@@ -269,7 +269,7 @@ def _no_constant(name: str) -> None:
     raise BadJson(f"{name} is not JSON; nothing was stored.")
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
     """At most so much is ever held, whatever Content-Length claims."""
     received = bytearray()
     async for chunk in request.stream():
