@@ -11,7 +11,7 @@ from core.house import House
 from core.ids import DeviceId
 from functions.answers import JsonAnswer, moment
 from functions.identity import Bearer, identify, person
-from functions.incoming import Asking, DeviceHeader, TheHouse, read_fields
+from functions.incoming import Asking, DeviceHeader, TheHouse, network, read_fields
 from functions.shapes import PROBLEMS
 from functions.shapes_devices import (
     LONGEST_SECRET,
@@ -48,6 +48,7 @@ async def register(request: Request, house: TheHouse, device_id: DeviceHeader, b
     if house.settings.access_mode == "jwt":
         subject = (await identify(request, device_id, bearer)).subject
     secret = await _read_text(request, house, "secret", SHORTEST_SECRET, LONGEST_SECRET)
+    await request.app.state.look(house.rates.take, house.database, network(request))
     welcome = await request.app.state.look(house.devices.register, device_id, secret, subject)
     return JsonAnswer({**_welcome(welcome), "mode": house.settings.access_mode})
 
