@@ -10,14 +10,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from core.house import House
+from core.settings import SettingsError
 from core.tries import past_dead_connections
 from functions.describing import describes
 from functions.edge import guard
 from functions.incoming import NAMES_SESSION
 from functions.problems import handle
-from functions.routes import approvals, health, links, lock, members, session, sessions, turns
+from functions.routes import approvals, devices, health, links, lock, members, session, sessions, turns
 
 NAMED = "/v1/sessions/{session_id}"
+# What is not said must not mean that nobody has to show anything.
+_NO_KEYS = (
+    "DEVICE_TOKEN_KEYS is not set, and ACCESS_MODE is bound, which it is unless it is set; accepted: keys to sign the tokens of "
+    'devices with, such as {"2026-11": "..."}, each at least 32 random characters (openssl rand -hex 32); or ACCESS_MODE=jwt '
+    "behind an authorizer; or ACCESS_MODE=open on a private network, where whoever knows a device's ID speaks for it"
+)
 
 
 async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -35,6 +42,8 @@ def _looking(offload: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
+    if house.settings.access_mode == "bound" and house.settings.device_token_keys is None:
+        raise SettingsError([_NO_KEYS])
     app = FastAPI(title="Latchkey", version="0.1.0", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.house = house
     app.state.offload = inline if one_at_a_time else run_in_threadpool
@@ -42,7 +51,7 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     guard(app, house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, sessions, links, approvals, health):
+    for resource in (turns, sessions, links, approvals, devices, health):
         app.include_router(resource.router)
     # The same of the conversation that the device is in, and of the one that the path names.
     for router in (session.router, lock.router):

@@ -238,9 +238,7 @@ def _problem(status: int, codes: list[str]) -> Json:
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/ProblemShape"},
-                "examples": {
-                    kind.code: {"$ref": f"#/components/examples/{kind.code}"} for kind in kinds
-                },
+                "examples": {kind.code: {"$ref": f"#/components/examples/{kind.code}"} for kind in kinds},
             }
         },
     }

@@ -56,7 +56,18 @@ def _event(method: str, path: str, body: str | None = None, device: str | None =
     }
 
 
-SLOW = ("anthropic", "boto3", "alembic", "httpx", "httpx2", "moto", "redis", "upstash_redis", "uvicorn")
+SLOW = (
+    "anthropic",
+    "boto3",
+    "alembic",
+    "httpx",
+    "httpx2",
+    "jwt",
+    "moto",
+    "redis",
+    "upstash_redis",
+    "uvicorn",
+)
 
 
 def test_importing_the_handler_imports_nothing_slow() -> None:
