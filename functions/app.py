@@ -18,7 +18,8 @@ from functions.incoming import NAMES_SESSION
 from functions.problems import handle
 from functions.routes import approvals, devices, health, links, lock, members, session, sessions, turns
 
-NAMED = "/v1/sessions/{session_id}"
+# What is no UUID is no conversation's name: it may be another call's.
+NAMED = "/v1/sessions/{session_id:uuid}"
 # What is not said must not mean that nobody has to show anything.
 _NO_KEYS = (
     "DEVICE_TOKEN_KEYS is not set, and ACCESS_MODE is bound, which it is unless it is set; accepted: keys to sign the tokens of "
