@@ -33,8 +33,8 @@ from functions.routes import (
 )
 from functions.streams import Streams
 
-NAMED = "/v1/sessions/{session_id}"
-
+# What is no UUID is no conversation's name: it may be another call's.
+NAMED = "/v1/sessions/{session_id:uuid}"
 # What is not said must not mean that nobody has to show anything.
 _NO_KEYS = (
     "DEVICE_TOKEN_KEYS is not set, and ACCESS_MODE is bound, which it is unless it is set; accepted: keys to sign the tokens of "
