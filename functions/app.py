@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from core.house import House
 from core.tries import past_dead_connections
 from functions.problems import Problems, handle
-from functions.routes import admin, approvals, health, lock, session, turns
+from functions.routes import admin, approvals, health, lock, session, turns, web
 
 
 async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -37,6 +37,6 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app.add_middleware(Problems, house=house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, session, lock, approvals, admin, health):
+    for resource in (turns, session, lock, approvals, admin, health, web):
         app.include_router(resource.router)
     return app
