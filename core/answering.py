@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from core import stateless
+from core.access import Who
 from core.agents.roster import Roster
 from core.asking import Asking
 from core.content import Message
@@ -18,7 +19,7 @@ from core.deadline import Deadline
 from core.decisions import Decisions
 from core.errors import DatabaseUnavailable, SessionEnded, TurnNotFound
 from core.holding import Holding
-from core.ids import DeviceId, SessionId, TurnId
+from core.ids import SessionId, TurnId
 from core.reception import Reception
 from core.shown import Turn, shown
 from core.stint import Limits, Stint
@@ -71,20 +72,20 @@ class Turns:
             return self._answer_alone(arrival, until)
         stays = self._stays(wait_s)
         if accepted.holding is not None:
-            turn = self._begin(accepted.holding, arrival.device_id, until, stays=stays)
+            turn = self._begin(accepted.holding, arrival, until, stays=stays)
             if turn is not None:
                 return turn
             # What was handed over is theirs who were woken for it, and is not snatched back from them.
             stays = stays and self.wakeups is None
         else:
             self._wake(accepted.session_id)
-        stored = self._still(arrival.device_id, accepted.turn_id)
-        return self._watch(arrival.device_id, stored, deadline, stays=stays, until=until)
+        stored = self._still(arrival.who, accepted.turn_id)
+        return self._watch(arrival.who, stored, deadline, stays=stays, until=until)
 
-    def _begin(self, holding: Holding, device_id: DeviceId, until: Deadline, *, stays: bool) -> Turn | None:
+    def _begin(self, holding: Holding, arrival: Arrival, until: Deadline, *, stays: bool) -> Turn | None:
         stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)
         with self.begun(holding.hold.session_id, holding.hold.epoch):
-            return self.story.go_through(holding, stint, device_id)
+            return self.story.go_through(holding, stint, None if arrival.is_elsewhere else arrival.device_id)
 
     def _answer_alone(self, arrival: Arrival, until: Deadline) -> Turn:
         alone = Conversation([Message.from_client(1, arrival.content)])
@@ -92,20 +93,20 @@ class Turns:
             self.asking.model, self.asking.prompt(self.roster.manager, alone), arrival, until
         )
 
-    def look(self, device_id: DeviceId, turn_id: TurnId, wait_s: float) -> Turn:
+    def look(self, who: Who, turn_id: TurnId, wait_s: float) -> Turn:
         """The turn as it stands, as soon as it is over or after so long at the most."""
         deadline = Deadline.after(wait_s)
-        stored = self.reception.find(device_id, turn_id)
-        return self._watch(device_id, stored, deadline, stays=self.wakeups is None, until=deadline)
+        stored = self.reception.find(who, turn_id)
+        return self._watch(who, stored, deadline, stays=self.wakeups is None, until=deadline)
 
-    def cancel(self, device_id: DeviceId, turn_id: TurnId) -> Turn:
+    def cancel(self, who: Who, turn_id: TurnId) -> Turn:
         """Ends the turn where nobody works on it; else it ends at its holder's next safe point."""
         until = Deadline.after(self.limits.turn_budget_s)
-        self.reception.cancel(device_id, turn_id, until)
-        stored = self._still(device_id, turn_id)
+        self.reception.cancel(who, turn_id, until)
+        stored = self._still(who, turn_id)
         if stored.ended_at is None and stored.is_free:
             self._go_on(stored.session_id, self._inline(until), only=stored.id)
-            stored = self._still(device_id, turn_id)
+            stored = self._still(who, turn_id)
         self._wake(stored.session_id)
         return shown(stored)
 
@@ -147,15 +148,15 @@ class Turns:
         self._wake(session_id)
         return False
 
-    def _still(self, device_id: DeviceId, turn_id: TurnId) -> StoredTurn:
+    def _still(self, who: Who, turn_id: TurnId) -> StoredTurn:
         """A turn that was there. If it is not any more, its conversation was ended."""
         try:
-            return self.reception.find(device_id, turn_id)
+            return self.reception.find(who, turn_id)
         except TurnNotFound:
             raise SessionEnded from None
 
     def _watch(
-        self, device_id: DeviceId, stored: StoredTurn, deadline: Deadline, *, stays: bool, until: Deadline
+        self, who: Who, stored: StoredTurn, deadline: Deadline, *, stays: bool, until: Deadline
     ) -> Turn:
         """`stays`: it may go on with the turn itself if nobody else does, and `until` then."""
         pause_s = _FIRST_LOOK_S
@@ -167,7 +168,7 @@ class Turns:
             if not did_what_it_could:
                 time.sleep(min(pause_s, left_s))
                 pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
-            stored = self._still(device_id, stored.id)
+            stored = self._still(who, stored.id)
         return shown(stored)
 
     def _wake(self, session_id: SessionId) -> None:

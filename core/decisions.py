@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.access import Role
+from core.access import Role, Who
 from core.content import dump
 from core.deadline import Deadline
+from core.entrance import nothing_for
 from core.errors import (
     ApprovalChanged,
     ApprovalDecided,
@@ -23,7 +24,7 @@ from core.errors import (
     RoleTooSmall,
     SessionBusy,
 )
-from core.ids import DeviceId, SessionId
+from core.ids import SessionId
 from core.store import approvals, outcomes
 from core.store.approvals import Found, Overdue, Verdict
 from core.store.asked import Approval
@@ -64,7 +65,7 @@ class Decisions:
 
     def __call__(
         self,
-        device_id: DeviceId,
+        who: Who,
         approval_id: UUID,
         *,
         yes: bool,
@@ -78,7 +79,7 @@ class Decisions:
         until, patience = Deadline.after(self.budget_s), Deadline.after(wait_s)
         while True:
             try:
-                decided = again_and_again(until, lambda: self._try(device_id, approval_id, decision, until))
+                decided = again_and_again(until, lambda: self._try(who, approval_id, decision, until))
             except SessionBusy:
                 if not patience.left_s():
                     raise
@@ -87,14 +88,12 @@ class Decisions:
             self.wake(decided.session_id)
             return decided
 
-    def _try(
-        self, device_id: DeviceId, approval_id: UUID, decision: Decision, until: Deadline
-    ) -> Approval | None:
+    def _try(self, who: Who, approval_id: UUID, decision: Decision, until: Deadline) -> Approval | None:
         """None: somebody was quicker, or it is written and is read once more."""
         database = self.database.by(until)
-        found = approvals.find(database, device_id, approval_id)
+        found = approvals.find(database, who, approval_id)
         if found is None:
-            raise ApprovalNotFound
+            raise nothing_for(database, who, ApprovalNotFound)
         approval = found.approval
         _check(found, decision)
         if found.is_overdue:

@@ -21,9 +21,13 @@ def enter(database: Database, who: Who, needed: Role = Role.VIEWER) -> Visit:
 
 
 def require(visit: Visit, needed: Role) -> None:
-    if not visit.held_as.suffices_for(needed):
+    demand(visit.held_as, needed)
+
+
+def demand(held_as: Role, needed: Role) -> None:
+    if not held_as.suffices_for(needed):
         raise RoleTooSmall(
-            f"You are {visit.held_as} of this conversation; this takes the {needed}. Nothing was stored."
+            f"You are {held_as} of this conversation; this takes its {needed}. Nothing was stored."
         )
 
 

@@ -12,6 +12,7 @@ from core.asking import Asking
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
+from core.devices import Devices
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
 from core.keeping import Keeping, keeping
@@ -39,6 +40,7 @@ class House:
     keeping: Keeping
     # What is known of the conversations that devices are in, and who was told of it.
     current: CurrentSessions
+    devices: Devices
     _database: Database | None
     _turns: Turns | None
 
@@ -56,7 +58,7 @@ class House:
 
     @property
     def tokens(self) -> Tokens:
-        return Tokens.by(self.settings)
+        return self.devices.tokens
 
     @property
     def cache_s(self) -> float:
@@ -124,14 +126,8 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     figures.watch("memory.bytes", memory_bytes)
     if settings.database_url is None:
         kept = keeping(settings, None, figures)
-        return House(
-            settings,
-            figures,
-            kept,
-            CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s, figures),
-            None,
-            None,
-        )
+        current = CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s, figures)
+        return House(settings, figures, kept, current, _devices(settings, None, current), None, None)
     database = Database(
         settings.database_url.reveal(),
         pool_size=settings.database_pool_size,
@@ -175,7 +171,11 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
     )
-    return House(settings, figures, kept, current, database, turns)
+    return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
+
+
+def _devices(settings: Settings, database: Database | None, current: CurrentSessions) -> Devices:
+    return Devices(database, Tokens.by(settings), settings.access_mode, current)
 
 
 def _budgets(settings: Settings, roster: Roster) -> Budgets:

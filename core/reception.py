@@ -10,12 +10,14 @@ from math import ceil
 from typing import Any
 from uuid import uuid4
 
+from core.access import Role, Who
 from core.budgets import Budgets, over
 from core.conversation import Conversation, Memory
 from core.deadline import Deadline
+from core.entrance import demand, nothing_for
 from core.errors import IdempotencyKeyReused, SessionBusy, TurnNotFound
 from core.holding import Holding
-from core.ids import DeviceId, SessionId, TurnId
+from core.ids import SessionId, TurnId
 from core.lease import Lease
 from core.policies import OnBusy, admission
 from core.store import admissions, claims, takes, turns
@@ -86,11 +88,12 @@ class Reception:
             self.memory.put(*kept)
         return holding
 
-    def cancel(self, device_id: DeviceId, turn_id: TurnId, deadline: Deadline) -> StoredTurn:
+    def cancel(self, who: Who, turn_id: TurnId, deadline: Deadline) -> StoredTurn:
         """Ends a turn that waits; asks one that has begun to stop. A turn that is over stays what it is."""
 
         def once() -> StoredTurn | None:
-            stored = self.find(device_id, turn_id)
+            stored = self.find(who, turn_id)
+            demand(stored.held_as, Role.EDITOR)
             if stored.ended_at is not None or admissions.stop(
                 self.database.by(deadline), stored.session_id, stored.version, stored.id, error=CANCELLED
             ):
@@ -99,10 +102,10 @@ class Reception:
 
         return again_and_again(deadline, once)
 
-    def find(self, device_id: DeviceId, turn_id: TurnId) -> StoredTurn:
-        stored = past_dead_connections(lambda: turns.find(self.database, device_id, turn_id))
+    def find(self, who: Who, turn_id: TurnId) -> StoredTurn:
+        stored = past_dead_connections(lambda: turns.find(self.database, who, turn_id))
         if stored is None:
-            raise TurnNotFound
+            raise nothing_for(self.database, who, TurnNotFound)
         return stored
 
     # ---- one try

@@ -79,6 +79,7 @@ def approval_shape(approval: Approval) -> dict[str, Any]:
 def session_shape(session: StoredSession) -> dict[str, Any]:
     return {
         "id": str(session.id),
+        "role": session.held_as,
         "active_agent": session.active_agent,
         "locked_at": moment(session.locked_at),
         "lock_expires_at": moment(session.lock_expires_at),
@@ -102,6 +103,10 @@ def page_shape(page: Page, *, backwards: bool) -> dict[str, Any]:
             "agent": message.agent,
             "content": _in_bounds(message.content),
             "created_at": moment(message.created_at),
+            "left_out": message.left_out,
+            "origin": None
+            if message.origin_session is None
+            else {"session_id": str(message.origin_session), "seq": message.origin_seq},
         }
         for message in page.items
     ]
@@ -123,6 +128,7 @@ def note_shape(note: Note) -> dict[str, Any]:
         "id": note.id,
         "at": moment(note.at),
         "actor": note.actor,
+        "user_id": None if note.user_id is None else str(note.user_id),
         "action": note.action,
         "agent": note.agent,
         "until": moment(note.until),

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from core.access import Caller
 from core.errors import NoSuchPath, NotAdmin, TokenMissing
 from core.house import House
+from core.ids import DeviceId
 from core.tokens import Person, person_of
 
 _BEARER: Final = HTTPBearer(
@@ -29,6 +31,21 @@ async def _bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(
 
 
 Bearer = Annotated[str | None, Depends(_bearer)]
+
+
+async def identify(request: Request, device_id: DeviceId, bearer: str | None) -> Caller:
+    """Whom a call under /v1 is believed to come from. What only the database knows of them, statements look at."""
+    house: House = request.app.state.house
+    mode = house.settings.access_mode
+    if mode == "open":
+        return Caller(device_id)
+    if mode == "bound":
+        if bearer is None:
+            raise TokenMissing
+        return Caller(device_id, token_version=house.tokens.device(bearer, device_id))
+    who = person(request, house, bearer)
+    await request.app.state.look(house.devices.meet, device_id, who)
+    return Caller(device_id, subject=who.subject)
 
 
 def person(request: Request, house: House, bearer: str | None) -> Person:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_
 from core.policies import OnBusy
 from core.sessions.current import Told
 from core.store.claims import Arrival
+from functions.identity import Bearer, identify
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TOLD = re.compile(rf"({_UUID.pattern})\.([0-9]{{1,19}})")
@@ -37,10 +39,10 @@ _TOLD = re.compile(rf"({_UUID.pattern})\.([0-9]{{1,19}})")
 _LINK = re.compile(rf"({_UUID.pattern})\.([A-Za-z0-9_-]{{43}})")
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 _LONGEST_LOCK_S = 31_536_000
-_TURN_FIELDS = {"message", "on_busy", "wait_s"}
+_TURN_FIELDS = {"message", "on_busy", "session_id", "wait_s"}
 
 
-async def _device(
+async def _device_header(
     x_device_id: Annotated[
         str | None,
         Header(description="A UUID that the app made once and keeps.", examples=[str(UUID(int=7))]),
@@ -57,6 +59,16 @@ async def _device(
             "X-Device-ID is all zeros, which no device owns. Make a random UUID once and keep it."
         )
     return DeviceId(device)
+
+
+async def _identified(
+    request: Request, device_id: Annotated[DeviceId, Depends(_device_header)], bearer: Bearer
+) -> Caller:
+    return await identify(request, device_id, bearer)
+
+
+async def _device(caller: Annotated[Caller, Depends(_identified)]) -> DeviceId:
+    return caller.device_id
 
 
 async def _idempotency_key(
@@ -87,7 +99,7 @@ async def _seen(
 
 async def _asking(
     request: Request,
-    device_id: Annotated[DeviceId, Depends(_device)],
+    caller: Annotated[Caller, Depends(_identified)],
     x_share_link: Annotated[
         str | None, Header(description="A share link's secret, as whoever shares gave it.")
     ] = None,
@@ -97,12 +109,12 @@ async def _asking(
     # What is no UUID is refused where the path's parts are declared.
     session_id = SessionId(UUID(named)) if _UUID.fullmatch(named) else None
     if x_share_link is None:
-        return Caller(device_id, session_id=session_id)
+        return caller.about(session_id)
     found = _LINK.fullmatch(x_share_link.strip())
     if found is None:
         raise ShareLinkMalformed
-    return Caller(
-        device_id, link=digest(x_share_link.strip()), session_id=session_id or SessionId(UUID(found[1]))
+    return replace(
+        caller, link=digest(x_share_link.strip()), session_id=session_id or SessionId(UUID(found[1]))
     )
 
 
@@ -115,6 +127,8 @@ async def _house(request: Request) -> House:
     return house
 
 
+# The device that a call names, whether or not it may speak for it: for calls that find that out themselves.
+DeviceHeader = Annotated[DeviceId, Depends(_device_header)]
 Device = Annotated[DeviceId, Depends(_device)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Seen = Annotated[Told | None, Depends(_seen)]
@@ -124,15 +138,16 @@ TheHouse = Annotated[House, Depends(_house)]
 
 
 async def read_arrival(
-    request: Request, house: House, device: DeviceId, key: str | None
+    request: Request, house: House, caller: Caller, key: str | None
 ) -> tuple[Arrival, float]:
     """The message, and how many seconds its client waits for the answer."""
     body = await read_fields(request, house, _TURN_FIELDS, "message")
     settings = house.settings
     content = dump(accept(body["message"], settings.max_message_bytes, settings.max_images))
     on_busy = _on_busy(body.get("on_busy", OnBusy.QUEUE))
+    named = _named_session(body.get("session_id"))
     arrival = Arrival(
-        device_id=device,
+        device_id=caller.device_id,
         content=content,
         # How long the client waits is not part of what it says: a retry may wait longer.
         body_digest=digest(f"{on_busy} {content}"),
@@ -141,6 +156,7 @@ async def read_arrival(
         session_id=new_session_id(),
         user_id=new_user_id(),
         on_busy=on_busy,
+        caller=caller if named is None else caller.about(named),
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
 
@@ -182,6 +198,14 @@ async def read_lock(request: Request, house: House) -> tuple[str, int | None, st
     if problems:
         raise InvalidRequest(errors=tuple(problems))
     return agent, ttl_s, None if reason is None else clean(reason, LONGEST_REASON)
+
+
+def _named_session(given: object) -> SessionId | None:
+    if given is None:
+        return None
+    if not isinstance(given, str) or not _UUID.fullmatch(given):
+        raise InvalidRequest(errors=(FieldProblem("session_id", "must be a conversation's ID"),))
+    return SessionId(UUID(given))
 
 
 def _on_busy(given: object) -> str:

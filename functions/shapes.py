@@ -47,6 +47,8 @@ class TurnBody(_Shape):
     )
 
     message: str | list[TextBlock | ImageBlock | DocumentBlock]
+    # Into which conversation. None: the one that the device is in; where that is none, a new one begins.
+    session_id: UUID | None = None
     on_busy: OnBusy = OnBusy.QUEUE
     wait_s: Annotated[float, Field(ge=0, le=25)] = 25
 
@@ -137,6 +139,7 @@ class NoteShape(_Shape):
     id: int
     at: datetime
     actor: str
+    user_id: UUID | None
     action: str
     agent: str | None
     until: datetime | None
@@ -151,6 +154,8 @@ class AuditShape(_Shape):
 
 class SessionShape(_Shape):
     id: UUID
+    # What whoever asks is in it.
+    role: Literal["owner", "editor", "viewer"]
     active_agent: str | None
     locked_at: datetime | None
     lock_expires_at: datetime | None
@@ -164,6 +169,11 @@ class SessionShape(_Shape):
     expires_at: datetime
 
 
+class OriginShape(_Shape):
+    session_id: UUID
+    seq: int
+
+
 class MessageShape(_Shape):
     seq: int
     turn_id: UUID
@@ -171,6 +181,10 @@ class MessageShape(_Shape):
     agent: str | None
     content: list[dict[str, Any]]
     created_at: datetime
+    # It is no longer part of what the model is told: its turn was rolled back, or the conversation was rewound.
+    left_out: bool
+    # Where it was said first, if that was in another conversation.
+    origin: OriginShape | None
 
 
 class MessagesShape(_Shape):

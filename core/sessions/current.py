@@ -11,6 +11,10 @@ What can go wrong, and why no answer is older than what its reader knows:
   `X-Session-Version` it saw is held to it by all processes. For everybody else an entry is good for a minute at the most.
 * *The device went to another conversation.* The entry names the devices that are in it, and which conversation is looked for
   is a guess that what the client was told last must agree with.
+* *Somebody is put out, or signed out.* An entry is for the owner's own devices alone, each with what it showed of itself, as a
+  digest: a token of another version, or another user's, is not answered from it. Whoever signs a device out marks the
+  conversation that it is in; were that mark lost, the entry is good for a minute at the most, like any.
+* *A conversation is named, or opened by a link.* Then Postgres is asked, for what somebody is in it stands there alone.
 """
 
 import hashlib
@@ -24,10 +28,12 @@ from threading import Lock
 from typing import Any, Final
 from uuid import UUID
 
+from core.access import Caller, Role, Who, caller
 from core.cache.allowance import Allowance, allowance
 from core.cache.entry import Entry
 from core.cache.shelf import Shelf
-from core.errors import DatabaseNotConfigured, SessionNotFound
+from core.entrance import nothing_for
+from core.errors import DatabaseNotConfigured
 from core.figures import Figures
 from core.ids import DeviceId, SessionId
 from core.sessions.farewell import conversation_key
@@ -85,19 +91,20 @@ class CurrentSessions:
     figures: Figures = field(default_factory=Figures)
     told: WhatWasTold = field(default_factory=WhatWasTold)
 
-    def look(self, device_id: DeviceId, seen: Told | None = None) -> StoredSession:
+    def look(self, who: Who, seen: Told | None = None) -> StoredSession:
         """`seen`: what the caller says it was told last, by whichever process."""
         database = self._database
         if database is None:
             raise DatabaseNotConfigured
+        asked = caller(who)
+        if asked.session_id is not None or asked.link is not None:
+            return _look(database, asked)
         waits = allowance(self.budget_s)
-        found = self._on_the_shelf(device_id, seen, waits)
+        found = self._on_the_shelf(asked, seen, waits)
         if found is None:
-            found = past_dead_connections(lambda: sessions.look(database, device_id))
-            if found is None:
-                raise SessionNotFound
-            self._offer(found, device_id, waits)
-        self.told.note(device_id, Told(found.id, found.version))
+            found = _look(database, asked)
+            self._offer(found, asked, waits)
+        self.told.note(asked.device_id, Told(found.id, found.version))
         return found
 
     @contextmanager
@@ -134,21 +141,21 @@ class CurrentSessions:
         if session_id is None:
             return
         entry = self.shelf.look(conversation_key(session_id), waits)
-        if entry is not None and _read(entry, device_id) is not None:
+        if entry is not None and _read(entry, Caller(device_id)) is not None:
             self.shelf.mark(conversation_key(session_id), entry.epoch, 0, waits, ended=True)
         self.told.note(device_id, Told(session_id, ENDED))
 
     # ---- the shelf
 
-    def _on_the_shelf(self, device_id: DeviceId, seen: Told | None, waits: Allowance) -> StoredSession | None:
-        floors = [told for told in (seen, self.told.of(device_id)) if told is not None]
-        session_id = floors[0].session_id if floors else self._guess(device_id, waits)
+    def _on_the_shelf(self, asked: Caller, seen: Told | None, waits: Allowance) -> StoredSession | None:
+        floors = [told for told in (seen, self.told.of(asked.device_id)) if told is not None]
+        session_id = floors[0].session_id if floors else self._guess(asked.device_id, waits)
         if session_id is None or any(floor.session_id != session_id for floor in floors):
             return None
         entry = self.shelf.look(conversation_key(session_id), waits)
         if entry is None or any(entry.version < floor.version for floor in floors):
             return None
-        found = _read(entry, device_id)
+        found = _read(entry, asked)
         return found if found is not None and found.id == session_id else None
 
     def _guess(self, device_id: DeviceId, waits: Allowance) -> SessionId | None:
@@ -158,14 +165,14 @@ class CurrentSessions:
         except ValueError:
             return None
 
-    def _offer(self, found: StoredSession, device_id: DeviceId, waits: Allowance) -> None:
-        if found.busy or found.has_open_turn:
+    def _offer(self, found: StoredSession, asked: Caller, waits: Allowance) -> None:
+        if found.busy or found.has_open_turn or not _shows(_kept(found), asked):
             return
         # When the next look is to extend its time.
         good_until = found.last_active_at + timedelta(seconds=slack_s(found.idle_ttl))
         if found.lock_expires_at is not None:
             good_until = min(good_until, found.lock_expires_at)
-        self.shelf.remember(_name(device_id), str(found.id), found.idle_ttl)
+        self.shelf.remember(_name(asked.device_id), str(found.id), found.idle_ttl)
         entry = Entry(found.lease_epoch, found.version, _body(found), good_until)
         self.shelf.offer(conversation_key(found.id), entry, waits)
 
@@ -174,18 +181,47 @@ def _name(device_id: DeviceId) -> str:
     return f"device:{_unnamed(device_id)}"
 
 
-def _unnamed(device_id: DeviceId) -> str:
-    """Who can read the cache can speak for no device."""
-    return hashlib.sha256(device_id.bytes).hexdigest()[:32]
+def _unnamed(device_id: DeviceId, *shown: object) -> str:
+    """Who can read the cache can speak for no device, and learns nobody's name."""
+    return hashlib.sha256(device_id.bytes + "".join(f" {part!r}" for part in shown).encode()).hexdigest()[:32]
 
 
 # ---- a session as text, and back
 
 
+def _look(database: Database, asked: Caller) -> StoredSession:
+    found = past_dead_connections(lambda: sessions.look(database, asked))
+    if found is None:
+        raise nothing_for(database, asked)
+    return found
+
+
 def _body(session: StoredSession) -> str:
     kept = {name.name: _plain(getattr(session, name.name)) for name in fields(session)}
-    kept["device_ids"] = [_unnamed(device_id) for device_id in session.device_ids]
-    return json.dumps(kept)
+    return json.dumps({**kept, "present": _kept(session)})
+
+
+def _kept(session: StoredSession) -> list[list[str]]:
+    """The owner's devices, each as digests of it alone, of it with its token's version, and of it with its user's name."""
+    return [
+        [
+            _unnamed(present.device_id),
+            _unnamed(present.device_id, present.token_version),
+            _unnamed(present.device_id, present.subject),
+        ]
+        for present in session.present
+    ]
+
+
+def _shows(kept: list[list[str]], asked: Caller) -> bool:
+    """Whether they are one of the owner's devices that are in it, by all that they show of themselves."""
+    device = asked.device_id
+    return any(
+        alone == _unnamed(device)
+        and (asked.token_version is None or versioned == _unnamed(device, asked.token_version))
+        and (asked.subject is None or personal == _unnamed(device, asked.subject))
+        for alone, versioned, personal in kept
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -194,7 +230,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
-def _read(entry: Entry, device_id: DeviceId) -> StoredSession | None:
+def _read(entry: Entry, asked: Caller) -> StoredSession | None:
     """None: the device is not in it, or it was put there by a release that kept something else of a session."""
     try:
         kept = json.loads(entry.body)
@@ -203,9 +239,10 @@ def _read(entry: Entry, device_id: DeviceId) -> StoredSession | None:
         for name in _TIMES:
             kept[name] = None if kept[name] is None else datetime.fromisoformat(kept[name])
         kept["id"] = SessionId(UUID(kept["id"]))
-        if _unnamed(device_id) not in kept["device_ids"]:
+        if not _shows(kept["present"], asked):
             return None
-        kept["device_ids"] = (device_id,)
+        kept["present"] = (asked,)
+        kept["held_as"] = Role(kept["held_as"])
         return StoredSession(**kept)
     except (ValueError, TypeError, AttributeError, KeyError):
         return None

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from core.access import Role, Who, caller
 from core.agents.roster import Roster
 from core.deadline import Deadline
-from core.errors import DatabaseUnavailable, SessionNotFound, UnknownAgent
+from core.entrance import demand, nothing_for
+from core.errors import DatabaseUnavailable, DeviceBarred, SessionNotFound, UnknownAgent
 from core.ids import DeviceId, SessionId, UserId
 from core.sessions.current import CurrentSessions, Told
 from core.store import endings, locks
@@ -62,18 +64,18 @@ class SessionService:
     # Who is told of a change before anybody else is.
     current: CurrentSessions | None = None
 
-    def get_session_lock(self, device_id: DeviceId, *, now: datetime | None = None) -> SessionLock:
+    def get_session_lock(self, who: Who, *, now: datetime | None = None) -> SessionLock:
         try:
-            stored = past_dead_connections(lambda: locks.find(self.database, device_id, now=now))
+            stored = past_dead_connections(lambda: locks.find(self.database, who, now=now))
         except DatabaseUnavailable:
             if not self.stateless_without_database:
                 raise
             return SessionLock(None, None, None, None, None, self.default_ttl_s, is_stateless=True)
-        return _shown(_there(stored))
+        return _shown(self._there(who, stored))
 
     def set_session_lock(
         self,
-        device_id: DeviceId,
+        who: Who,
         agent_key: str,
         *,
         ttl_s: int | None = None,
@@ -89,15 +91,13 @@ class SessionService:
             )
         ttl = LockTtl(ttl_s, agent.lock_ttl_s, self.default_ttl_s)
         return self._changed(
-            device_id,
-            lambda: locks.set_lock(
-                self.database, device_id, agent.key, ttl, actor=actor, reason=reason, now=now
-            ),
+            who,
+            lambda: locks.set_lock(self.database, who, agent.key, ttl, actor=actor, reason=reason, now=now),
         )
 
     def clear_session_lock(
         self,
-        device_id: DeviceId,
+        who: Who,
         *,
         actor: str = "service",
         reason: str | None = None,
@@ -105,8 +105,8 @@ class SessionService:
     ) -> SessionLock:
         """From now on the manager answers."""
         return self._changed(
-            device_id,
-            lambda: locks.clear_lock(self.database, device_id, actor=actor, reason=reason, now=now),
+            who,
+            lambda: locks.clear_lock(self.database, who, actor=actor, reason=reason, now=now),
         )
 
     def set_user_ttl(self, device_id: DeviceId, ttl_s: int | None) -> None:
@@ -116,18 +116,23 @@ class SessionService:
         if not locks.set_user_ttl(self.database, device_id, ttl_s):
             raise SessionNotFound
 
-    def end_session(self, device_id: DeviceId) -> EndedSession | None:
-        """Ends the conversation that the device is in, with all that belongs to it; whoever is at work on it writes nothing more.
-        The device and its user stay. None: there was none.
+    def end_session(self, who: Who) -> EndedSession | None:
+        """Ends the conversation that they mean, with all that belongs to it; whoever is at work on it writes nothing more.
+        The device and its user stay. None: the device is in none.
         """
         ended: list[EndedSession | None] = again_and_again(
-            Deadline.after(_PATIENCE_S), lambda: [endings.end(self.database, device_id)]
+            Deadline.after(_PATIENCE_S), lambda: [endings.end(self.database, who)]
         )
+        asked = caller(who)
+        if ended[0] is None and (
+            isinstance(why := nothing_for(self.database, who), DeviceBarred) or asked.session_id
+        ):
+            raise why
         if self.current is not None:
             if ended[0] is None:
-                self.current.nowhere(device_id)
+                self.current.nowhere(asked.device_id)
             else:
-                self.current.ended(device_id, ended[0])
+                self.current.ended(asked.device_id, ended[0])
         return ended[0]
 
     def cleanup_expired_sessions(
@@ -148,11 +153,19 @@ class SessionService:
             _all(deadline, _BATCH, lambda: endings.clean_up_alone(database, _BATCH, now=now)),
         )
 
-    def _changed(self, device_id: DeviceId, change: Callable[[], StoredLock | None]) -> SessionLock:
-        changed = again_and_again(Deadline.after(_PATIENCE_S), lambda: _there(change()))
+    def _changed(self, who: Who, change: Callable[[], StoredLock | None]) -> SessionLock:
+        changed = again_and_again(Deadline.after(_PATIENCE_S), lambda: self._there(who, change()))
+        demand(changed.held_as, Role.EDITOR)
         if self.current is not None:
-            self.current.changed(device_id, Told(changed.session_id, changed.version), changed.epoch)
+            self.current.changed(
+                caller(who).device_id, Told(changed.session_id, changed.version), changed.epoch
+            )
         return _shown(changed)
+
+    def _there(self, who: Who, stored: StoredLock | None) -> StoredLock:
+        if stored is None:
+            raise nothing_for(self.database, who)
+        return stored
 
 
 def _all(deadline: Deadline, batch: int, clean_up: Callable[[], int]) -> int:
@@ -163,12 +176,6 @@ def _all(deadline: Deadline, batch: int, clean_up: Callable[[], int]) -> int:
         if done < batch:
             break
     return cleaned
-
-
-def _there(stored: StoredLock | None) -> StoredLock:
-    if stored is None:
-        raise SessionNotFound
-    return stored
 
 
 def _shown(stored: StoredLock) -> SessionLock:

@@ -16,12 +16,14 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from core.access import Role
+from core.access import Role, Who, named
 from core.content import dump
-from core.ids import DeviceId, SessionId, UserId
-from core.store.alive import ALIVE, USED
+from core.ids import SessionId, UserId
+from core.store.alive import USED
 from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
+from core.store.fence import CLOCK
+from core.store.visitors import RANKS, VISITS
 
 # Ends the statements that withdraw questions: from `withdrawn`, which returns each.
 WITHDRAWN_BY: Final = """
@@ -37,44 +39,24 @@ WITHDRAWN: Final = "RETURNING a.session_id, a.turn_id, a.tool_call_id, a.decided
 QUIET: Final = """(COALESCE(s.lease_expires_at <= clock.at, true) AND NOT EXISTS (
     SELECT FROM turns t WHERE t.session_id = s.id AND t.ended_at IS NULL AND t.first_seq IS NOT NULL))"""
 
-_CLOCK: Final = "clock AS MATERIALIZED (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at)"
-
-# The conversations of the device's user, and those that they were let into, that are alive.
-_MINE: Final = f"""
-mine AS (
-    SELECT s.id, 'owner' AS held_as, d.user_id
-    FROM clock CROSS JOIN connections d JOIN conversation_states s ON s.user_id = d.user_id AND {ALIVE}
-    WHERE d.device_id = :device_id
-    UNION ALL
-    SELECT b.session_id, b.role, d.user_id
-    FROM clock CROSS JOIN connections d JOIN members b ON b.user_id = d.user_id
-    JOIN conversation_states s ON s.id = b.session_id AND s.user_id <> d.user_id AND {ALIVE}
-    WHERE d.device_id = :device_id
-)
-"""
-
-_RANKS: Final = "ARRAY[" + ", ".join(f"'{role}'" for role in Role) + "]"
-
-# What waits for a decision that this device's user may make, read from one snapshot; the newest conversation first.
+# What waits for a decision that the caller may make, read from one snapshot; the newest conversation first.
 _PENDING: Final = text(f"""
-WITH {_CLOCK}, {_MINE}
+{VISITS}
 SELECT {APPROVAL}, s.lease_epoch AS epoch, s.version
-FROM mine
-JOIN conversation_states s ON s.id = mine.id
+FROM theirs
+JOIN conversation_states s ON s.id = theirs.id
 JOIN approvals a ON a.session_id = s.id
 JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
 JOIN messages m ON m.session_id = c.session_id AND m.seq = c.message_seq
 CROSS JOIN clock
 WHERE a.status = 'pending' AND a.expires_at > clock.at
-  AND array_position({_RANKS}, mine.held_as::text) >= array_position({_RANKS}, a.role::text)
+  AND array_position({RANKS}, theirs.held_as::text) >= array_position({RANKS}, a.role::text)
 ORDER BY s.last_active_at DESC, s.id, a.created_at, a.id LIMIT :limit
 """)
 
 
-def pending(
-    database: Database, device_id: DeviceId, limit: int = 100, *, now: datetime | None = None
-) -> list[Approval]:
-    given = {"device_id": device_id, "limit": limit, "now": now}
+def pending(database: Database, who: Who, limit: int = 100, *, now: datetime | None = None) -> list[Approval]:
+    given = {**named(who), "limit": limit, "now": now}
     return [Approval.of(row) for row in database.rows(_PENDING, given)]
 
 
@@ -86,20 +68,21 @@ class Found:
     # Still pending on record, though its time is over: no sweep has seen it yet.
     is_overdue: bool
     decided_by: UserId | None
-    user_id: UserId
+    # None: they came by a link, from a device that nobody knows yet.
+    user_id: UserId | None
     held_as: Role
     # The model is still told of the call, and can be told more of it now.
     is_told: bool
     is_quiet: bool
 
 
-# One approval of a conversation that the device's user owns or was let into; that of anybody else is not there.
+# One approval of any conversation that is there for the caller.
 _FIND: Final = text(f"""
-WITH {_CLOCK}, {_MINE}
+{VISITS}
 SELECT {APPROVAL}, s.lease_epoch AS epoch, s.version, a.status = 'pending' AND a.expires_at <= clock.at AS is_overdue, a.decided_by,
-    mine.user_id, mine.held_as, NOT m.left_out AS is_told, {QUIET} AS is_quiet
-FROM mine
-JOIN conversation_states s ON s.id = mine.id
+    theirs.user_id, theirs.held_as, NOT m.left_out AS is_told, {QUIET} AS is_quiet
+FROM theirs
+JOIN conversation_states s ON s.id = theirs.id
 JOIN approvals a ON a.session_id = s.id AND a.id = :id
 JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
 JOIN messages m ON m.session_id = c.session_id AND m.seq = c.message_seq
@@ -107,10 +90,8 @@ CROSS JOIN clock
 """)
 
 
-def find(
-    database: Database, device_id: DeviceId, approval_id: UUID, *, now: datetime | None = None
-) -> Found | None:
-    row = database.row(_FIND, {"device_id": device_id, "id": approval_id, "now": now})
+def find(database: Database, who: Who, approval_id: UUID, *, now: datetime | None = None) -> Found | None:
+    row = database.row(_FIND, {**named(who), "id": approval_id, "now": now})
     if row is None:
         return None
     return Found(
@@ -158,7 +139,7 @@ class Verdict:
 # else of it is pending. All or nothing, if nobody committed since the given version; of those that are still pending and
 # whose time fits the decision.
 _DECIDE: Final = text(f"""
-WITH {_CLOCK},
+WITH {CLOCK},
 due AS (
     SELECT a.id, a.turn_id, a.tool_call_id, a.kind, v.result, c.name
     FROM jsonb_to_recordset(CAST(:verdicts AS jsonb)) AS v(id uuid, result text)
@@ -193,8 +174,8 @@ turn AS (
           AND a.id NOT IN (SELECT due.id FROM due))
 ),
 audited AS (
-    INSERT INTO audit_log (session_id, at, actor, action, reason, turn_id)
-    SELECT met.id, at, :actor, 'approval_' || :decision, concat_ws(': ', due.name, CAST(:note AS text)), due.turn_id
+    INSERT INTO audit_log (session_id, at, actor, user_id, action, reason, turn_id)
+    SELECT met.id, at, :actor, CAST(:decided_by AS uuid), 'approval_' || :decision, concat_ws(': ', due.name, CAST(:note AS text)), due.turn_id
     FROM met, due, clock
 ),
 decided AS (
@@ -220,14 +201,14 @@ def decide(
     now: datetime | None = None,
 ) -> int:
     """How many were decided. 0: somebody committed since that version, or they are decided, or their time is over.
-    Without `by`, it is time that decides.
+    `by`: which person, where that is known; that it `expired` is what time decides.
     """
     given: dict[str, Any] = {
         "session_id": session_id,
         "version": version,
         "verdicts": dump([{"id": str(verdict.id), "result": verdict.result} for verdict in verdicts]),
         "decision": decision,
-        "actor": "user" if by else "system",
+        "actor": "system" if decision == "expired" else "user",
         "decided_by": by,
         "note": note,
         "now": now,

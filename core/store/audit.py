@@ -6,9 +6,10 @@ from typing import Final
 
 from sqlalchemy import text
 
-from core.ids import DeviceId, TurnId
-from core.store.alive import ALIVE
+from core.access import Who, named
+from core.ids import TurnId, UserId
 from core.store.database import Database
+from core.store.visitors import EDITS, VISIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Note:
     at: datetime
     # "user", "system", "agent:<key>", or what a caller of the library says of itself.
     actor: str
+    # Which person, where it was one.
+    user_id: UserId | None
     action: str
     agent: str | None
     until: datetime | None
@@ -24,21 +27,20 @@ class Note:
     turn_id: TurnId | None
 
 
-# A page of the notes on the device's conversation, if that is alive, oldest first, read from one snapshot.
+# A page of the notes on the conversation that the caller means, if they are at least an editor, oldest first, read from one
+# snapshot.
 _PAGE: Final = text(f"""
-SELECT a.id, a.at, a.actor, a.action, a.agent, a.until, a.reason, a.turn_id
-FROM connections c
-CROSS JOIN (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at) AS clock
-JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
-JOIN audit_log a ON a.session_id = s.id
-WHERE c.device_id = :device_id AND a.id > :after
+{VISIT}
+SELECT a.id, a.at, a.actor, a.user_id, a.action, a.agent, a.until, a.reason, a.turn_id
+FROM its JOIN audit_log a ON a.session_id = its.id
+WHERE {EDITS} AND a.id > :after
 ORDER BY a.id LIMIT :limit
 """)
 
 
 def page(
-    database: Database, device_id: DeviceId, after: int, limit: int, *, now: datetime | None = None
+    database: Database, who: Who, after: int, limit: int, *, now: datetime | None = None
 ) -> tuple[list[Note], bool]:
     """The notes, and whether there are more."""
-    rows = database.rows(_PAGE, {"device_id": device_id, "after": after, "limit": limit + 1, "now": now})
+    rows = database.rows(_PAGE, {**named(who), "after": after, "limit": limit + 1, "now": now})
     return [Note(**row) for row in rows[:limit]], len(rows) > limit

@@ -25,6 +25,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from core.access import Caller, Who
 from core.content import Message
 from core.ids import DeviceId, SessionId, TurnId, UserId
 from core.store.alive import ALIVE, OWN_TIME
@@ -66,6 +67,17 @@ class Arrival:
     on_busy: str = "queue"
     # Its client reads along while it is answered.
     is_followed: bool = False
+    # Who sends it, and into which conversation. None: the device, and the one that it is in.
+    caller: Caller | None = None
+
+    @property
+    def who(self) -> Who:
+        return self.caller or self.device_id
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """It goes into a conversation that it names, and not into the one that its device is in."""
+        return self.caller is not None and self.caller.session_id is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,15 @@ from typing import Final
 
 from sqlalchemy import text
 
-from core.errors import DatabaseConflict
+from core.access import Role, Who, named
+from core.errors import DatabaseConflict, RoleTooSmall
 from core.ids import DeviceId, SessionId
 from core.store.alive import ALIVE
 from core.store.daily import COUNTED_OUT, counted
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
 from core.store.tables import IDLE_END
+from core.store.visitors import ASKER, HELD_AS
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,19 @@ SELECT k.id AS session_id, g.id IS NOT NULL AS is_gone, g.lease_epoch, g.version
 FROM known k LEFT JOIN gone g ON g.id = k.id
 """
 
-# Ends the conversation that the device is in, if it is its user's own, alive or not: all or nothing, at the version that was
-# read, with its application sessions.
+# Ends the conversation that the caller means, if it is their own, alive or not: all or nothing, at the version that was read
+# with the role, with its application sessions. Of one that is somebody else's it says only what they are in it, if it is alive.
 _END: Final = text(f"""
-WITH {CLOCK},
+WITH {CLOCK}, {ASKER},
+its AS MATERIALIZED (
+    SELECT s.id, s.version, held.role AS held_as
+    FROM asker a CROSS JOIN clock
+    JOIN conversation_states s ON s.id = COALESCE(CAST(:session_id AS uuid), a.session_id) AND s.merged_into IS NULL
+    CROSS JOIN LATERAL (SELECT {HELD_AS} AS role) AS held
+    WHERE held.role = 'owner' OR held.role IS NOT NULL AND {ALIVE}
+),
 known AS MATERIALIZED (
-    SELECT s.id, s.version
-    FROM connections c JOIN conversation_states s ON s.id = c.session_id AND s.user_id = c.user_id
-    WHERE c.device_id = :device_id
+    SELECT id, version FROM its WHERE held_as = 'owner'
 ),
 {_GONE},
 with_it AS (
@@ -105,13 +112,16 @@ with_it AS (
     RETURNING p.session_id, p.namespace, p.epoch
 ),
 {COUNTED_OUT.format(how="'ended'")}
-{_TOLD}
+SELECT its.held_as, told.* FROM its LEFT JOIN ({_TOLD}) AS told ON true
 """)
 
 
-def end(database: Database, device_id: DeviceId, *, now: datetime | None = None) -> EndedSession | None:
+def end(database: Database, who: Who, *, now: datetime | None = None) -> EndedSession | None:
     """None: there is none, so one that is sent twice ends one. A DatabaseConflict: somebody committed at the same moment."""
-    return _ended(database.row(_END, {"device_id": device_id, "now": now}))
+    row = database.row(_END, {**named(who), "now": now})
+    if row is None or row["held_as"] == Role.OWNER:
+        return _ended(row)
+    raise RoleTooSmall
 
 
 # Ends what has this ID, a conversation or application sessions or both, alive or not: all or nothing, a conversation at the

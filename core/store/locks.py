@@ -3,8 +3,8 @@
 What can go wrong, and why it cannot: a caller, a turn and a cleanup may change one lock at once. Each change is one UPDATE of
 the session's row along with its line in the audit, so they come one after the other, and the audit tells them in that order.
 A lock whose time is over is no lock to whoever reads it, whether or not it was cleaned up. A change from outside extends the
-conversation's time, so it is made only under the epoch that was read with it: else one that was ended meanwhile, or that
-another has begun anew, would live on.
+conversation's time, and is made on behalf of somebody, so it is made only at the version that was read with it: else one that was ended
+meanwhile, or that another has begun anew, would live on; or somebody would change it who was put out of it.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,22 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
+from core.access import Role, Who, named
 from core.errors import DatabaseConflict
 from core.ids import DeviceId, SessionId, UserId
-from core.store.alive import ALIVE, USED
+from core.store.alive import USED
 from core.store.database import Database, Row
-from core.store.fence import CLOCK
 from core.store.tables import LOCK_END
+from core.store.visitors import EDITS, VISIT
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLock:
     session_id: SessionId
+    # Whose conversation it is.
     user_id: UserId
+    # What whoever asks is in it. A viewer changes nothing.
+    held_as: Role
     # None: nobody holds it, so the manager answers.
     agent: str | None
     locked_at: datetime | None
@@ -101,56 +105,45 @@ _LIVE: Final = """
     CASE WHEN k.until > clock.at THEN s.locked_at END AS locked_at,
     CASE WHEN k.until > clock.at THEN k.until END AS expires_at
 """
-# The device's conversation, if it is alive.
-_KNOWN: Final = f"""
-known AS MATERIALIZED (
-    SELECT s.id, s.user_id, s.session_ttl, s.lease_epoch, s.version
-    FROM connections c CROSS JOIN clock JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
-    WHERE c.device_id = :device_id
-)
-"""
-
-# The lock of the device's conversation, if that is alive: device, connection, user and state in one look.
+# The lock of the conversation that the caller means: device, connection, user and state in one look.
 _FIND: Final = text(f"""
-WITH {CLOCK}
-SELECT s.id AS session_id, s.user_id, s.session_ttl, s.lease_epoch AS epoch, s.version, {_LIVE}
-FROM connections c CROSS JOIN clock
-JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
+{VISIT}
+SELECT s.id AS session_id, s.user_id, its.held_as, s.session_ttl, s.lease_epoch AS epoch, s.version, {_LIVE}
+FROM its CROSS JOIN clock JOIN conversation_states s ON s.id = its.id
 CROSS JOIN LATERAL (SELECT s.locked_at + make_interval(secs => s.session_ttl) AS until) AS k
-WHERE c.device_id = :device_id
 """)
 
 
-def find(database: Database, device_id: DeviceId, *, now: datetime | None = None) -> StoredLock | None:
-    """None: the device has no conversation."""
-    row = database.row(_FIND, {"device_id": device_id, "now": now})
-    return None if row is None else StoredLock(**row)
+def find(database: Database, who: Who, *, now: datetime | None = None) -> StoredLock | None:
+    """None: it is not there for them."""
+    row = database.row(_FIND, {**named(who), "now": now})
+    return None if row is None else _stored(row)
 
 
-# Sets the lock, notes it and extends the conversation's time, at once, under the epoch. Of several at once the last one holds,
+# Sets the lock, notes it and extends the conversation's time, at once, at the version that was read with the role. Of several at once the last one holds,
 # and each is in the audit.
 _SET: Final = text(f"""
-WITH {CLOCK}, {_KNOWN},
+{VISIT},
 met AS (
     UPDATE conversation_states s
     SET active_agent = :agent, locked_at = at, session_ttl = {TTL}, version = s.version + 1, last_active_at = {USED}
-    FROM known k, clock
-    WHERE s.id = k.id AND s.lease_epoch = k.lease_epoch
-    RETURNING s.id, s.version, s.active_agent, s.locked_at, s.session_ttl, at + make_interval(secs => s.session_ttl) AS until
+    FROM its, clock
+    WHERE s.id = its.id AND s.version = its.version AND {EDITS}
+    RETURNING s.id, its.user_id, s.version, s.active_agent, s.locked_at, s.session_ttl, at + make_interval(secs => s.session_ttl) AS until
 ),
 noted AS (
-    INSERT INTO audit_log (session_id, at, actor, action, agent, until, reason)
-    SELECT id, locked_at, :actor, 'lock_set', active_agent, until, :reason FROM met
+    INSERT INTO audit_log (session_id, at, actor, user_id, action, agent, until, reason)
+    SELECT id, locked_at, :actor, user_id, 'lock_set', active_agent, until, :reason FROM met
 )
-SELECT k.id AS session_id, k.user_id, met.active_agent AS agent, met.locked_at, met.until AS expires_at, met.session_ttl,
-    k.lease_epoch AS epoch, met.version, met.id IS NOT NULL AS is_done
-FROM known k LEFT JOIN met ON true
+SELECT its.id AS session_id, its.owner_id AS user_id, its.held_as, met.active_agent AS agent, met.locked_at,
+    met.until AS expires_at, met.session_ttl, its.lease_epoch AS epoch, met.version, met.id IS NOT NULL AS is_done
+FROM its LEFT JOIN met ON true
 """)
 
 
 def set_lock(
     database: Database,
-    device_id: DeviceId,
+    who: Who,
     agent: str,
     ttl: LockTtl,
     *,
@@ -158,53 +151,57 @@ def set_lock(
     reason: str | None,
     now: datetime | None = None,
 ) -> StoredLock | None:
-    """None: the device has no conversation. Sent twice it holds from the second time on. A DatabaseConflict: the conversation
-    was claimed, or gone, a moment before.
+    """None: it is not there for them. Sent twice it holds from the second time on. A DatabaseConflict: somebody committed at
+    the same moment.
     """
-    given = {"device_id": device_id, "agent": agent, "actor": actor, "reason": reason, "now": now}
+    given = {**named(who), "agent": agent, "actor": actor, "reason": reason, "now": now}
     return _changed(database.row(_SET, {**given, **ttl.named()}))
 
 
-# Clears the lock, notes it and extends the conversation's time, at once, under the epoch. Where there is none it changes and
+# Clears the lock, notes it and extends the conversation's time, at once, at the version that was read with the role. Where there is none it changes and
 # notes nothing.
 _CLEAR: Final = text(f"""
-WITH {CLOCK}, {_KNOWN},
+{VISIT},
 held AS MATERIALIZED (
-    SELECT s.id, s.active_agent FROM known k JOIN conversation_states s ON s.id = k.id AND s.lease_epoch = k.lease_epoch
+    SELECT s.id, s.active_agent, its.user_id FROM its JOIN conversation_states s ON s.id = its.id AND s.version = its.version
+    WHERE {EDITS}
     FOR UPDATE OF s
 ),
 met AS (
     UPDATE conversation_states s
     SET active_agent = NULL, locked_at = NULL, version = s.version + 1, last_active_at = {USED}
     FROM held h, clock WHERE s.id = h.id AND h.active_agent IS NOT NULL
-    RETURNING s.id, s.version, h.active_agent
+    RETURNING s.id, h.user_id, s.version, h.active_agent
 ),
 noted AS (
-    INSERT INTO audit_log (session_id, at, actor, action, agent, reason)
-    SELECT id, at, :actor, 'lock_cleared', active_agent, :reason FROM met, clock
+    INSERT INTO audit_log (session_id, at, actor, user_id, action, agent, reason)
+    SELECT id, at, :actor, user_id, 'lock_cleared', active_agent, :reason FROM met, clock
 )
-SELECT k.id AS session_id, k.user_id, NULL AS agent, NULL AS locked_at, NULL AS expires_at, k.session_ttl,
-    k.lease_epoch AS epoch, COALESCE(met.version, k.version) AS version, h.id IS NOT NULL AS is_done
-FROM known k LEFT JOIN held h ON true LEFT JOIN met ON true
+SELECT its.id AS session_id, its.owner_id AS user_id, its.held_as, NULL AS agent, NULL AS locked_at, NULL AS expires_at,
+    s.session_ttl, its.lease_epoch AS epoch, COALESCE(met.version, its.version) AS version, h.id IS NOT NULL AS is_done
+FROM its JOIN conversation_states s ON s.id = its.id LEFT JOIN held h ON true LEFT JOIN met ON true
 """)
 
 
 def clear_lock(
-    database: Database, device_id: DeviceId, *, actor: str, reason: str | None, now: datetime | None = None
+    database: Database, who: Who, *, actor: str, reason: str | None, now: datetime | None = None
 ) -> StoredLock | None:
-    """None: the device has no conversation. A DatabaseConflict: it was claimed, or gone, a moment before."""
-    return _changed(
-        database.row(_CLEAR, {"device_id": device_id, "actor": actor, "reason": reason, "now": now})
-    )
+    """None: it is not there for them. A DatabaseConflict: somebody committed at the same moment."""
+    return _changed(database.row(_CLEAR, {**named(who), "actor": actor, "reason": reason, "now": now}))
 
 
 def _changed(row: Row | None) -> StoredLock | None:
     if row is None:
         return None
-    fields = dict(row)
-    if not fields.pop("is_done"):
+    stored = _stored(row)
+    if not row["is_done"] and stored.held_as is not Role.VIEWER:
         raise DatabaseConflict
-    return StoredLock(**fields)
+    return stored
+
+
+def _stored(row: Row) -> StoredLock:
+    fields = {field: row[field] for field in StoredLock.__slots__}
+    return StoredLock(**{**fields, "held_as": Role(row["held_as"])})
 
 
 # How long agents keep the conversations of the device's user from now on; locks that stand are left as they are.

@@ -56,14 +56,14 @@ call AS (
     FROM met, due, clock WHERE c.session_id = met.id AND c.turn_id = due.turn_id AND c.id = due.tool_call_id
 ),
 audited AS (
-    INSERT INTO audit_log (session_id, at, actor, action, reason, turn_id)
-    SELECT met.id, at, 'user', 'outcome_settled',
+    INSERT INTO audit_log (session_id, at, actor, user_id, action, reason, turn_id)
+    SELECT met.id, at, 'user', CAST(:decided_by AS uuid), 'outcome_settled',
         concat_ws(': ', due.name || CASE WHEN :happened THEN ' happened' ELSE ' did not happen' END, CAST(:note AS text)),
         due.turn_id
     FROM met, due, clock
 )
 UPDATE approvals a
-SET status = CASE WHEN :happened THEN 'approved' ELSE 'denied' END, decided_at = at, decided_by = :decided_by,
+SET status = CASE WHEN :happened THEN 'approved' ELSE 'denied' END, decided_at = at, decided_by = CAST(:decided_by AS uuid),
     note = CAST(:note AS text)
 FROM met, due, clock
 WHERE a.session_id = met.id AND a.id = due.id
@@ -79,7 +79,7 @@ def settle(
     *,
     happened: bool,
     content: str,
-    by: UserId,
+    by: UserId | None,
     note: str | None = None,
     now: datetime | None = None,
 ) -> bool:

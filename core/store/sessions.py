@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import text
 
+from core.access import Caller, Role, Who, named
 from core.ids import DeviceId, SessionId
-from core.store.alive import ALIVE, IS_SLACK, USED
+from core.store.alive import IS_SLACK, USED
 from core.store.database import Database, Row
-from core.store.fence import CLOCK
+from core.store.visitors import VISIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,10 @@ class StoredSession:
     lease_epoch: int
     version: int
     has_open_turn: bool
-    # Of the devices that are in it at most 20; the one that asks is among them.
-    device_ids: tuple[DeviceId, ...]
+    # What whoever asks is in it.
+    held_as: Role
+    # Of its owner's devices that are in it at most 20, and first the one that asks: each as it must show itself.
+    present: tuple[Caller, ...]
     # When all this was so, by the database's clock.
     read_at: datetime
 
@@ -48,13 +52,15 @@ _MOST_TOOLS: Final = 5
 _MOST_DEVICES: Final = 20
 _TOKENS: Final = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
-# The device's conversation as it stands, if it is alive; a lock whose time is over is no lock. Where its turn stands is read
+# The conversation that the caller means as it stands, if it is alive and there for them; a lock whose time is over is no lock. Where its turn stands is read
 # off the rows that make it stand there, so it cannot be out of date.
-_STANDING: Final = f"""
+_STANDING: Final = """
 SELECT s.id, s.session_ttl, s.state, s.metadata, s.usage, s.created_at, s.last_active_at, s.message_seq,
-    s.idle_ttl, s.lease_epoch, s.version, head.status IS NOT NULL AS has_open_turn, clock.at AS read_at,
-    ARRAY(SELECT d.device_id FROM connections d WHERE d.session_id = s.id
-        ORDER BY d.device_id <> :device_id, d.device_id LIMIT :most_devices) AS device_ids,
+    s.idle_ttl, s.lease_epoch, s.version, head.status IS NOT NULL AS has_open_turn, clock.at AS read_at, its.held_as,
+    (SELECT json_agg(json_build_array(d.device_id, d.token_version, d.subject)) FROM (
+        SELECT c.device_id, c.token_version, u.subject FROM connections c JOIN users u ON u.id = c.user_id
+        WHERE c.session_id = s.id AND c.user_id = s.user_id AND c.revoked_at IS NULL
+        ORDER BY c.device_id <> :device_id, c.device_id LIMIT :most_devices) AS d) AS present,
     CASE WHEN head.status IS NULL THEN 'idle' WHEN head.status <> 'running' THEN head.status
         WHEN EXISTS (SELECT FROM tool_calls o WHERE o.session_id = s.id AND o.message_seq = s.message_seq
             AND o.status IN ('asked', 'ready', 'started')) THEN 'tools' ELSE 'model' END AS active_step,
@@ -64,22 +70,20 @@ SELECT s.id, s.session_ttl, s.state, s.metadata, s.usage, s.created_at, s.last_a
     CASE WHEN k.until > clock.at THEN s.active_agent END AS active_agent,
     CASE WHEN k.until > clock.at THEN s.locked_at END AS locked_at,
     CASE WHEN k.until > clock.at THEN k.until END AS lock_expires_at
-FROM connections c CROSS JOIN clock
-JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
+FROM its CROSS JOIN clock JOIN conversation_states s ON s.id = its.id
 CROSS JOIN LATERAL (SELECT s.locked_at + make_interval(secs => s.session_ttl) AS until) AS k
 LEFT JOIN LATERAL (
     SELECT t.status FROM turns t WHERE t.session_id = s.id AND t.ended_at IS NULL ORDER BY t.seq LIMIT 1
 ) AS head ON true
-WHERE c.device_id = :device_id
 """
 
 # Read from one snapshot.
-_FIND: Final = text(f"WITH {CLOCK} {_STANDING}")
+_FIND: Final = text(f"{VISIT} {_STANDING}")
 
 # The same, and extends its time if the slack has passed. Under the epoch, so that one that was ended meanwhile, or that
 # another has begun anew, does not live on; whoever claimed it meanwhile has extended it already.
 _LOOK: Final = text(f"""
-WITH {CLOCK},
+{VISIT},
 standing AS MATERIALIZED ({_STANDING}),
 used AS (
     UPDATE conversation_states s SET last_active_at = {USED}
@@ -91,17 +95,17 @@ SELECT k.*, used.last_active_at AS used_at FROM standing k LEFT JOIN used ON tru
 """)
 
 
-def find(database: Database, device_id: DeviceId, *, now: datetime | None = None) -> StoredSession | None:
-    return _stored(database.row(_FIND, _given(device_id, now)))
+def find(database: Database, who: Who, *, now: datetime | None = None) -> StoredSession | None:
+    return _stored(database.row(_FIND, _given(who, now)))
 
 
-def look(database: Database, device_id: DeviceId, *, now: datetime | None = None) -> StoredSession | None:
+def look(database: Database, who: Who, *, now: datetime | None = None) -> StoredSession | None:
     """As whoever uses it does."""
-    return _stored(database.row(_LOOK, _given(device_id, now)))
+    return _stored(database.row(_LOOK, _given(who, now)))
 
 
-def _given(device_id: DeviceId, now: datetime | None) -> dict[str, Any]:
-    return {"device_id": device_id, "lately": _LATELY, "most_devices": _MOST_DEVICES, "now": now}
+def _given(who: Who, now: datetime | None) -> dict[str, Any]:
+    return {**named(who), "lately": _LATELY, "most_devices": _MOST_DEVICES, "now": now}
 
 
 def _stored(row: Row | None) -> StoredSession | None:
@@ -109,7 +113,10 @@ def _stored(row: Row | None) -> StoredSession | None:
         return None
     fields = dict(row)
     fields["last_active_at"] = fields.pop("used_at", None) or fields["last_active_at"]
-    fields["device_ids"] = tuple(DeviceId(id_) for id_ in fields["device_ids"])
+    fields["held_as"] = Role(fields["held_as"])
+    fields["present"] = tuple(
+        Caller(DeviceId(UUID(device)), *shown) for device, *shown in fields["present"] or ()
+    )
     lately, step, seq = fields.pop("lately"), fields.pop("active_step"), fields.pop("message_seq")
     orchestration = {
         "active_step": step,

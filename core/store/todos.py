@@ -6,9 +6,9 @@ from typing import Final
 
 from sqlalchemy import text
 
-from core.ids import DeviceId
-from core.store.alive import ALIVE
+from core.access import Who, named
 from core.store.database import Database
+from core.store.visitors import VISIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +19,14 @@ class Todo:
     updated_at: datetime
 
 
-# The list of the device's conversation, if that is alive, in its order, read from one snapshot.
-_OF_DEVICE: Final = text(f"""
+# The list of the conversation that the caller means, in its order, read from one snapshot.
+_LIST: Final = text(f"""
+{VISIT}
 SELECT t.position, t.content, t.status, t.updated_at
-FROM connections c
-CROSS JOIN (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at) AS clock
-JOIN conversation_states s ON s.id = c.session_id AND {ALIVE}
-JOIN todos t ON t.session_id = s.id
-WHERE c.device_id = :device_id
+FROM its JOIN todos t ON t.session_id = its.id
 ORDER BY t.position
 """)
 
 
-def of_device(database: Database, device_id: DeviceId, *, now: datetime | None = None) -> list[Todo]:
-    return [Todo(**row) for row in database.rows(_OF_DEVICE, {"device_id": device_id, "now": now})]
+def of(database: Database, who: Who, *, now: datetime | None = None) -> list[Todo]:
+    return [Todo(**row) for row in database.rows(_LIST, {**named(who), "now": now})]

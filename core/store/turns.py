@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
-from core.ids import DeviceId, SessionId, TurnId
-from core.store.alive import ALIVE
+from core.access import Role, Who, named
+from core.ids import SessionId, TurnId
 from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
+from core.store.visitors import VISITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,16 @@ class StoredTurn:
     version: int
     # Nobody holds the conversation now.
     is_free: bool
+    # What whoever asks is in the conversation.
+    held_as: Role
 
 
-# One turn of the device's own user, with its last reply and what it did; a turn of anybody else is not there, nor one whose
-# conversation is not alive. The turn
-# that a message joined stands for it.
+# One turn of any conversation that is there for the caller, with its last reply and what it did. The turn that a message joined
+# stands for it.
 _FIND: Final = text(f"""
+{VISITS}
 SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created_at, t.ended_at, s.lease_epoch AS epoch, s.version,
-    COALESCE(s.lease_expires_at <= clock.at, true) AS is_free,
+    COALESCE(s.lease_expires_at <= clock.at, true) AS is_free, theirs.held_as,
     (SELECT m.content FROM messages m WHERE m.session_id = t.session_id AND m.seq BETWEEN t.first_seq AND t.last_seq
         AND m.turn_id = t.id AND m.role = 'assistant' ORDER BY m.seq DESC LIMIT 1) AS content,
     COALESCE((SELECT json_agg(json_build_object('id', c.id, 'name', c.name, 'effect', c.effect, 'status', c.status)
@@ -49,22 +52,19 @@ SELECT t.id, t.session_id, t.seq, t.status, t.agent, t.usage, t.error, t.created
         JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
         JOIN messages m ON m.session_id = c.session_id AND m.seq = c.message_seq
         WHERE a.session_id = t.session_id AND a.turn_id = t.id) AS shown), '[]') AS approvals
-FROM connections d
-CROSS JOIN LATERAL (SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at) AS clock
-JOIN conversation_states s ON s.user_id = d.user_id AND {ALIVE}
-JOIN turns asked ON asked.session_id = s.id AND asked.id = :turn_id
+FROM theirs CROSS JOIN clock
+JOIN turns asked ON asked.session_id = theirs.id AND asked.id = :turn_id
+JOIN conversation_states s ON s.id = theirs.id
 JOIN turns t ON t.session_id = s.id AND t.id = COALESCE(asked.joined_to, asked.id)
-WHERE d.device_id = :device_id
 """)
 
 
-def find(
-    database: Database, device_id: DeviceId, turn_id: TurnId, *, now: datetime | None = None
-) -> StoredTurn | None:
-    row = database.row(_FIND, {"device_id": device_id, "turn_id": turn_id, "now": now})
+def find(database: Database, who: Who, turn_id: TurnId, *, now: datetime | None = None) -> StoredTurn | None:
+    row = database.row(_FIND, {**named(who), "turn_id": turn_id, "now": now})
     if row is None:
         return None
-    return StoredTurn(**{**row, "approvals": [Approval.of(asked) for asked in row["approvals"]]})
+    asked = [Approval.of(approval) for approval in row["approvals"]]
+    return StoredTurn(**{**row, "approvals": asked, "held_as": Role(row["held_as"])})
 
 
 # Conversations whose next turn could go on and that nobody holds, oldest turn first.

@@ -56,8 +56,31 @@ its AS MATERIALIZED (
 )
 """
 
+# All conversations that are alive and there for them, each with what they are in it. With ASKER and a `clock` before it.
+THEIRS: Final = f"""
+theirs AS (
+    SELECT s.id, a.user_id, held.role AS held_as
+    FROM asker a CROSS JOIN clock
+    CROSS JOIN LATERAL (
+        SELECT o.id FROM conversation_states o WHERE o.user_id = a.user_id
+        UNION
+        SELECT b.session_id FROM members b WHERE b.user_id = a.user_id
+        UNION
+        SELECT CAST(:session_id AS uuid) WHERE CAST(:link AS text) IS NOT NULL
+    ) AS way
+    JOIN conversation_states s ON s.id = way.id AND {ALIVE}
+    CROSS JOIN LATERAL (SELECT {HELD_AS} AS role) AS held
+    WHERE held.role IS NOT NULL
+)
+"""
+
+# Of a `held_as`: enough for what takes an editor.
+EDITS: Final = "held_as IN ('editor', 'owner')"
+
 # The beginning of a statement on behalf of a caller: `clock`, `asker` and `its`. Its parameters: `named(who)`, and `now`.
 VISIT: Final = f"WITH {CLOCK}, {ASKER}, {ITS}"
+# And of one about whatever is theirs: `clock`, `asker` and `theirs`.
+VISITS: Final = f"WITH {CLOCK}, {ASKER}, {THEIRS}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from core.errors import FieldProblem, InvalidRequest, SessionNotFound
-from core.ids import DeviceId
+from core.access import Caller, Role
+from core.entrance import enter
+from core.errors import FieldProblem, InvalidRequest
 from core.sessions.current import ENDED
-from core.store import audit, messages, sessions, todos
+from core.store import audit, messages, todos
 from core.store.audit import Note
 from core.store.database import Database
 from core.store.messages import Page
@@ -20,7 +21,7 @@ from functions.answers import (
     todo_shape,
     version_header,
 )
-from functions.incoming import Device, Seen, TheHouse
+from functions.incoming import Asking, Seen, TheHouse
 from functions.shapes import PROBLEMS, AuditShape, MessagesShape, SessionShape, TodosShape
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
@@ -33,20 +34,20 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 @router.get("", summary="The device's conversation", response_model=SessionShape, responses=PROBLEMS)
-async def look(request: Request, house: TheHouse, device: Device, seen: Seen) -> JsonAnswer:
+async def look(request: Request, house: TheHouse, caller: Asking, seen: Seen) -> JsonAnswer:
     """Whoever looks uses it: it lives on for as long as it would without being used, until `expires_at`. Answered from the cache where there is one, and never older than what this client was told: send `X-Session-Version` back as the
     last answer carried it.
     """
-    session = await request.app.state.offload(house.current.look, device, seen)
+    session = await request.app.state.offload(house.current.look, caller, seen)
     return JsonAnswer(session_shape(session), headers=version_header(session.id, session.version))
 
 
 @router.delete("", summary="End the conversation", status_code=204, responses=PROBLEMS)
-async def end(request: Request, house: TheHouse, device: Device) -> Response:
+async def end(request: Request, house: TheHouse, caller: Asking) -> Response:
     """It goes with all that was said in it; the device and its user stay. `204` also where there is none, so it can be sent
     again.
     """
-    ended = await request.app.state.offload(house.sessions.end_session, device)
+    ended = await request.app.state.offload(house.sessions.end_session, caller)
     headers = None if ended is None else version_header(ended.session_id, ENDED)
     return Response(status_code=204, headers=headers)
 
@@ -57,7 +58,7 @@ async def end(request: Request, house: TheHouse, device: Device) -> Response:
 async def read(
     request: Request,
     house: TheHouse,
-    device: Device,
+    caller: Asking,
     before: Seq = None,
     after: Seq = None,
     limit: Limit = 50,
@@ -65,13 +66,13 @@ async def read(
     """From the beginning, or the page before or after a message. `next` goes where the cursor of this call went."""
     if before is not None and after is not None:
         raise InvalidRequest(errors=(FieldProblem("before", "goes without `after`"),))
-    page = await request.app.state.look(_page, house.database, device, before, after, limit)
+    page = await request.app.state.look(_page, house.database, caller, before, after, limit)
     return JsonAnswer(page_shape(page, backwards=before is not None))
 
 
 @router.get("/todos", summary="What the agent has to do", response_model=TodosShape, responses=PROBLEMS)
-async def list_todos(request: Request, house: TheHouse, device: Device) -> JsonAnswer:
-    items = await request.app.state.look(_todos, house.database, device)
+async def list_todos(request: Request, house: TheHouse, caller: Asking) -> JsonAnswer:
+    items = await request.app.state.look(_todos, house.database, caller)
     return JsonAnswer({"items": [todo_shape(item) for item in items]})
 
 
@@ -82,32 +83,32 @@ async def list_todos(request: Request, house: TheHouse, device: Device) -> JsonA
     responses=PROBLEMS,
 )
 async def read_audit(
-    request: Request, house: TheHouse, device: Device, after: Seq = None, limit: Limit = 50
+    request: Request, house: TheHouse, caller: Asking, after: Seq = None, limit: Limit = 50
 ) -> JsonAnswer:
     """From the beginning, or after a note's `id`. `next` is what to give as `after` for the next page."""
-    notes, more = await request.app.state.look(_notes, house.database, device, after or 0, limit)
+    notes, more = await request.app.state.look(_notes, house.database, caller, after or 0, limit)
     return JsonAnswer({"items": [note_shape(n) for n in notes], "next": notes[-1].id if more else None})
 
 
-def _todos(database: Database, device: DeviceId) -> list[Todo]:
-    found = todos.of_device(database, device)
-    if not found and sessions.find(database, device) is None:
-        raise SessionNotFound
+def _todos(database: Database, caller: Caller) -> list[Todo]:
+    found = todos.of(database, caller)
+    if not found:
+        enter(database, caller)
     return found
 
 
-def _notes(database: Database, device: DeviceId, after: int, limit: int) -> tuple[list[Note], bool]:
-    notes, more = audit.page(database, device, after, limit)
-    if not notes and sessions.find(database, device) is None:
-        raise SessionNotFound
+def _notes(database: Database, caller: Caller, after: int, limit: int) -> tuple[list[Note], bool]:
+    notes, more = audit.page(database, caller, after, limit)
+    if not notes:
+        enter(database, caller, Role.EDITOR)
     return notes, more
 
 
-def _page(database: Database, device: DeviceId, before: int | None, after: int | None, limit: int) -> Page:
+def _page(database: Database, caller: Caller, before: int | None, after: int | None, limit: int) -> Page:
     if before is not None:
-        page = messages.page_before(database, device, before, limit)
+        page = messages.page_before(database, caller, before, limit)
     else:
-        page = messages.page_after(database, device, after or 0, limit)
-    if not page.items and sessions.find(database, device) is None:
-        raise SessionNotFound
+        page = messages.page_after(database, caller, after or 0, limit)
+    if not page.items:
+        enter(database, caller)
     return page

@@ -5,13 +5,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
+from core.access import Caller, Who
+from core.access import caller as whoever
 from core.house import House
-from core.ids import DeviceId, TurnId
+from core.ids import TurnId
 from core.sessions.current import Told
 from core.shown import Turn
 from core.store.claims import Arrival
 from functions.answers import JsonAnswer, turn_shape, version_header
-from functions.incoming import Device, IdempotencyKey, TheHouse, prefers_async, read_arrival
+from functions.incoming import Asking, IdempotencyKey, TheHouse, prefers_async, read_arrival
 from functions.shapes import PROBLEMS, TurnBody, TurnShape
 
 router = APIRouter(prefix="/v1/turns", tags=["turns"])
@@ -26,48 +28,49 @@ Wait = Annotated[float, Query(ge=0, le=25, description="Seconds to wait for the 
 
 
 @router.post("", summary="Send a message", response_model=TurnShape, responses=PROBLEMS, openapi_extra=_BODY)
-async def send(request: Request, house: TheHouse, device: Device, key: IdempotencyKey) -> JsonAnswer:
+async def send(request: Request, house: TheHouse, caller: Asking, key: IdempotencyKey) -> JsonAnswer:
     """`200`: the turn is over. `202`: it goes on; `Location` says where to look, `Retry-After` when.
 
     The header `Prefer: respond-async` is the same as `wait_s` 0.
     """
-    arrival, wait_s = await read_arrival(request, house, device, key)
+    arrival, wait_s = await read_arrival(request, house, caller, key)
     turn = await request.app.state.offload(_send, house, arrival, wait_s)
     return _answer(turn, {"Preference-Applied": "respond-async"} if prefers_async(request) else {})
 
 
 @router.get("/{turn_id}", summary="Look at a turn", response_model=TurnShape, responses=PROBLEMS)
 async def look(
-    turn_id: UUID, request: Request, house: TheHouse, device: Device, wait_s: Wait = 0
+    turn_id: UUID, request: Request, house: TheHouse, caller: Asking, wait_s: Wait = 0
 ) -> JsonAnswer:
-    turn = await request.app.state.offload(_look, house, device, TurnId(turn_id), wait_s)
+    turn = await request.app.state.offload(_look, house, caller, TurnId(turn_id), wait_s)
     return JsonAnswer(turn_shape(turn), headers=_version(turn))
 
 
 @router.post("/{turn_id}/cancel", summary="Stop a turn", response_model=TurnShape, responses=PROBLEMS)
-async def cancel(turn_id: UUID, request: Request, house: TheHouse, device: Device) -> JsonAnswer:
+async def cancel(turn_id: UUID, request: Request, house: TheHouse, caller: Asking) -> JsonAnswer:
     """`200`: the turn is over, cancelled now or ended before. `202`: it stops at its next safe point."""
-    return _answer(await request.app.state.offload(_cancel, house, device, TurnId(turn_id)))
+    return _answer(await request.app.state.offload(_cancel, house, caller, TurnId(turn_id)))
 
 
 def _send(house: House, arrival: Arrival, wait_s: float) -> Turn:
-    return _told(house, arrival.device_id, house.turns.answer(arrival, wait_s))
+    return _told(house, arrival.who, house.turns.answer(arrival, wait_s))
 
 
-def _look(house: House, device: DeviceId, turn_id: TurnId, wait_s: float) -> Turn:
-    return _told(house, device, house.turns.look(device, turn_id, wait_s))
+def _look(house: House, caller: Caller, turn_id: TurnId, wait_s: float) -> Turn:
+    return _told(house, caller, house.turns.look(caller, turn_id, wait_s))
 
 
-def _cancel(house: House, device: DeviceId, turn_id: TurnId) -> Turn:
-    turn = house.turns.cancel(device, turn_id)
+def _cancel(house: House, caller: Caller, turn_id: TurnId) -> Turn:
+    turn = house.turns.cancel(caller, turn_id)
     if turn.session_id is not None:
-        house.current.changed(device, Told(turn.session_id, turn.version), turn.epoch)
+        house.current.changed(caller.device_id, Told(turn.session_id, turn.version), turn.epoch)
     return turn
 
 
-def _told(house: House, device: DeviceId, turn: Turn) -> Turn:
-    if turn.session_id is not None:
-        house.current.told.note(device, Told(turn.session_id, turn.version))
+def _told(house: House, who: Who, turn: Turn) -> Turn:
+    asked = whoever(who)
+    if turn.session_id is not None and asked.session_id is None:
+        house.current.told.note(asked.device_id, Told(turn.session_id, turn.version))
     return turn
 
 

@@ -66,7 +66,7 @@ READERS: dict[str, Callable[[Database, DeviceId, UUID, TurnId, datetime], object
     "the messages before": lambda db, device, _, __, now: (
         messages.page_before(db, device, 9, 9, now=now).items
     ),
-    "the todos": lambda db, device, _, __, now: todos.of_device(db, device, now=now),
+    "the todos": lambda db, device, _, __, now: todos.of(db, device, now=now),
     "the audit": lambda db, device, _, __, now: audit.page(db, device, 0, 9, now=now)[0],
     "an approval": lambda db, device, id_, _, now: approvals.find(db, device, id_, now=now),
     "a turn": lambda db, device, _, id_, now: turns.find(db, device, id_, now=now),

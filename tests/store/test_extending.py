@@ -191,7 +191,7 @@ def test_a_look_tells_what_a_cache_has_to_know(house: House, database_url: str, 
     assert resting is not None
     row = run(database_url, "SELECT lease_epoch, version, idle_ttl, last_active_at FROM conversation_states")
     assert [(resting.lease_epoch, resting.version, resting.idle_ttl, resting.last_active_at)] == row
-    assert resting.device_ids == (device, *others[:19])
+    assert [present.device_id for present in resting.present] == [device, *others[:19]]
     assert not resting.has_open_turn
     assert resting.read_at >= resting.last_active_at
     holding = held(house, arrival(device))
