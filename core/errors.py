@@ -62,6 +62,20 @@ class IdempotencyKeyMalformed(LatchkeyError):
     code, status, title = "idempotency_key_malformed", 400, "Malformed idempotency key"
 
 
+class LastEventIdMalformed(LatchkeyError):
+    """Last-Event-ID must be the ID of an event of this turn's stream, as it was sent; without it the stream begins at the beginning."""
+
+    code, status, title = "last_event_id_malformed", 400, "Malformed last event ID"
+
+
+class LastEventIdWithoutKey(LatchkeyError):
+    """Last-Event-ID goes on with a turn, and a message without Idempotency-Key is always a new one. Send the key that it was first
+    sent with, or ask GET /v1/turns/{id}/events. Nothing was stored.
+    """
+
+    code, status, title = "last_event_id_without_key", 400, "Last event ID without a key"
+
+
 class SessionVersionMalformed(LatchkeyError):
     """X-Session-Version must be sent back as the last answer carried it, or not at all."""
 

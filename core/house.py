@@ -15,9 +15,11 @@ from core.conversation import Memory
 from core.devices import Devices
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
+from core.following import Following
 from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
+from core.partials import Partials
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.current import CurrentSessions
@@ -59,6 +61,10 @@ class House:
     @property
     def tokens(self) -> Tokens:
         return self.devices.tokens
+
+    @property
+    def following(self) -> Following:
+        return Following(self.database, self.turns.partials)
 
     @property
     def cache_s(self) -> float:
@@ -170,6 +176,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         ),
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
+        partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 

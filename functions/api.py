@@ -42,7 +42,7 @@ handler = Mangum(
     # Any other value runs startup and shutdown on every request.
     lifespan="off",
     # What is not named here is sent base64-encoded.
-    text_mime_types=["application/json", "application/problem+json"],
+    text_mime_types=["application/json", "application/problem+json", "text/event-stream"],
 )
 
 # What was built at import lives as long as the process; a collection that walks it takes up to a tenth of a second.

@@ -14,6 +14,7 @@ from core.settings import SettingsError
 from core.tries import past_dead_connections
 from functions.problems import Problems, handle
 from functions.routes import admin, approvals, devices, health, lock, session, turns, web
+from functions.streams import Streams
 
 # What is not said must not mean that nobody has to show anything.
 _NO_KEYS = (
@@ -44,6 +45,7 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app.state.house = house
     app.state.offload = inline if one_at_a_time else run_in_threadpool
     app.state.look = _looking(app.state.offload)
+    app.state.streams = Streams(house, buffers=one_at_a_time)
     app.add_middleware(Problems, house=house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)

@@ -227,6 +227,11 @@ def prefers_async(request: Request) -> bool:
     return any(preference.partition(";")[0].strip() == "respond-async" for preference in preferences)
 
 
+def wants_events(request: Request) -> bool:
+    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return any(media.partition(";")[0].strip() == "text/event-stream" for media in accepted)
+
+
 def parse_json(body: bytes) -> Any:
     """Strictly: no NaN, no field twice, nothing that Python reads and JSON does not know."""
     try:

@@ -48,6 +48,27 @@ ARROWS: dict[str, set[str]] = {
     "core.store": {"core.access", "core.store", "core.content", "core.deadline", "core.errors", "core.ids"},
     "core.tries": {"core.deadline", "core.errors", "core.store"},
     "core.told": {"core.content"},
+    # What is being said at this moment; what was told of a turn, and how it stands, to events.
+    "core.partials": {
+        "core.attendance",
+        "core.cache",
+        "core.content",
+        "core.deadline",
+        "core.ids",
+        "core.store",
+    },
+    "core.position": {"core.errors", "core.ids"},
+    "core.telling": {"core.ids", "core.position", "core.store"},
+    "core.following": {
+        "core.access",
+        "core.content",
+        "core.ids",
+        "core.partials",
+        "core.position",
+        "core.store",
+        "core.telling",
+        "core.tries",
+    },
     "core.decisions": {
         "core.access",
         "core.content",
@@ -108,6 +129,7 @@ ARROWS: dict[str, set[str]] = {
         "core.errors",
         "core.holding",
         "core.model",
+        "core.partials",
     },
     "core.inward": {"core.agents", "core.content", "core.holding", "core.store"},
     "core.toolwork": {
@@ -164,7 +186,7 @@ ARROWS: dict[str, set[str]] = {
     "core.series": {"core.errors", "core.store"},
     "core.stint": {"core.compaction", "core.deadline"},
     "core.shown": {"core.content", "core.ids", "core.model.bill", "core.store"},
-    "core.recovery": {"core.decisions", "core.ids", "core.store", "core.wakeups"},
+    "core.recovery": {"core.decisions", "core.ids", "core.store", "core.wakeups", "core.partials"},
     "core.turn": {
         "core.agents",
         "core.content",
@@ -181,6 +203,7 @@ ARROWS: dict[str, set[str]] = {
         "core.shown",
         "core.stint",
         "core.asking",
+        "core.partials",
     },
     "core.answering": {
         "core.access",
@@ -200,6 +223,7 @@ ARROWS: dict[str, set[str]] = {
         "core.store",
         "core.turn",
         "core.wakeups",
+        "core.partials",
     },
     "core.keeping": {"core.cache", "core.figures", "core.sessions", "core.settings", "core.store"},
     "core.house": {
@@ -222,6 +246,8 @@ ARROWS: dict[str, set[str]] = {
         "core.budgets",
         "core.devices",
         "core.tokens",
+        "core.following",
+        "core.partials",
     },
     "functions": {"core", "functions"},
     "alembic": {"core.errors", "core.settings", "core.store"},
