@@ -7,6 +7,7 @@ is known. Nothing here may carry a secret, a message's text or a device ID.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class LatchkeyError(Exception):
     status = 500
     title = "Internal error"
     retry_after_s: int | None = None
+    # What whoever sent too much, or something else that was refused, may still send; see core/rates.py.
+    left: Any = None
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ from core.errors import (
 from core.house import House
 from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
 from core.policies import OnBusy
+from core.rates import address_class
 from core.sessions.current import Told
 from core.store.claims import Arrival
 from functions.identity import Bearer, identify
@@ -157,6 +158,7 @@ async def read_arrival(
         user_id=new_user_id(),
         on_busy=on_busy,
         caller=caller if named is None else caller.about(named),
+        address_class=address_class(request.client.host if request.client else None),
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
 

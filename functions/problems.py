@@ -80,6 +80,8 @@ def problem(request: Request, error: Exception) -> ProblemAnswer:
         headers["Retry-After"] = str(known.retry_after_s)
     if known.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if known.left is not None:
+        headers |= known.left.headers
     return ProblemAnswer(_body(known, request_id), known.status, headers)
 
 
