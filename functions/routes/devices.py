@@ -48,8 +48,9 @@ async def register(request: Request, house: TheHouse, device_id: DeviceHeader, b
     if house.settings.access_mode == "jwt":
         subject = (await identify(request, device_id, bearer)).subject
     secret = await _read_text(request, house, "secret", SHORTEST_SECRET, LONGEST_SECRET)
-    await request.app.state.look(house.rates.take, house.database, network(request))
-    welcome = await request.app.state.look(house.devices.register, device_id, secret, subject)
+    welcome = await request.app.state.look(
+        house.devices.register, device_id, secret, subject, network(request)
+    )
     return JsonAnswer({**_welcome(welcome), "mode": house.settings.access_mode})
 
 
@@ -92,7 +93,7 @@ async def list_devices(request: Request, house: TheHouse, caller: Asking) -> Jso
     return JsonAnswer({"items": items})
 
 
-@router.delete("/{device_id}", summary="Sign a device out", status_code=204, responses=PROBLEMS)
+@router.delete("/{device_id:uuid}", summary="Sign a device out", status_code=204, responses=PROBLEMS)
 async def sign_out(device_id: UUID, request: Request, house: TheHouse, caller: Asking) -> Response:
     """For good: its tokens are worth nothing from now on, and it leaves its conversation, which stays. To come back, its app
     makes a new ID. Any device of the user may do this, the device itself too.
