@@ -149,8 +149,8 @@ def test_who_comes_later_to_another_server_reads_along_before_it_is_stored(
     where = {"UPSTASH_REDIS_REST_URL": front.url, "UPSTASH_REDIS_REST_TOKEN": front.token}
     one, other = serve(2, **(where if has_redis else {}))
     device = uuid4()
-    model.replies.add(Reply(LONG * 2))
-    model.faults.add(Fault.drip(0.08, size=60))
+    model.replies.add(Reply(LONG))
+    model.faults.add(Fault.drip(0.06, size=60))
     with ThreadPoolExecutor(1) as pool:
         plain = pool.submit(ask, one, device, "POST", "/v1/turns", {"message": "Hi"})
         until(lambda: bool(run(database_url, "SELECT id FROM turns")))
@@ -163,7 +163,7 @@ def test_who_comes_later_to_another_server_reads_along_before_it_is_stored(
             assert run(database_url, "SELECT status FROM turns") == [("running",)]
             assert run(database_url, "SELECT count(*) FROM partials") == [(0 if has_redis else 1,)]
             assert [name for name, _ in told][-1] == "turn_ended"
-        assert plain.result(40)[0] == 200
+        assert plain.result(40)[0] in (200, 202)
     until(lambda: not run(database_url, "SELECT seq FROM partials"))
 
 
