@@ -137,9 +137,10 @@ def test_what_is_too_much_for_one_answer_comes_in_several(
     big = json.dumps([{"type": "text", "text": "x" * 3_000_000}, {"type": "text", "text": "y" * 3_000_000}])
     run(database_url, "UPDATE messages SET content = %s WHERE role = 'assistant'", big)
     with TestClient(app, headers=dict(client.headers)) as buffered:
-        told, last, sizes = Told(), None, []
+        told, last = Told(), None
+        sizes: list[int] = []
         while len(sizes) < 3:
-            headers = {} if last is None else {"Last-Event-ID": last}
+            headers: dict[str, str] = {} if last is None else {"Last-Event-ID": last}
             body = buffered.get(f"/v1/turns/{turn['id']}/events", headers=headers).text
             sizes.append(len(body))
             # The end alone tells the whole turn again.

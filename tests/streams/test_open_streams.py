@@ -90,13 +90,13 @@ def test_a_link_that_is_taken_back_ends_the_streams_that_it_opened(
             str(uuid4()),
             digest(secret),
         )
-        with stream(server, guest, "GET", f"{location}/events", **{"X-Share-Link": secret}) as theirs:
+        with stream(server, guest, "GET", f"{location}/events", None, **{"X-Share-Link": secret}) as theirs:
             assert theirs.status == 200
             told = events(theirs)
             assert [next(told)[0] for _ in range(3)] == ["turn_started", "agent_changed", "text_delta"]
             run(database_url, "UPDATE share_links SET revoked_at = now()")
             assert list(told)[-1] == ("access_ended", {"code": "turn_not_found"})
-        with stream(server, guest, "GET", f"{location}/events", **{"X-Share-Link": secret}) as theirs:
+        with stream(server, guest, "GET", f"{location}/events", None, **{"X-Share-Link": secret}) as theirs:
             assert theirs.status == 404
         assert names(answer)[-1] == "turn_ended", "the owner's own goes on"
 
