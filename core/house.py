@@ -9,9 +9,12 @@ from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
 from core.answering import Turns
 from core.asking import Asking
+from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
+from core.desk import Desk
+from core.devices import Devices
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
 from core.following import Following
@@ -19,6 +22,7 @@ from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
 from core.partials import Partials
+from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.current import CurrentSessions
@@ -26,8 +30,10 @@ from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
 from core.sessions.session import State
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
+from core.sharing import Sharing
 from core.stint import Limits
 from core.store.database import Database
+from core.tokens import Tokens
 from core.wakeups import WorkerThreads
 
 _log = logging.getLogger(__name__)
@@ -40,6 +46,7 @@ class House:
     keeping: Keeping
     # What is known of the conversations that devices are in, and who was told of it.
     current: CurrentSessions
+    devices: Devices
     _database: Database | None
     _turns: Turns | None
 
@@ -54,6 +61,10 @@ class House:
         if self._turns is None:
             raise DatabaseNotConfigured
         return self._turns
+
+    @property
+    def tokens(self) -> Tokens:
+        return self.devices.tokens
 
     @property
     def following(self) -> Following:
@@ -73,6 +84,19 @@ class House:
             self.settings.without_database == "stateless",
             self.current,
         )
+
+    @property
+    def branches(self) -> Branches:
+        return Branches(self.database, self.current, self.settings.undo_s)
+
+    @property
+    def desk(self) -> Desk:
+        settings = self.settings
+        return Desk(self.database, self.current, settings.default_session_ttl_s, settings.session_ttl_s)
+
+    @property
+    def sharing(self) -> Sharing:
+        return Sharing(self.database, self.current)
 
     def session_manager(
         self,
@@ -125,14 +149,8 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     figures.watch("memory.bytes", memory_bytes)
     if settings.database_url is None:
         kept = keeping(settings, None, figures)
-        return House(
-            settings,
-            figures,
-            kept,
-            CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s, figures),
-            None,
-            None,
-        )
+        current = CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s, figures)
+        return House(settings, figures, kept, current, _devices(settings, None, current), None, None)
     database = Database(
         settings.database_url.reveal(),
         pool_size=settings.database_pool_size,
@@ -152,6 +170,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         idle_ttl_s=settings.session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
         budgets=budgets,
+        rates=_rates(settings),
         outcome_ttl_s=settings.outcome_ttl_s,
         storage=kept.storage,
     )
@@ -177,7 +196,18 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
     )
-    return House(settings, figures, kept, current, database, turns)
+    return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
+
+
+def _devices(settings: Settings, database: Database | None, current: CurrentSessions) -> Devices:
+    return Devices(database, Tokens.by(settings), settings.access_mode, current, _rates(settings))
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates.of(
+        (settings.rate_device_per_minute, settings.rate_device_burst),
+        (settings.rate_address_per_minute, settings.rate_address_burst),
+    )
 
 
 def _budgets(settings: Settings, roster: Roster) -> Budgets:

@@ -4,15 +4,21 @@ import asyncio
 import gc
 import logging
 import sys
+from typing import Any
 
 from fastapi import FastAPI
 from mangum import Mangum
 
 from core.agents.refusal import WrongDeclaration
 from core.settings import SettingsError, read_settings
+from functions.events import readable
 
 # Mangum asks for the current event loop, and Python 3.12 warns where there is none.
 asyncio.set_event_loop(asyncio.new_event_loop())
+
+
+# Lambda shows warnings alone unless it is told otherwise; the figures for operators are one line a minute.
+logging.getLogger("core.figures").setLevel(logging.INFO)
 
 
 def _wired() -> FastAPI:
@@ -21,14 +27,19 @@ def _wired() -> FastAPI:
         from core.house import build_house
         from functions.app import build_app
 
-        return build_app(build_house(read_settings()), one_at_a_time=True)
+        settings = read_settings()
+        if settings.access_mode == "open":
+            logging.getLogger(__name__).warning(
+                "ACCESS_MODE is open: devices are not signed in, and whoever knows a device ID can speak for it"
+            )
+        return build_app(build_house(settings), one_at_a_time=True)
     except (SettingsError, WrongDeclaration) as problem:
         sys.exit(f"latchkey  {problem}")
 
 
 app = _wired()
 
-handler = Mangum(
+_mangum = Mangum(
     app,
     # Any other value runs startup and shutdown on every request.
     lifespan="off",
@@ -36,9 +47,10 @@ handler = Mangum(
     text_mime_types=["application/json", "application/problem+json", "text/event-stream"],
 )
 
-# Lambda shows warnings alone unless it is told otherwise; the figures for operators are one line a minute.
-logging.getLogger("core.figures").setLevel(logging.INFO)
-logging.getLogger(__name__).warning("devices are not signed in: whoever knows a device ID can speak for it")
+
+def handler(event: object, context: Any) -> dict[str, Any]:
+    return _mangum(readable(event), context)
+
 
 # What was built at import lives as long as the process; a collection that walks it takes up to a tenth of a second.
 gc.freeze()

@@ -10,10 +10,39 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from core.house import House
+from core.settings import SettingsError
 from core.tries import past_dead_connections
-from functions.problems import Problems, handle
-from functions.routes import approvals, health, lock, session, turns
+from functions.describing import describes
+from functions.edge import guard
+from functions.incoming import NAMES_SESSION
+from functions.problems import handle
+from functions.routes import (
+    admin,
+    approvals,
+    branches,
+    devices,
+    health,
+    links,
+    lock,
+    members,
+    session,
+    sessions,
+    transfer,
+    turns,
+    user,
+    web,
+)
 from functions.streams import Streams
+
+# What is no UUID is no conversation's name: it may be another call's.
+NAMED = "/v1/sessions/{session_id:uuid}"
+
+# What is not said must not mean that nobody has to show anything.
+_NO_KEYS = (
+    "DEVICE_TOKEN_KEYS is not set, and ACCESS_MODE is bound, which it is unless it is set; accepted: keys to sign the tokens of "
+    'devices with, such as {"2026-11": "..."}, each at least 32 random characters (openssl rand -hex 32); or ACCESS_MODE=jwt '
+    "behind an authorizer; or ACCESS_MODE=open on a private network, where whoever knows a device's ID speaks for it"
+)
 
 
 async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -31,14 +60,34 @@ def _looking(offload: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
+    if house.settings.access_mode == "bound" and house.settings.device_token_keys is None:
+        raise SettingsError([_NO_KEYS])
     app = FastAPI(title="Latchkey", version="0.1.0", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.house = house
     app.state.offload = inline if one_at_a_time else run_in_threadpool
     app.state.look = _looking(app.state.offload)
     app.state.streams = Streams(house, buffers=one_at_a_time)
-    app.add_middleware(Problems, house=house)
+    guard(app, house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, session, lock, approvals, health):
+    for resource in (
+        turns,
+        sessions,
+        links,
+        approvals,
+        devices,
+        branches,
+        transfer,
+        user,
+        admin,
+        web,
+        health,
+    ):
         app.include_router(resource.router)
+    # The same of the conversation that the device is in, and of the one that the path names.
+    for router in (session.router, lock.router):
+        app.include_router(router, prefix="/v1/session")
+    for router in (session.router, lock.router, members.router, links.of_session):
+        app.include_router(router, prefix=NAMED, dependencies=[NAMES_SESSION])
+    app.openapi = describes(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -28,8 +29,10 @@ from core.errors import (
 from core.house import House
 from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
 from core.policies import OnBusy
+from core.rates import address_class
 from core.sessions.current import Told
 from core.store.claims import Arrival
+from functions.identity import Bearer, identify
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TOLD = re.compile(rf"({_UUID.pattern})\.([0-9]{{1,19}})")
@@ -40,7 +43,7 @@ _LONGEST_LOCK_S = 31_536_000
 _TURN_FIELDS = {"message", "on_busy", "session_id", "wait_s"}
 
 
-async def _device(
+async def _device_header(
     x_device_id: Annotated[
         str | None,
         Header(description="A UUID that the app made once and keeps.", examples=[str(UUID(int=7))]),
@@ -57,6 +60,16 @@ async def _device(
             "X-Device-ID is all zeros, which no device owns. Make a random UUID once and keep it."
         )
     return DeviceId(device)
+
+
+async def _identified(
+    request: Request, device_id: Annotated[DeviceId, Depends(_device_header)], bearer: Bearer
+) -> Caller:
+    return await identify(request, device_id, bearer)
+
+
+async def _device(caller: Annotated[Caller, Depends(_identified)]) -> DeviceId:
+    return caller.device_id
 
 
 async def _idempotency_key(
@@ -87,7 +100,7 @@ async def _seen(
 
 async def _asking(
     request: Request,
-    device_id: Annotated[DeviceId, Depends(_device)],
+    caller: Annotated[Caller, Depends(_identified)],
     x_share_link: Annotated[
         str | None, Header(description="A share link's secret, as whoever shares gave it.")
     ] = None,
@@ -97,12 +110,12 @@ async def _asking(
     # What is no UUID is refused where the path's parts are declared.
     session_id = SessionId(UUID(named)) if _UUID.fullmatch(named) else None
     if x_share_link is None:
-        return Caller(device_id, session_id=session_id)
+        return caller.about(session_id)
     found = _LINK.fullmatch(x_share_link.strip())
     if found is None:
         raise ShareLinkMalformed
-    return Caller(
-        device_id, link=digest(x_share_link.strip()), session_id=session_id or SessionId(UUID(found[1]))
+    return replace(
+        caller, link=digest(x_share_link.strip()), session_id=session_id or SessionId(UUID(found[1]))
     )
 
 
@@ -115,6 +128,8 @@ async def _house(request: Request) -> House:
     return house
 
 
+# The device that a call names, whether or not it may speak for it: for calls that find that out themselves.
+DeviceHeader = Annotated[DeviceId, Depends(_device_header)]
 Device = Annotated[DeviceId, Depends(_device)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Seen = Annotated[Told | None, Depends(_seen)]
@@ -143,27 +158,34 @@ async def read_arrival(
         user_id=new_user_id(),
         on_busy=on_busy,
         caller=caller if named is None else caller.about(named),
+        address_class=address_class(request.client.host if request.client else None),
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
 
 
-async def read_fields(request: Request, house: House, taken: set[str], needed: str) -> dict[str, Any]:
-    """A body that is one JSON object with these fields and no others."""
-    body = parse_json(await _read_body(request, house.settings.max_body_bytes))
+async def read_fields(
+    request: Request, house: House, taken: set[str], needed: str | None = None
+) -> dict[str, Any]:
+    """A body that is one JSON object with these fields and no others. Where none is needed, there may be no body."""
+    sent = await read_body(request, house.settings.max_body_bytes)
+    body = {} if not sent and needed is None else parse_json(sent)
     if not isinstance(body, dict):
-        raise InvalidRequest(
-            f'The body must be a JSON object such as {{"{needed}": "..."}}; nothing was stored.'
-        )
+        such = needed or min(taken)
+        raise InvalidRequest(f'The body must be a JSON object such as {{"{such}": ...}}; nothing was stored.')
     problems = [
         FieldProblem(field[:64], f"is not a field of this call; it takes: {', '.join(sorted(taken))}")
         for field in body
         if field not in taken
     ]
-    if needed not in body:
+    if needed is not None and needed not in body:
         problems.append(FieldProblem(needed, "is missing"))
     if problems:
         raise InvalidRequest(errors=tuple(problems))
     return body
+
+
+def is_uuid(given: object) -> bool:
+    return isinstance(given, str) and _UUID.fullmatch(given) is not None
 
 
 async def read_lock(request: Request, house: House) -> tuple[str, int | None, str | None]:
@@ -247,7 +269,7 @@ def _no_constant(name: str) -> None:
     raise BadJson(f"{name} is not JSON; nothing was stored.")
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
     """At most so much is ever held, whatever Content-Length claims."""
     received = bytearray()
     async for chunk in request.stream():

@@ -210,7 +210,7 @@ def test_a_look_that_extends_it_a_moment_before_its_end_keeps_it(
 ) -> None:
     answer(house, arrival(device))
     ((end,),) = run(database_url, ENDS_AT)
-    looks = {"device_id": DeviceId(device), "now": end - timedelta(milliseconds=1)}
+    looks = {"who": DeviceId(device), "now": end - timedelta(milliseconds=1)}
     with ThreadPoolExecutor(2) as pool:
         with row_held(database_url):
             ahead = pool.submit(sessions.look, house.database, **looks)

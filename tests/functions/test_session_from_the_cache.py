@@ -62,6 +62,7 @@ def environ(database_url: str, model: DemoModel, front: RedisFront) -> dict[str,
     return {
         "DATABASE_URL": database_url,
         "DATABASE_POOL_SIZE": "4",
+        "ACCESS_MODE": "open",
         "ANTHROPIC_API_KEY": "demo",
         "ANTHROPIC_BASE_URL": model.url,
         "UPSTASH_REDIS_REST_URL": front.url,
@@ -365,7 +366,7 @@ def test_ready_says_where_sessions_are_kept(one: Function, settings: Settings, r
     del settings
     assert one.client.get("/ready").json() == {
         "status": "ready",
-        "schema": "0005",
+        "schema": "0006",
         "sessions": "shelf over postgres",
         "cache": "upstash, closed",
     }

@@ -35,7 +35,11 @@ def test_every_answer_has_the_shape_that_openapi_tells(client: TestClient, model
 def test_openapi_tells_the_whole_call(client: TestClient) -> None:
     told = client.get("/openapi.json").json()
     send = told["paths"]["/v1/turns"]["post"]
-    assert {p["name"].lower() for p in send["parameters"]} == {"x-device-id", "idempotency-key"}
+    assert {p["name"].lower() for p in send["parameters"]} == {
+        "x-device-id",
+        "x-share-link",
+        "idempotency-key",
+    }
     body = send["requestBody"]["content"]["application/json"]["schema"]
     assert body["required"] == ["message"]
     assert client.post("/v1/turns", json=body["examples"][0]).status_code == 200

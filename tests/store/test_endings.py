@@ -139,6 +139,7 @@ def test_application_sessions_alone_are_ended_by_their_id(house: House, database
 def test_what_a_turn_had_reserved_counts_as_spent(house: House, database_url: str, device: UUID) -> None:
     answer(house, arrival(device))
     run(database_url, "UPDATE conversation_states SET org_id = user_id")
+    run(database_url, "UPDATE users SET org_id = id")
     run(database_url, "DELETE FROM spending")
     holding = held(house, arrival(device))
     holding.reserve(Amount(70, 7))
