@@ -55,7 +55,8 @@ class Walk:
         return self.rng.choice(self.houses)
 
     def alive(self) -> list[SessionId]:
-        rows = run(self.url, "SELECT id FROM conversation_states WHERE merged_into IS NULL ORDER BY id::text")
+        statement = "SELECT id FROM conversation_states WHERE merged_into IS NULL AND user_id = %s ORDER BY created_at"
+        rows = run(self.url, statement, str(self.user))
         return [SessionId(UUID(str(id_))) for (id_,) in rows]
 
     def any(self) -> SessionId:
