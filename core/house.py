@@ -13,6 +13,7 @@ from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
+from core.devices import Devices
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
 from core.keeping import Keeping, keeping
@@ -27,6 +28,7 @@ from core.sessions.session import State
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
 from core.stint import Limits
 from core.store.database import Database
+from core.tokens import Tokens
 from core.wakeups import WorkerThreads
 
 _log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class House:
     keeping: Keeping
     # What is known of the conversations that devices are in, and who was told of it.
     current: CurrentSessions
+    devices: Devices
     _database: Database | None
     _turns: Turns | None
 
@@ -53,6 +56,10 @@ class House:
         if self._turns is None:
             raise DatabaseNotConfigured
         return self._turns
+
+    @property
+    def tokens(self) -> Tokens:
+        return self.devices.tokens
 
     @property
     def cache_s(self) -> float:
@@ -124,14 +131,8 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
     figures.watch("memory.bytes", memory_bytes)
     if settings.database_url is None:
         kept = keeping(settings, None, figures)
-        return House(
-            settings,
-            figures,
-            kept,
-            CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s, figures),
-            None,
-            None,
-        )
+        current = CurrentSessions(None, kept.shelf, kept.farewell, kept.wait_s, figures)
+        return House(settings, figures, kept, current, _devices(settings, None, current), None, None)
     database = Database(
         settings.database_url.reveal(),
         pool_size=settings.database_pool_size,
@@ -175,7 +176,11 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
     )
-    return House(settings, figures, kept, current, database, turns)
+    return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
+
+
+def _devices(settings: Settings, database: Database | None, current: CurrentSessions) -> Devices:
+    return Devices(database, Tokens.by(settings), settings.access_mode, current)
 
 
 def _budgets(settings: Settings, roster: Roster) -> Budgets:

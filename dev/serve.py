@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -56,6 +57,7 @@ def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
     with _step("settings") as tell:
         port = _port(port_given)
         environ = dict(os.environ)
+        made = _let_in(environ)
         read_settings(environ)
         # A proxy that this machine uses for the internet must not be asked for an address on this machine.
         os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
@@ -72,7 +74,16 @@ def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
     with _step("server") as tell:
         server = _server(read_settings(environ), running)
         tell(f"http://127.0.0.1:{port}")
-    _serve_until_stopped(server, listening, port)
+    _serve_until_stopped(server, listening, port, environ, made)
+
+
+def _let_in(environ: dict[str, str]) -> str | None:
+    """Nobody has to register here unless it is asked for; operators have a token, which is given back if it was made here."""
+    environ["ACCESS_MODE"] = environ.get("ACCESS_MODE", "").strip() or "open"
+    if environ.get("ADMIN_TOKEN", "").strip():
+        return None
+    environ["ADMIN_TOKEN"] = secrets.token_urlsafe(32)
+    return environ["ADMIN_TOKEN"]
 
 
 # ---- what the steps start
@@ -171,7 +182,13 @@ def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Serve
     )
 
 
-def _serve_until_stopped(server: "uvicorn.Server", listening: socket.socket, port: int) -> None:
+def _serve_until_stopped(
+    server: "uvicorn.Server",
+    listening: socket.socket,
+    port: int,
+    environ: dict[str, str],
+    admin_token: str | None,
+) -> None:
     """uvicorn ends a signalled process by raising the signal again; here it just stops serving, and we clean up."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -181,7 +198,7 @@ def _serve_until_stopped(server: "uvicorn.Server", listening: socket.socket, por
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]  # a context manager without arguments
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    _invite(port)
+    _invite(port, environ["ACCESS_MODE"], admin_token)
     server.run(sockets=[listening])
 
 
@@ -225,11 +242,21 @@ def _step(name: str) -> Iterator[Callable[[str], None]]:
     _say(f"{name:<10}{''.join(told):<60}{time.monotonic() - begun:5.2f} s")
 
 
-def _invite(port: int) -> None:
+_WHO_MAY_SPEAK = {
+    "open": "Nobody has to sign in (ACCESS_MODE is open): keep the port to this machine.",
+    "bound": "Devices register first, with POST /v1/devices, and send their token along (ACCESS_MODE is bound).",
+    "jwt": "Calls carry a person's token (ACCESS_MODE is jwt).",
+}
+
+
+def _invite(port: int, mode: str, admin_token: str | None) -> None:
+    for_operators = (
+        "" if admin_token is None else f"For operators, until it stops: ADMIN_TOKEN {admin_token}\n"
+    )
     print(
         f"""
-Latchkey is at http://127.0.0.1:{port} - Ctrl-C stops it. Nobody has to sign in: keep the port to this machine.
-Talk to it from another terminal:
+Latchkey is at http://127.0.0.1:{port} - Ctrl-C stops it. {_WHO_MAY_SPEAK[mode]}
+{for_operators}Talk to it from another terminal:
 
 curl -s http://127.0.0.1:{port}/v1/turns -H 'X-Device-ID: {DEVICE}' -d '{{"message": "Hello, my name is Ada."}}'
 """,

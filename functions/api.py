@@ -15,13 +15,22 @@ from core.settings import SettingsError, read_settings
 asyncio.set_event_loop(asyncio.new_event_loop())
 
 
+# Lambda shows warnings alone unless it is told otherwise; the figures for operators are one line a minute.
+logging.getLogger("core.figures").setLevel(logging.INFO)
+
+
 def _wired() -> FastAPI:
     """What is wrong is said in plain lines. A wrong tool shows while its agent is imported, so that is done in here."""
     try:
         from core.house import build_house
         from functions.app import build_app
 
-        return build_app(build_house(read_settings()), one_at_a_time=True)
+        settings = read_settings()
+        if settings.access_mode == "open":
+            logging.getLogger(__name__).warning(
+                "ACCESS_MODE is open: devices are not signed in, and whoever knows a device ID can speak for it"
+            )
+        return build_app(build_house(settings), one_at_a_time=True)
     except (SettingsError, WrongDeclaration) as problem:
         sys.exit(f"latchkey  {problem}")
 
@@ -35,10 +44,6 @@ handler = Mangum(
     # What is not named here is sent base64-encoded.
     text_mime_types=["application/json", "application/problem+json"],
 )
-
-# Lambda shows warnings alone unless it is told otherwise; the figures for operators are one line a minute.
-logging.getLogger("core.figures").setLevel(logging.INFO)
-logging.getLogger(__name__).warning("devices are not signed in: whoever knows a device ID can speak for it")
 
 # What was built at import lives as long as the process; a collection that walks it takes up to a tenth of a second.
 gc.freeze()

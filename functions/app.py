@@ -10,9 +10,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from core.house import House
+from core.settings import SettingsError
 from core.tries import past_dead_connections
 from functions.problems import Problems, handle
-from functions.routes import approvals, branches, health, lock, session, turns
+from functions.routes import approvals, branches, devices, health, lock, session, turns
+
+# What is not said must not mean that nobody has to show anything.
+_NO_KEYS = (
+    "DEVICE_TOKEN_KEYS is not set, and ACCESS_MODE is bound, which it is unless it is set; accepted: keys to sign the tokens of "
+    'devices with, such as {"2026-11": "..."}, each at least 32 random characters (openssl rand -hex 32); or ACCESS_MODE=jwt '
+    "behind an authorizer; or ACCESS_MODE=open on a private network, where whoever knows a device's ID speaks for it"
+)
 
 
 async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -30,6 +38,8 @@ def _looking(offload: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
+    if house.settings.access_mode == "bound" and house.settings.device_token_keys is None:
+        raise SettingsError([_NO_KEYS])
     app = FastAPI(title="Latchkey", version="0.1.0", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.house = house
     app.state.offload = inline if one_at_a_time else run_in_threadpool
@@ -37,6 +47,6 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app.add_middleware(Problems, house=house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, session, lock, approvals, branches, health):
+    for resource in (turns, session, lock, approvals, branches, devices, health):
         app.include_router(resource.router)
     return app

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_
 from core.policies import OnBusy
 from core.sessions.current import Told
 from core.store.claims import Arrival
+from functions.identity import Bearer, identify
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TOLD = re.compile(rf"({_UUID.pattern})\.([0-9]{{1,19}})")
@@ -40,7 +42,7 @@ _LONGEST_LOCK_S = 31_536_000
 _TURN_FIELDS = {"message", "on_busy", "session_id", "wait_s"}
 
 
-async def _device(
+async def _device_header(
     x_device_id: Annotated[
         str | None,
         Header(description="A UUID that the app made once and keeps.", examples=[str(UUID(int=7))]),
@@ -57,6 +59,16 @@ async def _device(
             "X-Device-ID is all zeros, which no device owns. Make a random UUID once and keep it."
         )
     return DeviceId(device)
+
+
+async def _identified(
+    request: Request, device_id: Annotated[DeviceId, Depends(_device_header)], bearer: Bearer
+) -> Caller:
+    return await identify(request, device_id, bearer)
+
+
+async def _device(caller: Annotated[Caller, Depends(_identified)]) -> DeviceId:
+    return caller.device_id
 
 
 async def _idempotency_key(
@@ -87,7 +99,7 @@ async def _seen(
 
 async def _asking(
     request: Request,
-    device_id: Annotated[DeviceId, Depends(_device)],
+    caller: Annotated[Caller, Depends(_identified)],
     x_share_link: Annotated[
         str | None, Header(description="A share link's secret, as whoever shares gave it.")
     ] = None,
@@ -97,12 +109,12 @@ async def _asking(
     # What is no UUID is refused where the path's parts are declared.
     session_id = SessionId(UUID(named)) if _UUID.fullmatch(named) else None
     if x_share_link is None:
-        return Caller(device_id, session_id=session_id)
+        return caller.about(session_id)
     found = _LINK.fullmatch(x_share_link.strip())
     if found is None:
         raise ShareLinkMalformed
-    return Caller(
-        device_id, link=digest(x_share_link.strip()), session_id=session_id or SessionId(UUID(found[1]))
+    return replace(
+        caller, link=digest(x_share_link.strip()), session_id=session_id or SessionId(UUID(found[1]))
     )
 
 
@@ -115,6 +127,8 @@ async def _house(request: Request) -> House:
     return house
 
 
+# The device that a call names, whether or not it may speak for it: for calls that find that out themselves.
+DeviceHeader = Annotated[DeviceId, Depends(_device_header)]
 Device = Annotated[DeviceId, Depends(_device)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Seen = Annotated[Told | None, Depends(_seen)]

@@ -78,6 +78,8 @@ def problem(request: Request, error: Exception) -> ProblemAnswer:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if known.retry_after_s is not None:
         headers["Retry-After"] = str(known.retry_after_s)
+    if known.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return ProblemAnswer(_body(known, request_id), known.status, headers)
 
 

@@ -22,6 +22,19 @@ ARROWS: dict[str, set[str]] = {
     "core.access": {"core.ids"},
     "core.entrance": {"core.access", "core.errors", "core.store", "core.tries"},
     "core.settings": {"core.errors"},
+    "core.devices": {
+        "core.access",
+        "core.deadline",
+        "core.digest",
+        "core.entrance",
+        "core.errors",
+        "core.ids",
+        "core.sessions.current",
+        "core.store",
+        "core.tokens",
+        "core.tries",
+    },
+    "core.tokens": {"core.errors", "core.ids", "core.settings"},
     "core.content": set(),
     "core.images": set(),
     "core.gallery": {"core.content"},
@@ -228,6 +241,8 @@ ARROWS: dict[str, set[str]] = {
         "core.stint",
         "core.asking",
         "core.budgets",
+        "core.devices",
+        "core.tokens",
     },
     "functions": {"core", "functions"},
     "alembic": {"core.errors", "core.settings", "core.store"},
@@ -250,6 +265,7 @@ PACKAGES: dict[str, set[str]] = {
     "uvicorn": {"dev"},
     "alembic": {"alembic", "bench", "dev", "tests"},
     "boto3": {"tests"},
+    "jwt": {"core.tokens", "tests"},
     "redis": {"core.cache.native", "dev", "tests"},
     "upstash_redis": {"core.cache.upstash", "tests"},
     "httpx": {"core.cache.upstash", "tests"},
@@ -258,7 +274,7 @@ PACKAGES: dict[str, set[str]] = {
 }
 
 # Costs a second at import: only inside a function that needs it.
-NEVER_AT_IMPORT = {"anthropic", "boto3", "alembic", "httpx2", "redis", "upstash_redis", "httpx"}
+NEVER_AT_IMPORT = {"anthropic", "boto3", "alembic", "httpx2", "jwt", "redis", "upstash_redis", "httpx"}
 READS_THE_ENVIRONMENT = {"core.settings", "dev", "tests"}
 
 

@@ -35,6 +35,7 @@ _MEANING: Final[dict[str, type[LatchkeyError]]] = {
     "53300": DatabaseUnavailable,  # too many connections
     "25006": DatabaseUnavailable,  # read-only: a failover is under way
     "23505": DatabaseConflict,  # unique violation
+    "23503": DatabaseConflict,  # what it refers to went at the same moment
     "40": TakenBack,  # serialisation failure, deadlock
     "42P01": DatabaseNotMigrated,  # undefined table
     "42703": DatabaseNotMigrated,  # undefined column
