@@ -186,12 +186,13 @@ no_more AS (
 """
 _LOCK: Final = """active_agent = CAST(:agent AS text), locked_at = CAST(:locked_at AS timestamptz),
         session_ttl = COALESCE(CAST(:lock_ttl_s AS integer), s.session_ttl)"""
-# How the lock stands from now on, so that the audit's last word on it is true.
+# How the lock stands from now on, if that is another than before: the audit's last word on it is true.
 _LOCK_NOTE: Final = """SELECT 1 AS part, {place} AS id, clock.at, 'system' AS actor, CAST(NULL AS uuid) AS user_id,
             CASE WHEN CAST(:agent AS text) IS NULL THEN 'lock_cleared' ELSE 'lock_set' END AS action, CAST(:agent AS text) AS agent,
             CAST(:locked_at AS timestamptz) + make_interval(secs => :lock_ttl_s) AS until, CAST(:lock_reason AS text) AS reason,
             CAST(NULL AS uuid) AS turn_id
-        FROM clock"""
+        FROM clock, conversation_states was WHERE was.id = :session_id
+          AND (was.active_agent, was.locked_at) IS DISTINCT FROM (CAST(:agent AS text), CAST(:locked_at AS timestamptz))"""
 
 # Appends the source's turns to the target, with all that belongs to them, and makes the source nobody's: all or nothing, while both
 # are as they were read and nobody works on either.
