@@ -8,13 +8,13 @@ from uuid import UUID
 
 from fastapi import Request
 
-from core.branches import Preview
 from core.branching import Conflict, Keep, Of
 from core.content import dump
 from core.digest import digest
 from core.errors import FieldProblem, InvalidRequest
 from core.house import House
 from core.ids import SessionId
+from core.joining import Preview
 from core.store.revisions import Revision
 from functions.answers import moment
 from functions.incoming import is_uuid, read_fields

@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request
 
 from core.access import Caller
-from core.branches import Preview
 from core.entrance import nothing_for
 from core.house import House
 from core.ids import SessionId
+from core.joining import Preview
 from core.store import sessions
 from core.store.revisions import Revision
 from core.store.sessions import StoredSession

@@ -99,7 +99,8 @@ def test_nothing_of_a_fork_is_the_sources_and_nothing_is_paid_twice(
     asked = answer(house, arrival(device, "burn it"))
     (approval,) = asked.approvals
     house.turns.decide(DeviceId(device), approval.id, yes=True)
-    house.turns.work(asked.session_id)
+    assert me.session_id is not None
+    house.turns.work(me.session_id)
     house.sessions.set_session_lock(DeviceId(device), "manager", actor="user")
     fork = house.branches.fork(me).session_id
     for table, columns in (("turns", "id"), ("approvals", "id"), ("turns", "idempotency_key")):

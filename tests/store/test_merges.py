@@ -22,7 +22,7 @@ from core.errors import (
 from core.house import House, build_house
 from core.ids import DeviceId, SessionId
 from core.settings import Settings
-from core.store import endings, merges, steps
+from core.store import endings, merges, partings, steps
 from core.store.revisions import Revision
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
@@ -32,6 +32,7 @@ from tests.conversations import (
     everything,
     expire,
     held,
+    in_the_way,
     losing_replies,
     refusals,
     row_held,
@@ -352,6 +353,29 @@ def test_of_a_merge_and_a_turn_that_wait_for_one_row_both_are_whole(two: Two, mo
     assert refusals(model) == []
 
 
+@pytest.mark.parametrize("of", ["home", "away"])
+def test_what_was_said_while_a_merge_waited_for_the_row_is_not_passed_over(two: Two, of: str) -> None:
+    """A statement that waits has read the other tables as they were before."""
+    session = str(two.home if of == "home" else two.away)
+    turn = str(uuid4())
+    counted = "UPDATE conversation_states SET version = version + 1, message_seq = 3, turn_seq = 2"
+    with ThreadPoolExecutor(1) as pool:
+        with in_the_way(two.url, f"{counted} WHERE id = '{session}'") as also:
+            also(
+                "INSERT INTO turns (session_id, id, seq, body_digest, status, first_seq, last_seq, ended_at) "
+                f"VALUES ('{session}', '{turn}', 2, '', 'failed', 3, 3, now())"
+            )
+            also(
+                "INSERT INTO messages (session_id, seq, turn_id, role, content) "
+                f"""VALUES ('{session}', 3, '{turn}', 'user', '[{{"type":"text","text":"meanwhile"}}]')"""
+            )
+            merged = pool.submit(two.merge)
+            wait_for_locks(two.url, 1)
+        merged.result(20)
+    expected = ["one", "meanwhile", "two"] if of == "home" else ["one", "two", "meanwhile"]
+    assert [text for text in two.told(two.home) if text in expected] == expected
+
+
 def test_two_merges_at_once_are_one(two: Two) -> None:
     with ThreadPoolExecutor(2) as pool:
         with row_held(two.url):
@@ -422,7 +446,7 @@ def test_whoever_slept_over_a_merge_writes_nothing(two: Two, of: str) -> None:
 def test_a_reply_that_is_lost_is_asked_for_again(
     two: Two, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    statement = merges._MERGE if lost == "merge" else merges._UNDO
+    statement = merges._MERGE if lost == "merge" else partings._PART
     times = losing_replies(monkeypatch, statement)
     revision = two.merge()
     undone = two.undo(revision)
