@@ -5,7 +5,7 @@ If somebody else was quicker, nothing was written, and it is decided anew. A rep
 what was done is found on record, and not done twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4, uuid5
@@ -167,13 +167,13 @@ class Branches:
     def _preview(self, who: Who, source_id: SessionId, keep: Keep) -> Preview | None:
         return joining.preview(self.database, who, enter(self.database, who, Role.OWNER), source_id, keep)
 
-    def merge(self, who: Who, source_id: SessionId, keep: Keep, seen: str | None) -> Revision:
-        """`seen`: the `etag` of the preview that the owner was shown; `*`: whatever there is."""
+    def merge(self, who: Who, source_id: SessionId, keep: Keep, seen: Collection[str] | None) -> Revision:
+        """`seen`: the `etag` of the preview that the owner was shown; `*`: whatever there is. One of several will do."""
         revision_id = uuid4()
         return _tried(lambda: self._merge(who, source_id, keep, seen, revision_id))
 
     def _merge(
-        self, who: Who, source_id: SessionId, keep: Keep, seen: str | None, revision_id: UUID
+        self, who: Who, source_id: SessionId, keep: Keep, seen: Collection[str] | None, revision_id: UUID
     ) -> Revision | None:
         visit = enter(self.database, who, Role.OWNER)
         if before := merges.merged(self.database, visit.session_id, source_id):

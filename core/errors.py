@@ -7,6 +7,7 @@ is known. Nothing here may carry a secret, a message's text or a device ID.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class LatchkeyError(Exception):
     status = 500
     title = "Internal error"
     retry_after_s: int | None = None
+    # What whoever sent too much, or something else that was refused, may still send; see core/rates.py.
+    left: Any = None
 
     def __init__(
         self,
@@ -60,6 +63,20 @@ class IdempotencyKeyMalformed(LatchkeyError):
     """Idempotency-Key must be 1 to 255 printable ASCII characters; a fresh UUID for each message serves well."""
 
     code, status, title = "idempotency_key_malformed", 400, "Malformed idempotency key"
+
+
+class LastEventIdMalformed(LatchkeyError):
+    """Last-Event-ID must be the ID of an event of this turn's stream, as it was sent; without it the stream begins at the beginning."""
+
+    code, status, title = "last_event_id_malformed", 400, "Malformed last event ID"
+
+
+class LastEventIdWithoutKey(LatchkeyError):
+    """Last-Event-ID goes on with a turn, and a message without Idempotency-Key is always a new one. Send the key that it was first
+    sent with, or ask GET /v1/turns/{id}/events. Nothing was stored.
+    """
+
+    code, status, title = "last_event_id_without_key", 400, "Last event ID without a key"
 
 
 class SessionVersionMalformed(LatchkeyError):
@@ -104,10 +121,34 @@ class InvalidRequest(LatchkeyError):
     code, status, title = "invalid_request", 422, "Invalid request"
 
 
+class ImportRefused(LatchkeyError):
+    """This is not a whole export of a conversation that the model could go on with; nothing was stored."""
+
+    code, status, title = "import_refused", 422, "Import refused"
+
+
 class NoSuchPath(LatchkeyError):
     """There is nothing at this path. /openapi.json lists the calls."""
 
     code, status, title = "not_found", 404, "Not found"
+
+
+class HeadersTooLarge(LatchkeyError):
+    """The headers of the request are over the size limit; nothing was stored."""
+
+    code, status, title = "headers_too_large", 431, "Headers too large"
+
+
+class AddressTooLong(LatchkeyError):
+    """The path or the query of the request is over the size limit; nothing was stored."""
+
+    code, status, title = "address_too_long", 414, "Address too long"
+
+
+class OriginRefused(LatchkeyError):
+    """Web pages of this origin may not make this call: whoever runs this service sets CORS_ORIGINS."""
+
+    code, status, title = "origin_refused", 400, "Origin refused"
 
 
 class MethodNotAllowed(LatchkeyError):
@@ -173,10 +214,40 @@ class DeviceNotFound(LatchkeyError):
     code, status, title = "device_not_found", 404, "Device not found"
 
 
+class OwnerStays(LatchkeyError):
+    """The owner of a conversation is not one of its members: they cannot be let in, changed or put out. Nothing was stored."""
+
+    code, status, title = "owner_stays", 409, "The owner stays"
+
+
+class TooManyMembers(LatchkeyError):
+    """This conversation has as many members as one may have. Nothing was stored: put somebody out first."""
+
+    code, status, title = "too_many_members", 409, "Too many members"
+
+
+class TooManyLinks(LatchkeyError):
+    """This conversation has as many links as one may have. Nothing was stored: revoke one first."""
+
+    code, status, title = "too_many_links", 409, "Too many links"
+
+
+class CursorMalformed(LatchkeyError):
+    """The cursor must be sent as `next` of the last page gave it, or not at all."""
+
+    code, status, title = "cursor_malformed", 400, "Malformed cursor"
+
+
 class UserNotFound(LatchkeyError):
     """There is no user of this ID whom you could let in."""
 
     code, status, title = "user_not_found", 404, "User not found"
+
+
+class NothingErased(LatchkeyError):
+    """There is no user of this device, and no receipt of one that was erased."""
+
+    code, status, title = "nothing_to_erase", 404, "Nothing to erase"
 
 
 class LinkNotFound(LatchkeyError):
@@ -224,10 +295,22 @@ class IfMatchMissing(LatchkeyError):
     code, status, title = "if_match_missing", 428, "If-Match missing"
 
 
+class IfMatchMalformed(LatchkeyError):
+    """If-Match must be an `ETag` as an answer carried it, with its quotes, several with commas between them, or `*`."""
+
+    code, status, title = "if_match_malformed", 400, "Malformed If-Match"
+
+
 class NotAsSeen(LatchkeyError):
     """It was changed since you saw it. Nothing was stored: read it again, and send `If-Match` with its new `ETag`."""
 
     code, status, title = "not_as_seen", 412, "Changed meanwhile"
+
+
+class ExportChanged(LatchkeyError):
+    """The conversation was changed since the parts before were read. Begin again without `after`."""
+
+    code, status, title = "export_changed", 412, "Changed meanwhile"
 
 
 # ---- what stands in the way of a turn

@@ -13,12 +13,16 @@ from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
+from core.desk import Desk
 from core.devices import Devices
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
+from core.following import Following
 from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
+from core.partials import Partials
+from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.current import CurrentSessions
@@ -26,6 +30,7 @@ from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
 from core.sessions.session import State
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
+from core.sharing import Sharing
 from core.stint import Limits
 from core.store.database import Database
 from core.tokens import Tokens
@@ -62,6 +67,10 @@ class House:
         return self.devices.tokens
 
     @property
+    def following(self) -> Following:
+        return Following(self.database, self.turns.partials)
+
+    @property
     def cache_s(self) -> float:
         """How long one request may wait for Redis, all in all."""
         return self.keeping.wait_s
@@ -79,6 +88,15 @@ class House:
     @property
     def branches(self) -> Branches:
         return Branches(self.database, self.current, self.settings.undo_s)
+
+    @property
+    def desk(self) -> Desk:
+        settings = self.settings
+        return Desk(self.database, self.current, settings.default_session_ttl_s, settings.session_ttl_s)
+
+    @property
+    def sharing(self) -> Sharing:
+        return Sharing(self.database, self.current)
 
     def session_manager(
         self,
@@ -152,6 +170,10 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         idle_ttl_s=settings.session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
         budgets=budgets,
+        rates=Rates.of(
+            (settings.rate_device_per_minute, settings.rate_device_burst),
+            (settings.rate_address_per_minute, settings.rate_address_burst),
+        ),
         outcome_ttl_s=settings.outcome_ttl_s,
         storage=kept.storage,
     )
@@ -175,6 +197,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         ),
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
+        partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 

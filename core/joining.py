@@ -1,11 +1,13 @@
 """Joining: two conversations of one owner become one, and two again. What is in the way, and what is written if nothing is."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from core.access import Role, Who, caller
 from core.branching import Keep, Plan, plan, renamed, undoing
+from core.digest import digest
 from core.entrance import enter
 from core.errors import (
     FieldProblem,
@@ -43,7 +45,8 @@ class Preview:
     @property
     def etag(self) -> str:
         """Of both, as they were read: a merge that names it is of just these."""
-        return f'"{self.target.version}-{self.source.version}"'
+        read = [f"{side.id}.{side.version}" for side in (self.target, self.source)]
+        return f'"{digest(" ".join(read))[:32]}"'
 
 
 def preview(database: Database, who: Who, visit: Visit, source_id: SessionId, keep: Keep) -> Preview | None:
@@ -65,12 +68,17 @@ def preview(database: Database, who: Who, visit: Visit, source_id: SessionId, ke
 
 
 def join(
-    database: Database, visit: Visit, shown: Preview, seen: str | None, revision_id: UUID, undo_s: int
+    database: Database,
+    visit: Visit,
+    shown: Preview,
+    seen: Collection[str] | None,
+    revision_id: UUID,
+    undo_s: int,
 ) -> Joined | None:
     """`seen`: the `etag` that the owner was shown. None: somebody was quicker."""
     if seen is None:
         raise IfMatchMissing
-    if seen not in ("*", shown.etag):
+    if not {"*", shown.etag}.intersection(seen):
         raise NotAsSeen("One of the two has changed since the preview. Nothing was stored: look at it again.")
     _must_be_quiet("conversation", shown.target)
     _must_be_quiet("one it is merged with (`from`)", shown.source)

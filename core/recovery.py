@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from core.decisions import expire
 from core.ids import SessionId
-from core.store import approvals, endings, locks, turns
+from core.partials import KEPT_S
+from core.store import approvals, endings, locks, partials, rates, turns
 from core.store.approvals import Overdue
 from core.store.database import Database
 from core.wakeups import Wakeups
@@ -27,6 +28,8 @@ class Swept:
     # Conversations that nobody used, and application sessions that belonged to none.
     ended: int = 0
     application_sessions: int = 0
+    # Networks that have not sent too much lately.
+    rates: int = 0
 
 
 def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 100) -> Swept:
@@ -39,8 +42,10 @@ def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 
         wakeups.wake(session_id)
     forgotten = turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit)
     unlocked = locks.clean_up(database, limit)
+    partials.clean_up(database, limit, kept_s=KEPT_S)
     ended = len(endings.clean_up(database, limit))
-    swept = Swept(len(stranded), expired, forgotten, unlocked, ended, endings.clean_up_alone(database, limit))
+    alone = endings.clean_up_alone(database, limit)
+    swept = Swept(len(stranded), expired, forgotten, unlocked, ended, alone, rates.clean_up(database, limit))
     if swept != Swept(0, 0, 0):
         told = ", ".join(f"{name} {getattr(swept, name)}" for name in Swept.__slots__ if getattr(swept, name))
         _log.info("sweep: %s", told)

@@ -29,6 +29,7 @@ from core.errors import (
 from core.house import House
 from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
 from core.policies import OnBusy
+from core.rates import address_class
 from core.sessions.current import Told
 from core.store.claims import Arrival
 from functions.identity import Bearer, identify
@@ -157,18 +158,20 @@ async def read_arrival(
         user_id=new_user_id(),
         on_busy=on_busy,
         caller=caller if named is None else caller.about(named),
+        address_class=address_class(request.client.host if request.client else None),
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
 
 
-async def read_fields(request: Request, house: House, taken: set[str], needed: str | None) -> dict[str, Any]:
-    """A body that is one JSON object with these fields and no others. Where none is needed there may be no body either."""
-    sent = await _read_body(request, house.settings.max_body_bytes)
-    body = {} if needed is None and not sent else parse_json(sent)
+async def read_fields(
+    request: Request, house: House, taken: set[str], needed: str | None = None
+) -> dict[str, Any]:
+    """A body that is one JSON object with these fields and no others. Where none is needed, there may be no body."""
+    sent = await read_body(request, house.settings.max_body_bytes)
+    body = {} if not sent and needed is None else parse_json(sent)
     if not isinstance(body, dict):
-        raise InvalidRequest(
-            f'The body must be a JSON object such as {{"{needed or min(taken)}": "..."}}; nothing was stored.'
-        )
+        such = needed or min(taken)
+        raise InvalidRequest(f'The body must be a JSON object such as {{"{such}": ...}}; nothing was stored.')
     problems = [
         FieldProblem(field[:64], f"is not a field of this call; it takes: {', '.join(sorted(taken))}")
         for field in body
@@ -232,6 +235,11 @@ def prefers_async(request: Request) -> bool:
     return any(preference.partition(";")[0].strip() == "respond-async" for preference in preferences)
 
 
+def wants_events(request: Request) -> bool:
+    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return any(media.partition(";")[0].strip() == "text/event-stream" for media in accepted)
+
+
 def parse_json(body: bytes) -> Any:
     """Strictly: no NaN, no field twice, nothing that Python reads and JSON does not know."""
     try:
@@ -261,7 +269,7 @@ def _no_constant(name: str) -> None:
     raise BadJson(f"{name} is not JSON; nothing was stored.")
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
     """At most so much is ever held, whatever Content-Length claims."""
     received = bytearray()
     async for chunk in request.stream():

@@ -106,7 +106,7 @@ def of_locks(source: str, where: str, *, still_held: str) -> str:
 def of_cleanups(source: str, where: str) -> str:
     """Of the lines `a` of the audit: what a sweep ended."""
     return f"""
-    SELECT a.at, 'cleanups', CASE a.action WHEN 'lock_expired' THEN 'locks' ELSE 'approvals' END, 1
+    SELECT a.at, 'cleanups' AS name, CASE a.action WHEN 'lock_expired' THEN 'locks' ELSE 'approvals' END AS label, 1 AS value
     FROM {source}
     WHERE {where} AND a.action IN ('lock_expired', 'approval_expired')
     """

@@ -129,7 +129,7 @@ class Walk:
             return
         before, theirs = self.told(target), self.told(source)
         keep = Keep(*(self.rng.choice((Of.TARGET, Of.SOURCE)) for _ in range(3)))
-        revision = self.house.branches.merge(self.caller(target), source, keep, "*")
+        revision = self.house.branches.merge(self.caller(target), source, keep, {"*"})
         assert self.told(target)[: len(before)] == before
         if self.rng.random() < 0.3:
             self.house.branches.undo(self.caller(target), revision.id)

@@ -284,7 +284,7 @@ def test_a_rewind_does_not_bring_back_what_a_merge_had_brought(
         "INSERT INTO connections (device_id, user_id) SELECT %s, user_id FROM connections",
         str(other),
     )
-    merge = house.branches.merge(me, say(house, other, "from elsewhere"), Keep(), "*")
+    merge = house.branches.merge(me, say(house, other, "from elsewhere"), Keep(), {"*"})
     rewind = house.branches.rewind(me, 2)
     house.branches.undo(me, merge.id)
     with pytest.raises(TooLateToUndo, match="merge that it covers"):

@@ -75,7 +75,7 @@ class Two:
         return turn.session_id
 
     def merge(self, keep: Keep = KEEP, seen: str = "*") -> Revision:
-        return self.house.branches.merge(self.caller, self.away, keep, seen)
+        return self.house.branches.merge(self.caller, self.away, keep, {seen})
 
     def undo(self, revision: Revision) -> Revision:
         return self.house.branches.undo(self.caller, revision.id)
@@ -124,7 +124,7 @@ def test_a_fork_that_is_merged_back_brings_only_what_was_said_in_it(two: Two, mo
     )
     two.say(1, "in the fork")
     two.say(0, "at home")
-    revision = two.house.branches.merge(two.caller, fork, KEEP, "*")
+    revision = two.house.branches.merge(two.caller, fork, KEEP, {"*"})
     assert revision.last_seq - revision.first_seq == 1
     two.say(0, "and now?")
     assert [text[0] for _, text in sent(model)][::2] == ["one", "at home", "in the fork", "and now?"]
@@ -134,7 +134,7 @@ def test_a_turn_that_was_taken_back_here_comes_again_with_a_fork_of_it(two: Two)
     two.say(0, "again")
     fork = two.house.branches.fork(two.caller).session_id
     two.house.branches.rewind(two.caller, 2)
-    two.house.branches.merge(two.caller, fork, KEEP, "*")
+    two.house.branches.merge(two.caller, fork, KEEP, {"*"})
     assert two.told(two.home)[::2] == ["one", "again"]
 
 
@@ -389,7 +389,7 @@ def test_two_merges_at_once_are_one(two: Two) -> None:
 def test_two_that_are_merged_into_each_other_at_once_do_not_wait_for_each_other(two: Two) -> None:
     def other_way() -> Revision:
         caller = Caller(two.devices[1], session_id=two.away)
-        return two.house.branches.merge(caller, two.home, KEEP, "*")
+        return two.house.branches.merge(caller, two.home, KEEP, {"*"})
 
     with ThreadPoolExecutor(2) as pool:
         with row_held(two.url):
