@@ -424,6 +424,19 @@ def test_an_undo_and_a_turn_at_once(two: Two) -> None:
     assert two.told(two.home)[::2] == ["one", "meanwhile"]
 
 
+def test_what_is_put_back_is_decided_on_what_there_is(two: Two) -> None:
+    """An undo that waits for the row has decided on what was there before."""
+    two.change(two.away, "metadata", json.dumps({"a": 1}))
+    revision = two.merge()
+    with ThreadPoolExecutor(1) as pool:
+        late = 'UPDATE conversation_states SET version = version + 1, metadata = \'{"a": 2, "b": 1}\''
+        with in_the_way(two.url, f"{late} WHERE id = '{two.home}'"):
+            undone = pool.submit(two.undo, revision)
+            wait_for_locks(two.url, 1)
+        assert undone.result(20).left == ["metadata.a"]
+    assert two.one(two.home, "metadata") == {"a": 2, "b": 1}
+
+
 @pytest.mark.parametrize("of", ["home", "away"])
 def test_whoever_slept_over_a_merge_writes_nothing(two: Two, of: str) -> None:
     """A holder whose turn was ended for it, which does not know that yet."""
