@@ -8,12 +8,14 @@ from typing import Any
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
 from core.answering import Turns
+from core.archive import Archive
 from core.asking import Asking
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
 from core.devices import Devices
 from core.errors import DatabaseNotConfigured
+from core.erasing import Erasing
 from core.figures import Figures, memory_bytes
 from core.keeping import Keeping, keeping
 from core.model.claude import Claude
@@ -75,6 +77,12 @@ class House:
             self.current,
         )
 
+    @property
+    def erasing(self) -> Erasing:
+        bucket = self.settings.archive_bucket
+        archive = None if bucket is None else Archive(bucket)
+        return Erasing(self.database, self.keeping.farewell, archive)
+
     def session_manager(
         self,
         new_state: Callable[[], State],
@@ -102,7 +110,7 @@ class House:
         turns, settings = self.turns, self.settings
 
         def look_around() -> object:
-            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s)
+            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s, erasing=self.erasing)
             self.figures.count("conversations.expired", by=swept.ended)
             self.figures.count("sessions.expired", by=swept.application_sessions)
             return swept

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 
 from core.decisions import expire
+from core.erasing import Erasing
 from core.ids import SessionId
 from core.store import approvals, endings, locks, turns
 from core.store.approvals import Overdue
@@ -27,10 +28,19 @@ class Swept:
     # Conversations that nobody used, and application sessions that belonged to none.
     ended: int = 0
     application_sessions: int = 0
+    # Erasures that nobody went on with.
+    erased: int = 0
 
 
-def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 100) -> Swept:
-    """Wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, takes locks away whose time is
+def sweep(
+    database: Database,
+    wakeups: Wakeups,
+    *,
+    key_ttl_s: int,
+    limit: int = 100,
+    erasing: Erasing | None = None,
+) -> Swept:
+    """Goes on with erasures, wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, takes locks away whose time is
     over, forgets old keys, ends what nobody uses.
     """
     expired = _end_overdue(database, limit)
@@ -40,7 +50,9 @@ def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 
     forgotten = turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit)
     unlocked = locks.clean_up(database, limit)
     ended = len(endings.clean_up(database, limit))
-    swept = Swept(len(stranded), expired, forgotten, unlocked, ended, endings.clean_up_alone(database, limit))
+    alone = endings.clean_up_alone(database, limit)
+    erased = 0 if erasing is None else erasing.sweep()
+    swept = Swept(len(stranded), expired, forgotten, unlocked, ended, alone, erased)
     if swept != Swept(0, 0, 0):
         told = ", ".join(f"{name} {getattr(swept, name)}" for name in Swept.__slots__ if getattr(swept, name))
         _log.info("sweep: %s", told)

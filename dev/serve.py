@@ -250,7 +250,9 @@ _WHO_MAY_SPEAK = {
 
 
 def _invite(port: int, mode: str, admin_token: str | None) -> None:
-    for_operators = "" if admin_token is None else f"For operators, until it stops: ADMIN_TOKEN {admin_token}\n"
+    for_operators = (
+        "" if admin_token is None else f"For operators, until it stops: ADMIN_TOKEN {admin_token}\n"
+    )
     print(
         f"""
 Latchkey is at http://127.0.0.1:{port} - Ctrl-C stops it. {_WHO_MAY_SPEAK[mode]}

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import text
 
@@ -180,8 +179,3 @@ def store(database: Database, importing: Importing, *, now: datetime | None = No
         **{kind: dump(rows) for kind, rows in importing.rows.items()},
     }
     return database.row(_IMPORT, given) is not None
-
-
-def somebody() -> UUID:
-    """Who did it is not known here."""
-    return UUID(int=1)

@@ -87,7 +87,11 @@ def _check_result(block: Block, max_bytes: int) -> None:
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
         raise NotALine("content holds a tool_result that no tool could have given")
     for part in content:
-        if part.get("type") == "text" and isinstance(part.get("text"), str) and part.keys() == {"type", "text"}:
+        if (
+            part.get("type") == "text"
+            and isinstance(part.get("text"), str)
+            and part.keys() == {"type", "text"}
+        ):
             continue
         _accept(part, max_bytes)
 

@@ -70,7 +70,9 @@ async def export(request: Request, house: TheHouse, caller: Asking, after: After
     responses=PROBLEMS,
     openapi_extra=_IMPORT,
 )
-async def import_(request: Request, house: TheHouse, caller: Asking, key: IdempotencyKey = None) -> JsonAnswer:
+async def import_(
+    request: Request, house: TheHouse, caller: Asking, key: IdempotencyKey = None
+) -> JsonAnswer:
     """Of an export: a new conversation of yours with all that it says, under new IDs. All of it or, with the line that is wrong, nothing.
     With an `Idempotency-Key` it may be sent again. The device stays in the conversation that it is in.
     """
