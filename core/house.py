@@ -14,8 +14,8 @@ from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
 from core.devices import Devices
-from core.errors import DatabaseNotConfigured
 from core.erasing import Erasing
+from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
 from core.keeping import Keeping, keeping
 from core.model.claude import Claude
