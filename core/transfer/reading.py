@@ -169,7 +169,7 @@ def _end(draft: Draft) -> None:
             row |= {"status": "unknown" if is_unknown else "dropped", "result": None}
     for row in draft.rows["approval"]:
         if row["status"] == "pending":
-            row["status"] = "withdrawn" if row["kind"] == "call" else "expired"
+            row["status"] = "withdrawn" if row["asks"] == "call" else "expired"
     told = [row for row in draft.rows["message"] if not row["left_out"]]
     while told and told[-1]["turn_id"] in open_ and _wants_more(told[-1]):
         told.pop()["left_out"] = True

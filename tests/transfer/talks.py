@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from core.content import dump
+from core.digest import digest
 from core.house import House, build_house
 from core.ids import DeviceId
 from core.settings import Settings
@@ -39,8 +40,11 @@ def talk(house: House, model: DemoModel, device: UUID, seed: int, turns: int = 1
     for number in range(turns):
         _script(model, chance)
         arrived = _arrival(device, chance, f"{seed}-{number}")
+        if number == 0:
+            model.replies.clear()
+            arrived = arrival(device, SAYS["approval"], f"{seed}-{number}")
         turn = answer(house, arrived)
-        while turn.status == "waiting" and chance.random() < 0.8:
+        while turn.status == "waiting" and (number == 0 or chance.random() < 0.8):
             asked = approvals.pending(house.database, DeviceId(device))
             calls = [approval for approval in asked if approval.kind == "call"]
             if not calls:
@@ -48,7 +52,7 @@ def talk(house: House, model: DemoModel, device: UUID, seed: int, turns: int = 1
             house.turns.decide(
                 DeviceId(device),
                 calls[0].id,
-                yes=chance.random() < 0.5,
+                yes=seed % 2 == 0,
                 shown=calls[0].input_digest,
                 wait_s=20,
             )
@@ -62,13 +66,21 @@ def _script(model: DemoModel, chance: random.Random) -> None:
     model.replies.clear()
     script = [chance.choice([*REPLIES, *INWARD]) for _ in range(chance.choice([0, 0, 0, 1, 2]))]
     if chance.random() < 0.2:
-        script = [Reply([{"type": "thinking", "thinking": "Well."}, {"type": "text", "text": f"Odd: {ODD}"}])]
+        script = [
+            Reply(
+                [
+                    {"type": "thinking", "thinking": "Well."},
+                    {"type": "text", "text": "Odd: " + ODD.replace("\ud83d", "")},
+                ]
+            )
+        ]
     for reply in script:
         model.replies.add(reply)
 
 
 def _arrival(device: UUID, chance: random.Random, key: str) -> Arrival:
     arrived = arrival(device, chance.choice([*SAYS.values(), ODD.replace("\0", "")]), key)
+    arrived = replace(arrived, body_digest=digest(arrived.content))
     if chance.random() < 0.2:
         content = [*json.loads(arrived.content), image()]
         arrived = replace(arrived, content=dump(content))
