@@ -7,6 +7,7 @@ is known. Nothing here may carry a secret, a message's text or a device ID.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class LatchkeyError(Exception):
     status = 500
     title = "Internal error"
     retry_after_s: int | None = None
+    # What whoever sent too much, or something else that was refused, may still send; see core/rates.py.
+    left: Any = None
 
     def __init__(
         self,
@@ -60,6 +63,20 @@ class IdempotencyKeyMalformed(LatchkeyError):
     """Idempotency-Key must be 1 to 255 printable ASCII characters; a fresh UUID for each message serves well."""
 
     code, status, title = "idempotency_key_malformed", 400, "Malformed idempotency key"
+
+
+class LastEventIdMalformed(LatchkeyError):
+    """Last-Event-ID must be the ID of an event of this turn's stream, as it was sent; without it the stream begins at the beginning."""
+
+    code, status, title = "last_event_id_malformed", 400, "Malformed last event ID"
+
+
+class LastEventIdWithoutKey(LatchkeyError):
+    """Last-Event-ID goes on with a turn, and a message without Idempotency-Key is always a new one. Send the key that it was first
+    sent with, or ask GET /v1/turns/{id}/events. Nothing was stored.
+    """
+
+    code, status, title = "last_event_id_without_key", 400, "Last event ID without a key"
 
 
 class SessionVersionMalformed(LatchkeyError):
@@ -114,6 +131,24 @@ class NoSuchPath(LatchkeyError):
     """There is nothing at this path. /openapi.json lists the calls."""
 
     code, status, title = "not_found", 404, "Not found"
+
+
+class HeadersTooLarge(LatchkeyError):
+    """The headers of the request are over the size limit; nothing was stored."""
+
+    code, status, title = "headers_too_large", 431, "Headers too large"
+
+
+class AddressTooLong(LatchkeyError):
+    """The path or the query of the request is over the size limit; nothing was stored."""
+
+    code, status, title = "address_too_long", 414, "Address too long"
+
+
+class OriginRefused(LatchkeyError):
+    """Web pages of this origin may not make this call: whoever runs this service sets CORS_ORIGINS."""
+
+    code, status, title = "origin_refused", 400, "Origin refused"
 
 
 class MethodNotAllowed(LatchkeyError):
@@ -179,6 +214,30 @@ class DeviceNotFound(LatchkeyError):
     code, status, title = "device_not_found", 404, "Device not found"
 
 
+class OwnerStays(LatchkeyError):
+    """The owner of a conversation is not one of its members: they cannot be let in, changed or put out. Nothing was stored."""
+
+    code, status, title = "owner_stays", 409, "The owner stays"
+
+
+class TooManyMembers(LatchkeyError):
+    """This conversation has as many members as one may have. Nothing was stored: put somebody out first."""
+
+    code, status, title = "too_many_members", 409, "Too many members"
+
+
+class TooManyLinks(LatchkeyError):
+    """This conversation has as many links as one may have. Nothing was stored: revoke one first."""
+
+    code, status, title = "too_many_links", 409, "Too many links"
+
+
+class CursorMalformed(LatchkeyError):
+    """The cursor must be sent as `next` of the last page gave it, or not at all."""
+
+    code, status, title = "cursor_malformed", 400, "Malformed cursor"
+
+
 class UserNotFound(LatchkeyError):
     """There is no user of this ID whom you could let in."""
 
@@ -195,6 +254,12 @@ class LinkNotFound(LatchkeyError):
     """This conversation has no link of this ID."""
 
     code, status, title = "link_not_found", 404, "Link not found"
+
+
+class RevisionNotFound(LatchkeyError):
+    """Nothing of this ID was rewound or merged in this conversation."""
+
+    code, status, title = "revision_not_found", 404, "Revision not found"
 
 
 class ShareLinkMalformed(LatchkeyError):
@@ -228,6 +293,12 @@ class IfMatchMissing(LatchkeyError):
     """Others may edit this too: send `If-Match` with the `ETag` of what you saw, or `*`."""
 
     code, status, title = "if_match_missing", 428, "If-Match missing"
+
+
+class IfMatchMalformed(LatchkeyError):
+    """If-Match must be an `ETag` as an answer carried it, with its quotes, several with commas between them, or `*`."""
+
+    code, status, title = "if_match_malformed", 400, "Malformed If-Match"
 
 
 class NotAsSeen(LatchkeyError):
@@ -281,6 +352,30 @@ class RoleTooSmall(LatchkeyError):
     """What you are in this conversation is not enough for this. Nothing was stored."""
 
     code, status, title = "role_too_small", 403, "Role too small"
+
+
+class TooLateToUndo(LatchkeyError):
+    """Something came after it that stands on it. Nothing was stored."""
+
+    code, status, title = "too_late_to_undo", 409, "Too late to undo"
+
+
+class UndoOver(LatchkeyError):
+    """The time in which it could be taken back is over. Nothing was stored."""
+
+    code, status, title = "undo_over", 410, "Undo is over"
+
+
+class NothingToRewind(LatchkeyError):
+    """The model is told nothing behind this message, so there is nothing to take back. Nothing was stored."""
+
+    code, status, title = "nothing_to_rewind", 409, "Nothing to rewind"
+
+
+class NotMergeable(LatchkeyError):
+    """These two conversations cannot become one. Nothing was stored."""
+
+    code, status, title = "not_mergeable", 409, "Not to be merged"
 
 
 class SessionEnded(LatchkeyError):

@@ -10,16 +10,21 @@ from core.agents.roster import ROSTER, Roster
 from core.answering import Turns
 from core.archive import Archive
 from core.asking import Asking
+from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
+from core.desk import Desk
 from core.devices import Devices
 from core.erasing import Erasing
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
+from core.following import Following
 from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
+from core.partials import Partials
+from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.current import CurrentSessions
@@ -27,6 +32,7 @@ from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
 from core.sessions.session import State
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
+from core.sharing import Sharing
 from core.stint import Limits
 from core.store.database import Database
 from core.tokens import Tokens
@@ -63,6 +69,10 @@ class House:
         return self.devices.tokens
 
     @property
+    def following(self) -> Following:
+        return Following(self.database, self.turns.partials)
+
+    @property
     def cache_s(self) -> float:
         """How long one request may wait for Redis, all in all."""
         return self.keeping.wait_s
@@ -82,6 +92,19 @@ class House:
         bucket = self.settings.archive_bucket
         archive = None if bucket is None else Archive(bucket)
         return Erasing(self.database, self.keeping.farewell, archive)
+
+    @property
+    def branches(self) -> Branches:
+        return Branches(self.database, self.current, self.settings.undo_s)
+
+    @property
+    def desk(self) -> Desk:
+        settings = self.settings
+        return Desk(self.database, self.current, settings.default_session_ttl_s, settings.session_ttl_s)
+
+    @property
+    def sharing(self) -> Sharing:
+        return Sharing(self.database, self.current)
 
     def session_manager(
         self,
@@ -155,6 +178,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         idle_ttl_s=settings.session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
         budgets=budgets,
+        rates=_rates(settings),
         outcome_ttl_s=settings.outcome_ttl_s,
         storage=kept.storage,
     )
@@ -178,12 +202,20 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         ),
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
+        partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 
 
 def _devices(settings: Settings, database: Database | None, current: CurrentSessions) -> Devices:
-    return Devices(database, Tokens.by(settings), settings.access_mode, current)
+    return Devices(database, Tokens.by(settings), settings.access_mode, current, _rates(settings))
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates.of(
+        (settings.rate_device_per_minute, settings.rate_device_burst),
+        (settings.rate_address_per_minute, settings.rate_address_burst),
+    )
 
 
 def _budgets(settings: Settings, roster: Roster) -> Budgets:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from core.decisions import expire
 from core.erasing import Erasing
 from core.ids import SessionId
-from core.store import approvals, endings, locks, turns
+from core.partials import KEPT_S
+from core.store import approvals, endings, locks, partials, rates, turns
 from core.store.approvals import Overdue
 from core.store.database import Database
 from core.wakeups import Wakeups
@@ -30,6 +31,8 @@ class Swept:
     application_sessions: int = 0
     # Erasures that nobody went on with.
     erased: int = 0
+    # Networks that have not sent too much lately.
+    rates: int = 0
 
 
 def sweep(
@@ -49,10 +52,13 @@ def sweep(
         wakeups.wake(session_id)
     forgotten = turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit)
     unlocked = locks.clean_up(database, limit)
+    partials.clean_up(database, limit, kept_s=KEPT_S)
     ended = len(endings.clean_up(database, limit))
     alone = endings.clean_up_alone(database, limit)
     erased = 0 if erasing is None else erasing.sweep()
-    swept = Swept(len(stranded), expired, forgotten, unlocked, ended, alone, erased)
+    swept = Swept(
+        len(stranded), expired, forgotten, unlocked, ended, alone, erased, rates.clean_up(database, limit)
+    )
     if swept != Swept(0, 0, 0):
         told = ", ".join(f"{name} {getattr(swept, name)}" for name in Swept.__slots__ if getattr(swept, name))
         _log.info("sweep: %s", told)

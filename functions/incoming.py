@@ -29,6 +29,7 @@ from core.errors import (
 from core.house import House
 from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
 from core.policies import OnBusy
+from core.rates import address_class
 from core.sessions.current import Told
 from core.store.claims import Arrival
 from functions.identity import Bearer, identify
@@ -157,27 +158,34 @@ async def read_arrival(
         user_id=new_user_id(),
         on_busy=on_busy,
         caller=caller if named is None else caller.about(named),
+        address_class=address_class(request.client.host if request.client else None),
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
 
 
-async def read_fields(request: Request, house: House, taken: set[str], needed: str) -> dict[str, Any]:
-    """A body that is one JSON object with these fields and no others."""
-    body = parse_json(await read_body(request, house.settings.max_body_bytes))
+async def read_fields(
+    request: Request, house: House, taken: set[str], needed: str | None = None
+) -> dict[str, Any]:
+    """A body that is one JSON object with these fields and no others. Where none is needed, there may be no body."""
+    sent = await read_body(request, house.settings.max_body_bytes)
+    body = {} if not sent and needed is None else parse_json(sent)
     if not isinstance(body, dict):
-        raise InvalidRequest(
-            f'The body must be a JSON object such as {{"{needed}": "..."}}; nothing was stored.'
-        )
+        such = needed or min(taken)
+        raise InvalidRequest(f'The body must be a JSON object such as {{"{such}": ...}}; nothing was stored.')
     problems = [
         FieldProblem(field[:64], f"is not a field of this call; it takes: {', '.join(sorted(taken))}")
         for field in body
         if field not in taken
     ]
-    if needed not in body:
+    if needed is not None and needed not in body:
         problems.append(FieldProblem(needed, "is missing"))
     if problems:
         raise InvalidRequest(errors=tuple(problems))
     return body
+
+
+def is_uuid(given: object) -> bool:
+    return isinstance(given, str) and _UUID.fullmatch(given) is not None
 
 
 async def read_lock(request: Request, house: House) -> tuple[str, int | None, str | None]:
@@ -225,6 +233,11 @@ def _wait_s(request: Request, given: object) -> float:
 def prefers_async(request: Request) -> bool:
     preferences = ",".join(request.headers.getlist("prefer")).lower().split(",")
     return any(preference.partition(";")[0].strip() == "respond-async" for preference in preferences)
+
+
+def wants_events(request: Request) -> bool:
+    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return any(media.partition(";")[0].strip() == "text/event-stream" for media in accepted)
 
 
 def parse_json(body: bytes) -> Any:
