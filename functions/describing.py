@@ -41,7 +41,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "PUT /v1/session": ("session_not_found",),
     "GET /v1/session": ("session_not_found",),
     "PATCH /v1/session": _LOCKED,
-    "DELETE /v1/session": ("role_too_small",),
+    "DELETE /v1/session": _SESSION,
     "PUT /v1/session/lock": (*_LOCKED, "unknown_agent"),
     "DELETE /v1/session/lock": _LOCKED,
     "GET /v1/session/messages": ("session_not_found",),
@@ -81,6 +81,8 @@ _CALLER = (
     "device_barred",
 )
 _BODY = ("bad_json", "invalid_utf8", "body_too_large", "invalid_request")
+# Whoever has no token yet gets one here.
+_WITHOUT_TOKEN = ("POST /v1/devices",)
 # By the name of a header that is read.
 _HEADER = {
     "x-share-link": "share_link_malformed",
@@ -180,7 +182,7 @@ def _complete_operation(call: str, operation: Json, shapes: Json) -> None:
     for content in operation.get("requestBody", {}).get("content", {}).values():
         content["schema"] = _named(_hoisted(content["schema"], shapes), shapes)
     if "/v1/" in call:
-        operation.setdefault("security", [{"token": []}])
+        operation["security"] = [{"token": []}, *([{}] if call in _WITHOUT_TOKEN else [])]
     for parameter in operation.get("parameters", []):
         _complete_parameter(parameter)
     answers = operation["responses"]

@@ -90,13 +90,27 @@ class ApprovalsShape(Shape):
 
 class DecisionBody(Shape):
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"decision": "deny", "note": "Not this month."}]}
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"decision": "deny", "note": "Not this month."}],
+            "anyOf": [
+                {
+                    "properties": {
+                        "decision": {"const": "approve"},
+                        "input_digest": {"type": "string"},
+                        "note": {"type": "null"},
+                    },
+                    "required": ["decision", "input_digest"],
+                },
+                {"properties": {"decision": {"enum": ["deny", "happened", "did_not_happen"]}}},
+            ],
+        },
     )
 
     decision: Literal["approve", "deny", "happened", "did_not_happen"]
     # With `approve`: of the arguments that the person was shown.
     input_digest: str | None = None
-    note: Annotated[str | None, Field(max_length=500)] = None
+    note: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$")] = None
 
 
 class TurnShape(Shape):

@@ -1,5 +1,7 @@
 """What schemathesis cannot know of our calls: how texts look that only we make."""
 
+import base64
+
 import schemathesis
 from hypothesis import strategies as st
 
@@ -13,4 +15,10 @@ schemathesis.openapi.format(
 )
 schemathesis.openapi.format(
     "entity-tags", st.just("*") | st.lists(_TAGS, min_size=1, max_size=3).map(", ".join)
+)
+schemathesis.openapi.format(
+    "cursor",
+    st.tuples(st.datetimes().map("{}+00:00".format).map(lambda at: at.replace(" ", "T")), _IDS).map(
+        lambda place: base64.urlsafe_b64encode(" ".join(place).encode()).decode().rstrip("=")
+    ),
 )
