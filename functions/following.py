@@ -51,12 +51,12 @@ LINKS: dict[str, dict[str, Any]] = {
             "change": _link(
                 _id(f"let_in put {_NAMED}/members/{{user_id}}"),
                 session_id=_SAME,
-                user_id="$response.body#/items/1/user_id",
+                user_id="$response.body#/items/0/user_id",
             ),
             "put_out": _link(
                 _id(f"put_out delete {_NAMED}/members/{{user_id}}"),
                 session_id=_SAME,
-                user_id="$response.body#/items/1/user_id",
+                user_id="$response.body#/items/0/user_id",
             ),
         }
     },

@@ -13,9 +13,13 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+# Something that can be seen, and no NUL.
+Said = Annotated[str, Field(pattern=r"^[^\x00]*\S[^\x00]*$")]
+
+
 class TextBlock(Shape):
     type: Literal["text"]
-    text: str
+    text: Said
 
 
 class ImageSource(Shape):
@@ -32,7 +36,7 @@ class ImageBlock(Shape):
 class DocumentSource(Shape):
     type: Literal["text"]
     media_type: Literal["text/plain"]
-    data: str
+    data: Said
 
 
 class DocumentBlock(Shape):
@@ -46,7 +50,7 @@ class TurnBody(Shape):
         extra="forbid", json_schema_extra={"examples": [{"message": "My name is Ada."}]}
     )
 
-    message: str | list[TextBlock | ImageBlock | DocumentBlock]
+    message: Said | Annotated[list[TextBlock | ImageBlock | DocumentBlock], Field(min_length=1)]
     # Into which conversation. None: the one that the device is in; where that is none, a new one begins.
     session_id: UUID | None = None
     on_busy: OnBusy = OnBusy.QUEUE

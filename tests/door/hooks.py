@@ -1,6 +1,8 @@
 """What schemathesis cannot know of our calls: how texts look that only we make."""
 
 import base64
+import re
+from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
@@ -22,3 +24,12 @@ schemathesis.openapi.format(
         lambda place: base64.urlsafe_b64encode(" ".join(place).encode()).decode().rstrip("=")
     ),
 )
+
+
+@schemathesis.hook
+def map_headers(_context: Any, headers: Any) -> Any:
+    """A link that opens nothing hides what lies behind it: most requests go without, for they have none."""
+    link = str((headers or {}).get("X-Share-Link", ""))
+    if re.fullmatch(r"[0-9a-f-]{36}\.[A-Za-z0-9_-]{43}", link) and int(link[:2], 16) % 8:
+        return {name: value for name, value in headers.items() if name != "X-Share-Link"}
+    return headers
