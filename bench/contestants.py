@@ -21,7 +21,7 @@ from core.house import House, build_house
 from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
 from core.model.bill import Bill
 from core.model.prompt import Prompt
-from core.model.reply import ModelReply
+from core.model.reply import ModelReply, Sink
 from core.settings import read_settings
 from core.store import claims, ends, steps
 from core.store.claims import Arrival
@@ -48,8 +48,10 @@ class SilentModel:
     def close(self) -> None:
         pass
 
-    def ask(self, prompt: Prompt, deadline: Deadline, bill: Bill | None = None) -> "Future[ModelReply]":
-        del deadline, bill
+    def ask(
+        self, prompt: Prompt, deadline: Deadline, bill: Bill | None = None, sink: Sink | None = None
+    ) -> "Future[ModelReply]":
+        del deadline, bill, sink
         request = prompt.render()
         answered: Future[ModelReply] = Future()
         if self._calls and request["messages"][-1]["content"][0]["type"] == "text":

@@ -20,7 +20,8 @@ from core.decisions import Decisions
 from core.errors import DatabaseUnavailable, SessionEnded, TurnNotFound
 from core.holding import Holding
 from core.ids import SessionId, TurnId
-from core.reception import Reception
+from core.partials import Partials
+from core.reception import Accepted, Reception
 from core.shown import Turn, shown
 from core.stint import Limits, Stint
 from core.store.claims import Arrival
@@ -38,6 +39,15 @@ def _nobody_to_tell(session_id: SessionId, epoch: int) -> AbstractContextManager
     return nullcontext()
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A message that was taken, and the work on it, which gives its turn as it stands when the deadline is over."""
+
+    turn_id: TurnId
+    session_id: SessionId
+    work: Callable[[Deadline], Turn]
+
+
 @dataclass(slots=True)
 class Turns:
     """Answers messages. Built once a process; what it remembers between two of them is a help and no more."""
@@ -52,25 +62,40 @@ class Turns:
     stateless_without_database: bool = False
     # Around the work on a turn that was begun here: what is in the cache is of the past from then on.
     begun: Callable[[SessionId, int], AbstractContextManager[None]] = field(default=_nobody_to_tell)
+    # What is being said, for those who read along.
+    partials: Partials = field(default_factory=Partials)
 
     @property
     def story(self) -> Story:
-        return Story(self.asking, self.roster, self.limits, self.reception.memory, self._wake)
+        return Story(self.asking, self.roster, self.limits, self.reception.memory, self._wake, self.partials)
 
     # ---- what a client asks for
 
     def answer(self, arrival: Arrival, wait_s: float) -> Turn:
         """Takes the message, and gives its turn as it stands after so long at the most."""
-        self.asking.model.warm()
         deadline = Deadline.after(wait_s)
-        until = Deadline.after(self.limits.turn_budget_s)
         try:
-            accepted = self.reception.accept(arrival, until)
+            begun = self.begin(arrival, stays=self._stays(wait_s))
         except DatabaseUnavailable:
             if not self.stateless_without_database:
                 raise
-            return self._answer_alone(arrival, until)
-        stays = self._stays(wait_s)
+            return self.answer_alone(arrival)
+        return begun.work(deadline)
+
+    def begin(self, arrival: Arrival, *, stays: bool = True) -> Begun:
+        """Takes the message. Nobody works on its turn before the work is begun with."""
+        self.asking.model.warm()
+        until = Deadline.after(self.limits.turn_budget_s)
+        accepted = self.reception.accept(arrival, until)
+        return Begun(
+            accepted.turn_id,
+            accepted.session_id,
+            lambda deadline: self._work_on(arrival, accepted, deadline, until, stays=stays),
+        )
+
+    def _work_on(
+        self, arrival: Arrival, accepted: Accepted, deadline: Deadline, until: Deadline, *, stays: bool
+    ) -> Turn:
         if accepted.holding is not None:
             turn = self._begin(accepted.holding, arrival, until, stays=stays)
             if turn is not None:
@@ -88,7 +113,8 @@ class Turns:
         with self.begun(holding.hold.session_id, holding.hold.epoch):
             return self.story.go_through(holding, stint, None if arrival.is_elsewhere else arrival.device_id)
 
-    def _answer_alone(self, arrival: Arrival, until: Deadline) -> Turn:
+    def answer_alone(self, arrival: Arrival) -> Turn:
+        until = Deadline.after(self.limits.turn_budget_s)
         alone = Conversation([Message.from_client(1, arrival.content)])
         return stateless.answer(
             self.asking.model, self.asking.prompt(self.roster.manager, alone), arrival, until
@@ -105,6 +131,7 @@ class Turns:
         until = Deadline.after(self.limits.turn_budget_s)
         self.reception.cancel(who, turn_id, until)
         stored = self._still(who, turn_id)
+        self.partials.ring(stored.session_id)
         if stored.ended_at is None and stored.is_free:
             self._go_on(stored.session_id, self._inline(until), only=stored.id)
             stored = self._still(who, turn_id)

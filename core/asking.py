@@ -15,6 +15,7 @@ from core.holding import Holding
 from core.model.bill import Bill
 from core.model.prompt import Prompt
 from core.model.reply import Model, ModelReply
+from core.partials import Speech
 
 
 class StopAsked(Exception):
@@ -43,27 +44,31 @@ class Asking:
             mcp_servers=tuple(server.definition() for server in agent.mcp_servers),
         )
 
-    def reply(self, holding: Holding, prompt: Prompt, until: Deadline) -> ModelReply:
-        """The whole reply; a ModelFailed or StopAsked says what was spent for nothing."""
+    def reply(
+        self, holding: Holding, prompt: Prompt, until: Deadline, speech: Speech | None = None
+    ) -> ModelReply:
+        """The whole reply; a ModelFailed or StopAsked says what was spent for nothing. `speech`: for whoever reads along."""
         self._afford(holding, prompt)
         limit = Deadline.after(self.timeout_s).earlier(until)
         bill = Bill(prompt.model)
-        asked = {"model": self.model.ask(prompt, limit, bill)}
+        asked = {"model": self.model.ask(prompt, limit, bill, speech)}
 
         def beat() -> None:
             holding.beat()
+            if speech is not None:
+                speech.stir()
             if holding.stop is not None:
                 holding.tally.spend(bill.spent)
                 raise StopAsked
 
         try:
-            for _, reply in attend(asked, limit, beat, holding.lease.beat_s):
+            for _, reply in attend(asked, limit, beat, holding.lease.beat_s, speech.bell if speech else None):
                 return reply.result()
             late = ModelTimeout()
             late.spent = bill.spent
             raise late
         finally:
-            bill.is_left = True
+            bill.leave()
 
     def _afford(self, holding: Holding, prompt: Prompt) -> None:
         """Raises BudgetExceeded before a call that could cost more than there is left."""

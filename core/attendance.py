@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from contextlib import suppress
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from core.deadline import Deadline
 
@@ -28,8 +29,26 @@ def on_a_thread(work: Callable[[], T], name: str) -> "Future[T]":
     return outcome
 
 
+class Bell:
+    """Rung by any thread, it has whoever attends calls beat at once."""
+
+    def __init__(self) -> None:
+        self.rung: Future[None] = Future()
+
+    def ring(self) -> None:
+        with suppress(InvalidStateError):
+            self.rung.set_result(None)
+
+    def heard(self) -> None:
+        self.rung = Future()
+
+
 def attend(
-    calls: "Mapping[K, Future[T]]", until: Deadline, beat: Callable[[], None], beat_s: float
+    calls: "Mapping[K, Future[T]]",
+    until: Deadline,
+    beat: Callable[[], None],
+    beat_s: float,
+    bell: Bell | None = None,
 ) -> "Iterator[tuple[K, Future[T]]]":
     """Each call as it ends; those that have not by the deadline do not come. `beat` is called all the while, and what it
     raises ends the waiting.
@@ -40,9 +59,14 @@ def attend(
         yield names[future], future
     next_beat = Deadline.after(beat_s)
     while open_ and until.left_s():
-        done, open_ = wait(open_, min(next_beat.left_s(), until.left_s()), FIRST_COMPLETED)
-        for future in done:
+        awaited: set[Future[Any]] = {*open_} if bell is None else {*open_, bell.rung}
+        done, _ = wait(awaited, min(next_beat.left_s(), until.left_s()), FIRST_COMPLETED)
+        is_rung = bell is not None and bell.rung in done
+        if bell is not None and is_rung:
+            bell.heard()
+        for future in open_ & done:
             yield names[future], future
-        if open_ and not next_beat.left_s():
+        open_ -= done
+        if open_ and (is_rung or not next_beat.left_s()):
             beat()
             next_beat = Deadline.after(beat_s)

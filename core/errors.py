@@ -65,6 +65,20 @@ class IdempotencyKeyMalformed(LatchkeyError):
     code, status, title = "idempotency_key_malformed", 400, "Malformed idempotency key"
 
 
+class LastEventIdMalformed(LatchkeyError):
+    """Last-Event-ID must be the ID of an event of this turn's stream, as it was sent; without it the stream begins at the beginning."""
+
+    code, status, title = "last_event_id_malformed", 400, "Malformed last event ID"
+
+
+class LastEventIdWithoutKey(LatchkeyError):
+    """Last-Event-ID goes on with a turn, and a message without Idempotency-Key is always a new one. Send the key that it was first
+    sent with, or ask GET /v1/turns/{id}/events. Nothing was stored.
+    """
+
+    code, status, title = "last_event_id_without_key", 400, "Last event ID without a key"
+
+
 class SessionVersionMalformed(LatchkeyError):
     """X-Session-Version must be sent back as the last answer carried it, or not at all."""
 
@@ -105,6 +119,12 @@ class InvalidRequest(LatchkeyError):
     """The request is not of the shape that this call takes; nothing was stored."""
 
     code, status, title = "invalid_request", 422, "Invalid request"
+
+
+class ImportRefused(LatchkeyError):
+    """This is not a whole export of a conversation that the model could go on with; nothing was stored."""
+
+    code, status, title = "import_refused", 422, "Import refused"
 
 
 class NoSuchPath(LatchkeyError):
@@ -224,10 +244,22 @@ class UserNotFound(LatchkeyError):
     code, status, title = "user_not_found", 404, "User not found"
 
 
+class NothingErased(LatchkeyError):
+    """There is no user of this device, and no receipt of one that was erased."""
+
+    code, status, title = "nothing_to_erase", 404, "Nothing to erase"
+
+
 class LinkNotFound(LatchkeyError):
     """This conversation has no link of this ID."""
 
     code, status, title = "link_not_found", 404, "Link not found"
+
+
+class RevisionNotFound(LatchkeyError):
+    """Nothing of this ID was rewound or merged in this conversation."""
+
+    code, status, title = "revision_not_found", 404, "Revision not found"
 
 
 class ShareLinkMalformed(LatchkeyError):
@@ -275,6 +307,12 @@ class NotAsSeen(LatchkeyError):
     code, status, title = "not_as_seen", 412, "Changed meanwhile"
 
 
+class ExportChanged(LatchkeyError):
+    """The conversation was changed since the parts before were read. Begin again without `after`."""
+
+    code, status, title = "export_changed", 412, "Changed meanwhile"
+
+
 # ---- what stands in the way of a turn
 
 
@@ -314,6 +352,30 @@ class RoleTooSmall(LatchkeyError):
     """What you are in this conversation is not enough for this. Nothing was stored."""
 
     code, status, title = "role_too_small", 403, "Role too small"
+
+
+class TooLateToUndo(LatchkeyError):
+    """Something came after it that stands on it. Nothing was stored."""
+
+    code, status, title = "too_late_to_undo", 409, "Too late to undo"
+
+
+class UndoOver(LatchkeyError):
+    """The time in which it could be taken back is over. Nothing was stored."""
+
+    code, status, title = "undo_over", 410, "Undo is over"
+
+
+class NothingToRewind(LatchkeyError):
+    """The model is told nothing behind this message, so there is nothing to take back. Nothing was stored."""
+
+    code, status, title = "nothing_to_rewind", 409, "Nothing to rewind"
+
+
+class NotMergeable(LatchkeyError):
+    """These two conversations cannot become one. Nothing was stored."""
+
+    code, status, title = "not_mergeable", 409, "Not to be merged"
 
 
 class SessionEnded(LatchkeyError):

@@ -89,6 +89,8 @@ class Holding:
         # Nothing of what it knows was taken back.
         self.is_current = True
         self.has_ended = False
+        # Somebody reads along while it is answered.
+        self.is_followed = grant.is_followed
         # Nothing more is folded until more was said than this; and below what, if the model said that it is too long.
         self.folded_at = 0
         self.window: Window | None = None
@@ -99,15 +101,16 @@ class Holding:
         """Renews the lease and hears what has arrived. A database that is away costs nothing while the lease is trusted."""
         renewed = self.lease.again()
         try:
-            signal_seq = steps.renew(self._in_time(), self.hold, lease_ttl_s=self.lease.ttl_s)
+            heard = steps.renew(self._in_time(), self.hold, lease_ttl_s=self.lease.ttl_s)
         except DatabaseUnavailable:
             if not self.lease.is_trusted:
                 raise HoldLost from None
             return
-        if signal_seq is None:
+        if heard is None:
             raise HoldLost
         self.lease = renewed
-        if signal_seq > self.hold.signal_seq:
+        self.is_followed = heard.is_followed
+        if heard.signal_seq > self.hold.signal_seq:
             self._look()
 
     # ---- steps

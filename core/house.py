@@ -9,6 +9,7 @@ from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
 from core.answering import Turns
 from core.asking import Asking
+from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
@@ -16,9 +17,11 @@ from core.desk import Desk
 from core.devices import Devices
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
+from core.following import Following
 from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
+from core.partials import Partials
 from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
@@ -64,6 +67,10 @@ class House:
         return self.devices.tokens
 
     @property
+    def following(self) -> Following:
+        return Following(self.database, self.turns.partials)
+
+    @property
     def cache_s(self) -> float:
         """How long one request may wait for Redis, all in all."""
         return self.keeping.wait_s
@@ -77,6 +84,10 @@ class House:
             self.settings.without_database == "stateless",
             self.current,
         )
+
+    @property
+    def branches(self) -> Branches:
+        return Branches(self.database, self.current, self.settings.undo_s)
 
     @property
     def desk(self) -> Desk:
@@ -186,6 +197,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         ),
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
+        partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 

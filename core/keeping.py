@@ -49,6 +49,10 @@ class Keeping:
         if self.guard is not None:
             self.guard.warm()
 
+    def partials(self, prefix: str) -> Shelf | None:
+        """Where what is being said is kept, apart from the figures of the cache: it is looked for ten times a second."""
+        return None if self.guard is None else RedisShelf(self.guard, prefix, Figures())
+
     def shown(self) -> dict[str, str]:
         """For an operator: where sessions are kept, and how the cache is doing."""
         cache = "none" if self.guard is None else f"{self.guard.kind}, {self.guard.state}"

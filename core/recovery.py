@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from core.decisions import expire
 from core.ids import SessionId
-from core.store import approvals, endings, locks, rates, turns
+from core.partials import KEPT_S
+from core.store import approvals, endings, locks, partials, rates, turns
 from core.store.approvals import Overdue
 from core.store.database import Database
 from core.wakeups import Wakeups
@@ -41,6 +42,7 @@ def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 
         wakeups.wake(session_id)
     forgotten = turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit)
     unlocked = locks.clean_up(database, limit)
+    partials.clean_up(database, limit, kept_s=KEPT_S)
     ended = len(endings.clean_up(database, limit))
     alone = endings.clean_up_alone(database, limit)
     swept = Swept(len(stranded), expired, forgotten, unlocked, ended, alone, rates.clean_up(database, limit))

@@ -21,7 +21,7 @@ did after its lease was taken by another is not written, because its epoch has p
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core import folding, toolwork
 from core.agents.agent import Agent
@@ -48,6 +48,7 @@ from core.holding import Holding, HoldLost, Said
 from core.ids import DeviceId, SessionId
 from core.inward import Desk, fall_back
 from core.model.reply import ModelReply
+from core.partials import Partials
 from core.reception import CANCELLED
 from core.shown import Turn
 from core.stint import Limits, Stint
@@ -77,6 +78,8 @@ class Story:
     memory: Memory
     # Somebody with more time may go on with the conversation.
     wake: Callable[[SessionId], None]
+    # Who reads along hears of it.
+    partials: Partials = field(default_factory=Partials)
 
     def go_through(self, holding: Holding, stint: Stint, device_id: DeviceId | None = None) -> Turn | None:
         """The turn, if it ended here. None: it waits, was handed over, or is another's now."""
@@ -91,6 +94,8 @@ class Story:
         except BaseException:
             holding.give_up()
             raise
+        finally:
+            self.partials.ended(holding.hold)
         if holding.is_current:
             self.memory.put(holding.remembered(), holding.conversation, device_id)
         return turn
@@ -108,6 +113,7 @@ class Story:
                 continue
             except ModelFailed as failure:
                 over, turn = self._failed(holding, agent, stint, failure)
+            self.partials.moved(holding.hold.session_id)
             if over:
                 return turn
 
@@ -153,7 +159,8 @@ class Story:
 
     def _ask(self, holding: Holding, agent: Agent, stint: Stint) -> tuple[bool, Turn | None]:
         prompt = self.asking.prompt(agent, holding.conversation)
-        reply = self.asking.reply(holding, prompt, stint.until)
+        with self.partials.speech(holding.hold, agent.key, lambda: holding.is_followed) as speech:
+            reply = self.asking.reply(holding, prompt, stint.until, speech)
         holding.tally.spend(reply.spent)
         said = Said(reply, agent.key, prompt.prefix_digest)
         if reply.stop_reason == "model_context_window_exceeded" and folding.make_room(

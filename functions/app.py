@@ -16,10 +16,26 @@ from functions.describing import describes
 from functions.edge import guard
 from functions.incoming import NAMES_SESSION
 from functions.problems import handle
-from functions.routes import approvals, devices, health, links, lock, members, session, sessions, turns
+from functions.routes import (
+    admin,
+    approvals,
+    branches,
+    devices,
+    health,
+    links,
+    lock,
+    members,
+    session,
+    sessions,
+    transfer,
+    turns,
+    user,
+)
+from functions.streams import Streams
 
 # What is no UUID is no conversation's name: it may be another call's.
 NAMED = "/v1/sessions/{session_id:uuid}"
+
 # What is not said must not mean that nobody has to show anything.
 _NO_KEYS = (
     "DEVICE_TOKEN_KEYS is not set, and ACCESS_MODE is bound, which it is unless it is set; accepted: keys to sign the tokens of "
@@ -49,10 +65,11 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app.state.house = house
     app.state.offload = inline if one_at_a_time else run_in_threadpool
     app.state.look = _looking(app.state.offload)
+    app.state.streams = Streams(house, buffers=one_at_a_time)
     guard(app, house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, sessions, links, approvals, devices, health):
+    for resource in (turns, sessions, links, approvals, devices, branches, transfer, user, admin, health):
         app.include_router(resource.router)
     # The same of the conversation that the device is in, and of the one that the path names.
     for router in (session.router, lock.router):

@@ -167,7 +167,7 @@ async def read_fields(
     request: Request, house: House, taken: set[str], needed: str | None = None
 ) -> dict[str, Any]:
     """A body that is one JSON object with these fields and no others. Where none is needed, there may be no body."""
-    sent = await _read_body(request, house.settings.max_body_bytes)
+    sent = await read_body(request, house.settings.max_body_bytes)
     body = {} if not sent and needed is None else parse_json(sent)
     if not isinstance(body, dict):
         such = needed or min(taken)
@@ -182,6 +182,10 @@ async def read_fields(
     if problems:
         raise InvalidRequest(errors=tuple(problems))
     return body
+
+
+def is_uuid(given: object) -> bool:
+    return isinstance(given, str) and _UUID.fullmatch(given) is not None
 
 
 async def read_lock(request: Request, house: House) -> tuple[str, int | None, str | None]:
@@ -237,6 +241,11 @@ def prefers_async(request: Request) -> bool:
     return any(preference.partition(";")[0].strip() == "respond-async" for preference in preferences)
 
 
+def wants_events(request: Request) -> bool:
+    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return any(media.partition(";")[0].strip() == "text/event-stream" for media in accepted)
+
+
 def parse_json(body: bytes) -> Any:
     """Strictly: no NaN, no field twice, nothing that Python reads and JSON does not know."""
     try:
@@ -266,7 +275,7 @@ def _no_constant(name: str) -> None:
     raise BadJson(f"{name} is not JSON; nothing was stored.")
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
     """At most so much is ever held, whatever Content-Length claims."""
     received = bytearray()
     async for chunk in request.stream():

@@ -86,6 +86,8 @@ def problem_answer(
         headers["WWW-Authenticate"] = "Bearer"
     if error.left is not None:
         headers |= error.left.headers
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return ProblemAnswer(_body(error, request_id), error.status, headers)
 
 

@@ -231,3 +231,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "content": {"application/problem+json": {"schema": ProblemShape.model_json_schema()}},
     }
 }
+
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "As it stands, or as server-sent events",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}

@@ -141,14 +141,17 @@ def create_revisions() -> None:
 
 
 def create_figures() -> None:
+    for table, column in (("conversation_states", "created_at"), ("audit_log", "at")):
+        op.create_index(f"ix_{table}_{column}_figures", table, [column], postgresql_using="brin")
     op.create_table(
         "daily_stats",
         sa.Column("day", sa.Date, nullable=False),
         sa.Column("hour", sa.Integer, nullable=False),
         sa.Column("name", sa.String(64), nullable=False),
         sa.Column("label", sa.String(64), nullable=False, server_default=sa.text("''")),
+        sa.Column("shard", sa.Integer, nullable=False, server_default=NOUGHT),
         sa.Column("value", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("day", "hour", "name", "label", name="pk_daily_stats"),
+        sa.PrimaryKeyConstraint("day", "hour", "name", "label", "shard", name="pk_daily_stats"),
         sa.CheckConstraint("hour BETWEEN 0 AND 23", name=op.f("ck_daily_stats_hour")),
         postgresql_with={"fillfactor": 80},
     )
@@ -181,6 +184,8 @@ def of_a_session(table: str) -> sa.ForeignKeyConstraint:
 def downgrade() -> None:
     for table in ("erasures", "daily_stats", "revisions", "share_links", "partials", "address_rates"):
         op.drop_table(table)
+    op.drop_index("ix_conversation_states_created_at_figures", "conversation_states")
+    op.drop_index("ix_audit_log_at_figures", "audit_log")
     op.drop_column("audit_log", "user_id")
     for column in ("origin_seq", "origin_session"):
         op.drop_column("messages", column)

@@ -71,13 +71,14 @@ class MemoryShelf:
         self._figures.count("cache.hits")
         return place.entry
 
-    def offer(self, key: str, entry: Entry, allowance: Allowance) -> None:  # noqa: ARG002
+    def offer(self, key: str, entry: Entry, allowance: Allowance) -> bool:  # noqa: ARG002
         with self._lock:
             place = self._places.get(key, _Place())
             why = place.refused(entry, self._clock())
             if why is None:
                 self._put(key, place.holding(entry))
         self._figures.count("cache.puts", why or "put")
+        return True
 
     def mark(self, key: str, epoch: int, version: int, allowance: Allowance, *, ended: bool = False) -> bool:  # noqa: ARG002
         with self._lock:

@@ -55,8 +55,8 @@ class Shelf(Protocol):
     def look(self, key: str, allowance: Allowance) -> Entry | None:
         """Only an entry that is still good. A mark, garbage, a failure and nothing at all are None."""
 
-    def offer(self, key: str, entry: Entry, allowance: Allowance) -> None:
-        """Stored only if it is still good and neither an entry nor a mark that is newer stands there.
+    def offer(self, key: str, entry: Entry, allowance: Allowance) -> bool:
+        """True: it was looked at. Stored only if it is still good and neither an entry nor a mark that is newer stands there.
 
         An entry as new as a mark is stored: it tells what the mark announced. After an end only a larger epoch is.
         Of two entries of the same version the one that is good for longer stays.
@@ -85,8 +85,8 @@ class NoShelf:
     def look(self, key: str, allowance: Allowance) -> Entry | None:  # noqa: ARG002
         return None
 
-    def offer(self, key: str, entry: Entry, allowance: Allowance) -> None:
-        pass
+    def offer(self, key: str, entry: Entry, allowance: Allowance) -> bool:  # noqa: ARG002
+        return True
 
     def mark(self, key: str, epoch: int, version: int, allowance: Allowance, *, ended: bool = False) -> bool:  # noqa: ARG002
         return True
@@ -123,15 +123,16 @@ class RedisShelf:
             self._figures.count("cache.hits")
         return found
 
-    def offer(self, key: str, entry: Entry, allowance: Allowance) -> None:
+    def offer(self, key: str, entry: Entry, allowance: Allowance) -> bool:
         if entry.good_until <= self._clock():
             self._figures.count("cache.puts", "late")
-            return
+            return True
         entry_key, _ = self._keys(key)
         facts = (entry.epoch, entry.version, entry.good_until_us, seal(entry_key, entry))
         replies = self._guard.run([self._script(OFFER, key, *facts)], allowance)
         came_of_it = replies[0] if replies else None
         self._figures.count("cache.puts", came_of_it if isinstance(came_of_it, str) else "failed")
+        return isinstance(came_of_it, str)
 
     def mark(self, key: str, epoch: int, version: int, allowance: Allowance, *, ended: bool = False) -> bool:
         return self._marking(key, epoch, version, ended).join(allowance)

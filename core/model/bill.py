@@ -1,6 +1,8 @@
 """What asking the model was billed for, reply or not: a try whose stream broke in the middle is paid for as well."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
@@ -34,6 +36,26 @@ class Bill:
         self._tries: list[dict[str, Any]] = []
         # Nobody waits any more: what comes now would be paid for, and not counted.
         self.is_left = False
+        self._hang_up: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+
+    def leave(self) -> None:
+        """Nobody waits any more: a try that is under way is broken off."""
+        with self._lock:
+            self.is_left = True
+            if self._hang_up is not None:
+                self._hang_up()
+
+    @contextmanager
+    def under_way(self, hang_up: Callable[[], None]) -> Iterator[None]:
+        """Around a try: how it is broken off from another thread. Once it is whole it is not."""
+        with self._lock:
+            self._hang_up = hang_up
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._hang_up = None
 
     def begin(self, usage: dict[str, Any]) -> None:
         """The API has begun to answer a try, and says what that has cost so far."""

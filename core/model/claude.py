@@ -9,10 +9,12 @@
 """
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from core.attendance import on_a_thread
@@ -29,7 +31,7 @@ from core.errors import (
 )
 from core.model.bill import Bill
 from core.model.prompt import Prompt
-from core.model.reply import ModelReply
+from core.model.reply import ModelReply, Sink
 from core.settings import Secret
 
 _log = logging.getLogger(__name__)
@@ -92,13 +94,15 @@ class Claude:
         if self._client is None and self._api_key is not None:
             threading.Thread(target=self._ready_client, name="warm-model", daemon=True).start()
 
-    def ask(self, prompt: Prompt, deadline: Deadline, bill: Bill | None = None) -> Future[ModelReply]:
+    def ask(
+        self, prompt: Prompt, deadline: Deadline, bill: Bill | None = None, sink: Sink | None = None
+    ) -> Future[ModelReply]:
         request = self._with_tokens(prompt.render())
         bill = bill or Bill(prompt.model)
 
         def reply() -> ModelReply:
             try:
-                return self._reply(request, deadline, bill)
+                return self._reply(request, deadline, bill, sink)
             except ModelFailed as failure:
                 failure.spent = bill.spent
                 raise
@@ -118,13 +122,19 @@ class Claude:
         ]
         return {**request, "mcp_servers": opened}
 
-    def _reply(self, request: dict[str, Any], deadline: Deadline, bill: Bill) -> ModelReply:
+    def _reply(
+        self, request: dict[str, Any], deadline: Deadline, bill: Bill, sink: Sink | None
+    ) -> ModelReply:
         client = self._ready_client()
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                return _ask(client, request, deadline, bill)
+                if sink is not None:
+                    sink.anew()
+                return _ask(client, request, deadline, bill, sink)
             except _PassingFailure as passing:
+                if bill.is_left:
+                    raise passing.failure from passing
                 wait_s = pause_s if passing.retry_after_s is None else passing.retry_after_s
                 if wait_s > deadline.left_s() - _SHORTEST_TRY_S:
                     raise passing.failure from passing
@@ -155,7 +165,9 @@ class Claude:
             return self._client
 
 
-def _ask(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) -> ModelReply:
+def _ask(
+    client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill, sink: Sink | None
+) -> ModelReply:
     import anthropic
     import httpx2
 
@@ -168,6 +180,7 @@ def _ask(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) -
             request,
             deadline,
             bill,
+            sink,
         )
     except anthropic.APIStatusError as error:
         raise _failure(error) from error
@@ -178,15 +191,19 @@ def _ask(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) -
         raise _PassingFailure(ModelUnavailable(), None) from error
 
 
-def _read(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) -> ModelReply:
+def _read(
+    client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill, sink: Sink | None
+) -> ModelReply:
     whole = False
     messages = client.beta.messages if "betas" in request else client.messages
-    with messages.stream(**request) as stream:
+    with messages.stream(**request) as stream, bill.under_way(lambda: _hang_up(stream)):
         for event in stream:
             if event.type == "message_start":
                 bill.begin(event.message.usage.to_dict())
             elif event.type == "message_delta":
                 bill.go_on(event.usage.to_dict())
+            elif sink is not None:
+                _tell(sink, event)
             whole = whole or event.type == "message_stop"
             if not whole and (bill.is_left or not deadline.left_s()):
                 raise ModelTimeout
@@ -195,6 +212,20 @@ def _read(client: Any, request: dict[str, Any], deadline: Deadline, bill: Bill) 
         raise _PassingFailure(ModelUnavailable(), None)
     answer = message.to_dict()
     return ModelReply(answer["content"], answer["stop_reason"], answer["usage"], bill.spent)
+
+
+def _tell(sink: Sink, event: Any) -> None:
+    if event.type == "content_block_start" and event.content_block.type == "text":
+        sink.say(event.index, event.content_block.text)
+    elif event.type == "content_block_delta" and event.delta.type == "text_delta":
+        sink.say(event.index, event.delta.text)
+
+
+def _hang_up(stream: Any) -> None:
+    """Closing alone would not wake the thread that reads: its socket is shut down under it, and it finds the connection ended."""
+    with suppress(Exception):
+        network = stream.response.extensions["network_stream"]
+        network.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 def _failure(error: Any) -> Exception:

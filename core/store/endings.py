@@ -11,7 +11,7 @@ What can go wrong, and why it cannot:
 * *What a running turn had reserved.* Nobody will settle it, so it counts as spent, as after a crash. It is read from the turn's
   row under its lock: a statement that waited for the session's row has read the others as they were before.
 * *Two wait for each other.* Rows are locked in the order in which holders do it: session, turn, then users' days before
-  organisations'; and each kind by its key.
+  organisations'; and each kind by its key. What went is counted behind all of them: see daily.py.
 
 Its application sessions, in every namespace, go with it. One that is created at the very moment stays, until its own time is
 over.
@@ -28,6 +28,7 @@ from core.access import Role, Who, named
 from core.errors import DatabaseConflict, RoleTooSmall
 from core.ids import DeviceId, SessionId
 from core.store.alive import ALIVE
+from core.store.daily import COUNTED_OUT, counted
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
 from core.store.tables import IDLE_END
@@ -51,7 +52,7 @@ _GONE: Final = """
 gone AS (
     DELETE FROM conversation_states s USING known k
     WHERE s.id = k.id AND s.version = k.version
-    RETURNING s.id, s.user_id, s.org_id, s.lease_epoch, s.version
+    RETURNING s.id, s.user_id, s.org_id, s.lease_epoch, s.version, s.created_at, s.merged_into
 ),
 reserved AS MATERIALIZED (
     SELECT g.user_id, g.org_id, CAST(t.created_at AT TIME ZONE 'UTC' AS date) AS day, t.reserved_micros, t.reserved_tokens
@@ -77,6 +78,7 @@ settled AS (
     SET spent_micros = p.spent_micros + b.micros, reserved_micros = p.reserved_micros - b.micros,
         spent_tokens = p.spent_tokens + b.tokens, reserved_tokens = p.reserved_tokens - b.tokens
     FROM purses b WHERE p.scope = b.scope AND p.id = b.id AND p.day = b.day
+    RETURNING p.id
 )
 """
 _DEVICES: Final = (
@@ -108,7 +110,8 @@ known AS MATERIALIZED (
 with_it AS (
     DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
     RETURNING p.session_id, p.namespace, p.epoch
-)
+),
+{COUNTED_OUT.format(how="'ended'")}
 SELECT its.held_as, told.* FROM its LEFT JOIN ({_TOLD}) AS told ON true
 """)
 
@@ -124,7 +127,8 @@ def end(database: Database, who: Who, *, now: datetime | None = None) -> EndedSe
 # Ends what has this ID, a conversation or application sessions or both, alive or not: all or nothing, a conversation at the
 # version that was read.
 _END_SESSION: Final = text(f"""
-WITH known AS MATERIALIZED (
+WITH {CLOCK},
+known AS MATERIALIZED (
     SELECT s.id, s.version FROM conversation_states s WHERE s.id = :session_id
 ),
 {_GONE},
@@ -132,14 +136,17 @@ with_it AS (
     DELETE FROM application_sessions p
     WHERE p.session_id = :session_id AND (EXISTS (SELECT FROM gone) OR NOT EXISTS (SELECT FROM known))
     RETURNING p.session_id, p.namespace, p.epoch
-)
+),
+{COUNTED_OUT.format(how="'ended'")}
 {_TOLD}
 """)
 
 
-def end_session(database: Database, session_id: SessionId) -> EndedSession | None:
+def end_session(
+    database: Database, session_id: SessionId, *, now: datetime | None = None
+) -> EndedSession | None:
     """None: there was no conversation. A DatabaseConflict: somebody committed at the same moment."""
-    return _ended(database.row(_END_SESSION, {"session_id": session_id}))
+    return _ended(database.row(_END_SESSION, {"session_id": session_id, "now": now}))
 
 
 # Ends conversations that nobody uses, those first whose time was over first, with their application sessions. Each is judged
@@ -166,7 +173,8 @@ known AS MATERIALIZED (
 with_it AS (
     DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
     RETURNING p.session_id, p.namespace, p.epoch
-)
+),
+{COUNTED_OUT.format(how="'expired'")}
 {_TOLD}
 """)
 
@@ -185,9 +193,17 @@ WITH due AS MATERIALIZED (
       AND NOT COALESCE((SELECT true FROM conversation_states s WHERE s.id = p.session_id), false)
     ORDER BY {IDLE_END} LIMIT :limit
     FOR UPDATE OF p SKIP LOCKED
-)
-DELETE FROM application_sessions p USING due d WHERE p.session_id = d.session_id AND p.namespace = d.namespace
-RETURNING p.session_id
+),
+gone AS (
+    DELETE FROM application_sessions p USING due d WHERE p.session_id = d.session_id AND p.namespace = d.namespace
+    RETURNING p.session_id
+),
+said AS MATERIALIZED (
+    SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at, 'cleanups' AS name, 'application_sessions' AS label, 1 AS value
+    FROM gone
+),
+{counted()}
+SELECT session_id FROM gone
 """)
 
 

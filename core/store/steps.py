@@ -240,19 +240,29 @@ def relock(
     return write(database, _RELOCK, hold, given, now) is not None
 
 
-# Moves the end of the lease, if the epoch is still the row's; tells what has arrived from outside.
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    signal_seq: int
+    # Somebody has come to read along.
+    is_followed: bool
+
+
+# Moves the end of the lease, if the epoch is still the row's; tells what has arrived from outside, and whether somebody reads along.
 _RENEW: Final = text(f"""
 UPDATE conversation_states
 SET lease_expires_at = COALESCE(CAST(:now AS timestamptz), now()) + make_interval(secs => :lease_ttl_s)
 WHERE {FENCE}
-RETURNING signal_seq
+RETURNING signal_seq, COALESCE((SELECT t.is_followed FROM turns t WHERE t.session_id = :session_id AND t.id = :turn_id), false)
+    AS is_followed
 """)
 
 
-def renew(database: Database, hold: Hold, *, lease_ttl_s: float, now: datetime | None = None) -> int | None:
-    """The count of signals. None: the epoch has passed."""
+def renew(
+    database: Database, hold: Hold, *, lease_ttl_s: float, now: datetime | None = None
+) -> Renewed | None:
+    """None: the epoch has passed."""
     row = write(database, _RENEW, hold, {"lease_ttl_s": lease_ttl_s}, now)
-    return None if row is None else int(row["signal_seq"])
+    return None if row is None else Renewed(**row)
 
 
 # Records that calls are about to run, before they do; under the epoch.

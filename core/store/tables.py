@@ -110,6 +110,8 @@ conversation_states = Table(
     Index("ix_conversation_states_lock_end", text(LOCK_END), postgresql_where=text("locked_at IS NOT NULL")),
     # The sweep of idle conversations, by when their time was over.
     Index("ix_conversation_states_idle_end", text(IDLE_END)),
+    # The figures of a day.
+    Index("ix_conversation_states_created_at_figures", "created_at", postgresql_using="brin"),
     postgresql_with={"fillfactor": 80},
 )
 
@@ -389,6 +391,8 @@ audit_log = Table(
     Column("reason", Text),
     Column("turn_id", Uuid),
     PrimaryKeyConstraint("session_id", "id"),
+    # The figures of a day.
+    Index("ix_audit_log_at_figures", "at", postgresql_using="brin"),
 )
 
 todos = Table(
@@ -472,8 +476,10 @@ daily_stats = Table(
     Column("name", String(64), nullable=False),
     # Of which kind, where there are several.
     Column("label", String(64), nullable=False, server_default=text("''")),
+    # Whoever counts adds to one of several rows, so that they seldom wait for each other; what was counted is their sum.
+    Column("shard", Integer, nullable=False, server_default=text("0")),
     Column("value", BigInteger, nullable=False),
-    PrimaryKeyConstraint("day", "hour", "name", "label"),
+    PrimaryKeyConstraint("day", "hour", "name", "label", "shard"),
     CheckConstraint("hour BETWEEN 0 AND 23", name="hour"),
     postgresql_with={"fillfactor": 80},
 )

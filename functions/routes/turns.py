@@ -1,20 +1,25 @@
 """Turns: send a message, look at what became of it, stop it."""
 
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
 
 from core.access import Caller, Who
 from core.access import caller as whoever
+from core.errors import DatabaseUnavailable, LastEventIdWithoutKey
 from core.house import House
 from core.ids import TurnId
+from core.position import Position
 from core.sessions.current import Told
 from core.shown import Turn
 from core.store.claims import Arrival
 from functions.answers import JsonAnswer, turn_shape, version_header
-from functions.incoming import Asking, IdempotencyKey, TheHouse, prefers_async, read_arrival
-from functions.shapes import PROBLEMS, TurnBody, TurnShape
+from functions.incoming import Asking, IdempotencyKey, TheHouse, prefers_async, read_arrival, wants_events
+from functions.shapes import PROBLEMS, STREAM, TurnBody, TurnShape
+from functions.streams import MEDIA_TYPE, Streams, encoded_alone
 
 router = APIRouter(prefix="/v1/turns", tags=["turns"])
 
@@ -24,16 +29,27 @@ _BODY: dict[str, Any] = {
         "content": {"application/json": {"schema": TurnBody.model_json_schema()}},
     }
 }
+LastEventId = Annotated[
+    str | None, Query(description="As the header Last-Event-ID, for whoever cannot set headers.")
+]
+LastEvent = Annotated[
+    str | None, Header(alias="Last-Event-ID", description="The ID of the last event that the client has.")
+]
 Wait = Annotated[float, Query(ge=0, le=25, description="Seconds to wait for the turn to end.")]
 
 
-@router.post("", summary="Send a message", response_model=TurnShape, responses=PROBLEMS, openapi_extra=_BODY)
-async def send(request: Request, house: TheHouse, caller: Asking, key: IdempotencyKey) -> JsonAnswer:
+@router.post(
+    "", summary="Send a message", response_model=TurnShape, responses=STREAM | PROBLEMS, openapi_extra=_BODY
+)
+async def send(request: Request, house: TheHouse, caller: Asking, key: IdempotencyKey) -> Response:
     """`200`: the turn is over. `202`: it goes on; `Location` says where to look, `Retry-After` when.
 
-    The header `Prefer: respond-async` is the same as `wait_s` 0.
+    The header `Prefer: respond-async` is the same as `wait_s` 0. With `Accept: text/event-stream` the turn is told as it goes on.
     """
+    last = _last_event(request, key) if wants_events(request) else None
     arrival, wait_s = await read_arrival(request, house, caller, key)
+    if wants_events(request):
+        return await _stream(request, house, arrival, wait_s, last)
     turn = await request.app.state.offload(_send, house, arrival, wait_s)
     return _answer(turn, {"Preference-Applied": "respond-async"} if prefers_async(request) else {})
 
@@ -44,6 +60,60 @@ async def look(
 ) -> JsonAnswer:
     turn = await request.app.state.offload(_look, house, caller, TurnId(turn_id), wait_s)
     return JsonAnswer(turn_shape(turn), headers=_version(turn))
+
+
+@router.get(
+    "/{turn_id}/events",
+    summary="Read along",
+    response_class=Response,
+    responses=STREAM | {204: {"description": "All of it was told"}} | PROBLEMS,
+)
+async def events(
+    turn_id: UUID,
+    request: Request,
+    house: TheHouse,
+    caller: Asking,
+    last_event_id: LastEventId = None,
+    last_event: LastEvent = None,
+) -> Response:
+    """The turn from its beginning, or from after the event that is named, as it goes on."""
+    streams: Streams = request.app.state.streams
+    last = last_event if last_event is not None else last_event_id
+    offload = request.app.state.offload if streams.buffers else streams.looking
+    reader = await offload(streams.open, caller, TurnId(turn_id), last)
+    return await streams.told(reader, partial(_look, house, caller, wait_s=0))
+
+
+async def _stream(
+    request: Request, house: House, arrival: Arrival, wait_s: float, last: str | None
+) -> Response:
+    """What is wrong before the message is accepted is a problem, as ever; after it the stream begins."""
+    streams: Streams = request.app.state.streams
+    offload, who = request.app.state.offload, whoever(arrival.who)
+    if streams.buffers:
+        turn = await offload(_send, house, arrival, wait_s)
+        if turn.session_id is None:
+            return Response(encoded_alone(turn), media_type=MEDIA_TYPE)
+        turn_id = turn.id
+    else:
+        try:
+            turn_id = await offload(streams.begin, arrival)
+        except DatabaseUnavailable:
+            if not house.turns.stateless_without_database:
+                raise
+            alone = await offload(house.turns.answer_alone, arrival)
+            return Response(encoded_alone(alone), media_type=MEDIA_TYPE)
+    reader = await offload(partial(streams.open, who, turn_id, last, strictly=False))
+    return await streams.told(reader, partial(_look, house, who, wait_s=0), waits=False)
+
+
+def _last_event(request: Request, key: str | None) -> str | None:
+    last = request.headers.get("last-event-id")
+    if last is not None:
+        Position.read(last)
+        if key is None:
+            raise LastEventIdWithoutKey
+    return last
 
 
 @router.post("/{turn_id}/cancel", summary="Stop a turn", response_model=TurnShape, responses=PROBLEMS)

@@ -129,6 +129,7 @@ def conversation(
     with DemoModel() as model, new_database(postgres, template) as url:
         environ = {
             "DATABASE_URL": url,
+            "ACCESS_MODE": "open",
             "DATABASE_POOL_SIZE": "4",
             "ANTHROPIC_API_KEY": "demo",
             "ANTHROPIC_BASE_URL": model.url,

@@ -217,7 +217,10 @@ def test_a_reservation_that_is_taken_back_for_another_is_made_again(
 ) -> None:
     """Somebody has the organisation's day and wants the user's, while it has the user's and wants the organisation's."""
     holding = held(house, arrival(device))
-    run(database_url, "UPDATE conversation_states SET org_id = gen_random_uuid()")
+    run(database_url, "UPDATE users SET org_id = gen_random_uuid()")
+    run(
+        database_url, "UPDATE conversation_states s SET org_id = u.org_id FROM users u WHERE u.id = s.user_id"
+    )
     holding.reserve(Amount(10, 10))
     a_day = "UPDATE spending SET spent_micros = spent_micros + 1 WHERE scope = %s"
     with ThreadPoolExecutor(1) as pool, closing(psycopg2.connect(database_url)) as other:
@@ -329,7 +332,11 @@ def test_over_budget_is_refused_at_the_door_and_stores_nothing(
     with client_of(house, device) as client:
         first = client.post("/v1/turns", json={"message": "Hello"}, headers={"Idempotency-Key": "first"})
         assert first.json()["status"] == "completed"
-        run(database_url, "UPDATE conversation_states SET org_id = gen_random_uuid()")
+        run(database_url, "UPDATE users SET org_id = gen_random_uuid()")
+        run(
+            database_url,
+            "UPDATE conversation_states s SET org_id = u.org_id FROM users u WHERE u.id = s.user_id",
+        )
         if scope == "session":
             kind = "cost_micros" if column == "micros" else "cache_read_input_tokens"
             run(database_url, f"UPDATE conversation_states SET usage = usage || '{{\"{kind}\": {MANY}}}'")
@@ -365,6 +372,7 @@ def test_what_is_left_must_do_for_an_answer(
     room = MANY - getattr(least, unit)
     answer(house, arrival(device))
     run(database_url, "UPDATE conversation_states SET org_id = user_id")
+    run(database_url, "UPDATE users SET org_id = id")
     for used, taken_ in ((room, True), (room + 1, False)):
         if scope == "session":
             kind = "cost_micros" if unit == "micros" else "cache_read_input_tokens"

@@ -70,8 +70,12 @@ SLOW = (
 )
 
 
+# Deployed, devices are bound to their tokens.
+KEYS = {"DEVICE_TOKEN_KEYS": '{"1": "only-for-this-test-and-long-enough"}'}
+
+
 def test_importing_the_handler_imports_nothing_slow() -> None:
-    loaded = _python("import sys, functions.api; print(' '.join(sys.modules))", {}).split()
+    loaded = _python("import sys, functions.api; print(' '.join(sys.modules))", KEYS).split()
     assert "fastapi" in loaded
     for slow in (*SLOW, "dev"):
         assert slow not in loaded, f"functions.api brings {slow} with it"
@@ -102,6 +106,7 @@ def environ(settings: Settings) -> dict[str, str]:
     assert settings.database_url is not None
     return {
         "DATABASE_URL": settings.database_url.reveal(),
+        "ACCESS_MODE": "open",
         "ANTHROPIC_API_KEY": "demo",
         "ANTHROPIC_BASE_URL": settings.anthropic_base_url,
     }

@@ -169,7 +169,9 @@ def test_a_defect_of_ours_is_a_problem_and_its_traceback_is_only_in_the_log(
 
 
 def test_a_database_that_is_down_is_a_503_within_the_connect_timeout() -> None:
-    house = build_house(read_settings({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/x"}))
+    house = build_house(
+        read_settings({"ACCESS_MODE": "open", "DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/x"})
+    )
     with TestClient(build_app(house, one_at_a_time=True), headers={ID: str(uuid4())}) as client:
         for response in (
             client.post("/v1/turns", json={"message": "Hi"}),
@@ -184,7 +186,7 @@ def test_a_database_that_is_down_is_a_503_within_the_connect_timeout() -> None:
 
 
 def test_a_database_without_our_tables_says_what_to_run(empty_database_url: str) -> None:
-    house = build_house(read_settings({"DATABASE_URL": empty_database_url}))
+    house = build_house(read_settings({"ACCESS_MODE": "open", "DATABASE_URL": empty_database_url}))
     with TestClient(build_app(house, one_at_a_time=True), headers={ID: str(uuid4())}) as client:
         for response in (client.post("/v1/turns", json={"message": "Hi"}), client.get("/ready")):
             assert "alembic upgrade head" in _is_problem(response, 503, "database_not_migrated")["detail"]
@@ -192,7 +194,7 @@ def test_a_database_without_our_tables_says_what_to_run(empty_database_url: str)
 
 
 def test_no_database_at_all_is_said_plainly() -> None:
-    house = build_house(read_settings({}))
+    house = build_house(read_settings({"ACCESS_MODE": "open"}))
     with TestClient(build_app(house, one_at_a_time=True), headers={ID: str(uuid4())}) as client:
         for response in (
             client.post("/v1/turns", json={"message": "Hi"}),

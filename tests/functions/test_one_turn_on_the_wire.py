@@ -15,7 +15,12 @@ from tests.wire import WireCounter
 
 
 def _settings(url: str, model: DemoModel) -> Settings:
-    environ = {"DATABASE_URL": url, "ANTHROPIC_API_KEY": "demo", "ANTHROPIC_BASE_URL": model.url}
+    environ = {
+        "DATABASE_URL": url,
+        "ACCESS_MODE": "open",
+        "ANTHROPIC_API_KEY": "demo",
+        "ANTHROPIC_BASE_URL": model.url,
+    }
     return read_settings(environ)
 
 

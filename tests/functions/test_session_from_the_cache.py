@@ -62,6 +62,7 @@ def environ(database_url: str, model: DemoModel, front: RedisFront) -> dict[str,
     return {
         "DATABASE_URL": database_url,
         "DATABASE_POOL_SIZE": "4",
+        "ACCESS_MODE": "open",
         "ANTHROPIC_API_KEY": "demo",
         "ANTHROPIC_BASE_URL": model.url,
         "UPSTASH_REDIS_REST_URL": front.url,

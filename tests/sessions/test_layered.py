@@ -63,9 +63,8 @@ class LosingShelf(MemoryShelf):
 
     loses = False
 
-    def offer(self, key: str, entry: Entry, allowance: Allowance) -> None:
-        if not self.loses:
-            super().offer(key, entry, allowance)
+    def offer(self, key: str, entry: Entry, allowance: Allowance) -> bool:
+        return not self.loses and super().offer(key, entry, allowance)
 
     def mark(self, key: str, epoch: int, version: int, allowance: Allowance, *, ended: bool = False) -> bool:
         return not self.loses and super().mark(key, epoch, version, allowance, ended=ended)

@@ -1,0 +1,84 @@
+"""What goes out to operators. Never what somebody said, nor the reasons that people and agents give in words of their own."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from core.series import latency_of, values_of
+from core.store.figures import Count, Seen, Standing, Waiting
+from functions.answers import moment, usage_shape
+
+
+def overview_shape(
+    active_s: int, standing: Sequence[Standing], waiting: Waiting, since: datetime, today: Sequence[Count]
+) -> dict[str, Any]:
+    return {
+        "at": moment(waiting.at),
+        "active_s": active_s,
+        "sessions": [
+            {
+                "agent": one.agent,
+                "alive": one.alive,
+                "active": one.active,
+                "busy": one.busy,
+                "oldest_lock_at": moment(one.oldest_lock_at),
+            }
+            for one in standing
+        ],
+        "locks_held": sum(one.alive for one in standing if one.agent is not None),
+        "turns": {
+            "queued": waiting.queued,
+            "running": waiting.running,
+            "waiting": waiting.waiting,
+            "oldest_queued_s": _since(waiting.oldest_queued_at, waiting.at),
+        },
+        "approvals": {"calls": waiting.approvals, "outcomes": waiting.outcomes},
+        "today": today_shape(since, today),
+    }
+
+
+def _since(begun: datetime | None, at: datetime) -> float | None:
+    return None if begun is None else round(max(0.0, (at - begun).total_seconds()), 3)
+
+
+def today_shape(since: datetime, counts: Sequence[Count]) -> dict[str, Any]:
+    def named(name: str) -> list[Count]:
+        return [count for count in counts if count.name == name]
+
+    turns = values_of(named("turns"))
+    ended = turns.get("completed", 0) + turns.get("failed", 0)
+    return {
+        "since": moment(since),
+        "turns": turns,
+        "errors": values_of(named("errors")),
+        "error_rate": round(turns.get("failed", 0) / ended, 6) if ended else None,
+        "latency": latency_of(named("latency")),
+        "tokens": values_of(named("tokens")),
+        "cost_usd": sum(values_of(named("cost")).values()) / 1_000_000,
+        "unpriced": sum(values_of(named("unpriced")).values()),
+        "sessions": values_of(named("sessions")),
+        "cleanups": values_of(named("cleanups")),
+    }
+
+
+def seen_shape(seen: Seen) -> dict[str, Any]:
+    fields: dict[str, Any] = {field: _plain(getattr(seen, field)) for field in Seen.__slots__}
+    turns = [{**_in_utc(turn), "usage": usage_shape(turn["usage"] or {})} for turn in seen.turns]
+    return {
+        **fields,
+        "usage": usage_shape(seen.usage),
+        "turns": turns,
+        "audit": [_in_utc(note) for note in seen.audit],
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return moment(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _in_utc(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that the database made JSON of."""
+    times = {name: row[name] for name in ("at", "until", "created_at", "ended_at") if row.get(name)}
+    return {**row, **{name: moment(datetime.fromisoformat(at)) for name, at in times.items()}}

@@ -1,0 +1,5 @@
+"""The user."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,140 @@
+"""The shapes of the operators' figures."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from functions.shapes import Shape as Shape
+from functions.shapes import UsageShape
+
+
+class SessionsNowShape(Shape):
+    # None: those that no agent holds, so the manager answers.
+    agent: str | None
+    alive: int
+    active: int
+    busy: int
+    oldest_lock_at: datetime | None
+
+
+class TurnsNowShape(Shape):
+    queued: int
+    running: int
+    waiting: int
+    oldest_queued_s: float | None
+
+
+class ApprovalsNowShape(Shape):
+    calls: int
+    outcomes: int
+
+
+class LatencyShape(Shape):
+    count: int
+    p50_ms: int | None
+    p95_ms: int | None
+    p99_ms: int | None
+
+
+class TodayShape(Shape):
+    since: datetime
+    turns: dict[str, int]
+    errors: dict[str, int]
+    # Of the turns that completed or failed, the share that failed.
+    error_rate: float | None
+    latency: LatencyShape
+    tokens: dict[str, int]
+    cost_usd: float
+    # How many turns used a model whose price is not known: they are not in the cost.
+    unpriced: int
+    sessions: dict[str, int]
+    cleanups: dict[str, int]
+
+
+class OverviewShape(Shape):
+    at: datetime
+    # So many seconds ago at most an active conversation was used.
+    active_s: int
+    sessions: list[SessionsNowShape]
+    locks_held: int
+    turns: TurnsNowShape
+    approvals: ApprovalsNowShape
+    today: TodayShape
+
+
+class CountsItem(Shape):
+    at: datetime
+    values: dict[str, int]
+
+
+class LatencyItem(LatencyShape):
+    at: datetime
+
+
+class LocksOfAgentShape(Shape):
+    agent: str
+    count: int
+    still_held: int
+    mean_s: float | None
+    p50_s: float | None
+    p95_s: float | None
+
+
+class LocksItem(Shape):
+    at: datetime
+    agents: list[LocksOfAgentShape]
+    ended: dict[str, int]
+
+
+class SeriesShape(Shape):
+    figure: str
+    step: Literal["hour", "day"]
+    since: datetime
+    until: datetime
+    items: list[CountsItem] | list[LatencyItem] | list[LocksItem]
+
+
+class SeenTurnShape(Shape):
+    id: UUID
+    seq: int
+    status: str
+    agent: str | None
+    stop: str | None
+    crashes: int
+    usage: UsageShape
+    error_code: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class SeenNoteShape(Shape):
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    agent: str | None
+    until: datetime | None
+    turn_id: UUID | None
+
+
+class SeenSessionShape(Shape):
+    id: UUID
+    user_id: UUID
+    org_id: UUID | None
+    is_alive: bool
+    active_agent: str | None
+    locked_at: datetime | None
+    lock_expires_at: datetime | None
+    lease_epoch: int
+    lease_expires_at: datetime | None
+    version: int
+    message_seq: int
+    turn_seq: int
+    usage: UsageShape
+    created_at: datetime
+    last_active_at: datetime
+    expires_at: datetime
+    forked_from: UUID | None
+    merged_into: UUID | None
+    turns: list[SeenTurnShape]
+    audit: list[SeenNoteShape]
