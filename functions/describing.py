@@ -27,11 +27,12 @@ device is set by whoever runs the service: not at all (`open`), by its own token
 Errors are `application/problem+json` with a stable `code`."""
 
 _SESSION = ("session_not_found", "role_too_small")
+_OPERATORS = ("not_admin", "not_found", "token_missing", "token_invalid", "token_expired")
 _LOCKED = (*_SESSION, "not_as_seen")
 
 # What each call answers beside what follows from its shape: other successes, and codes of problems.
 ANSWERS: dict[str, tuple[str, ...]] = {
-    "POST /v1/turns": ("202", *_SESSION, "session_busy", "idempotency_key_reused", "message_too_large", "image_too_large", "budget_exceeded", "rate_exceeded", "session_ended"),
+    "POST /v1/turns": ("202", *_SESSION, "session_busy", "idempotency_key_reused", "message_too_large", "image_too_large", "budget_exceeded", "rate_exceeded", "session_ended", "last_event_id_without_key"),
     "GET /v1/turns/{turn_id}": ("turn_not_found",),
     "POST /v1/turns/{turn_id}/cancel": ("202", "turn_not_found", "role_too_small"),
     "GET /v1/approvals": (),
@@ -66,6 +67,19 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "POST /v1/devices/link": ("not_set_up",),
     "GET /v1/devices": (),
     "DELETE /v1/devices/{device_id}": ("device_not_found",),
+    "GET /v1/turns/{turn_id}/events": ("turn_not_found",),
+    "POST /v1/sessions/{session_id}/fork": (*_SESSION, "session_busy", "idempotency_key_reused"),
+    "POST /v1/sessions/{session_id}/rewind": (*_SESSION, "session_busy", "nothing_to_rewind"),
+    "POST /v1/sessions/{session_id}/merge": (*_SESSION, "session_busy", "not_mergeable", "if_match_missing", "not_as_seen"),
+    "GET /v1/sessions/{session_id}/revisions": ("session_not_found",),
+    "POST /v1/sessions/{session_id}/revisions/{revision_id}/undo": (*_SESSION, "revision_not_found", "session_busy", "too_late_to_undo", "undo_over"),
+    "GET /v1/session/export": (*_SESSION, "export_changed"),
+    "GET /v1/sessions/{session_id}/export": (*_SESSION, "export_changed"),
+    "POST /v1/sessions/import": ("import_refused", "idempotency_key_reused", "session_not_found"),
+    "DELETE /v1/user": ("nothing_to_erase",),
+    "GET /v1/admin/overview": _OPERATORS,
+    "GET /v1/admin/series": (*_OPERATORS, "invalid_request"),
+    "GET /v1/admin/sessions/{session_id}": (*_OPERATORS, "session_not_found"),
     "GET /health": (),
     "GET /ready": (),
 }  # fmt: skip
@@ -103,6 +117,7 @@ _LOOKS: dict[str, Json] = {
     },
     "Idempotency-Key": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$", "maxLength": 255},
     "If-Match": {"type": "string", "format": "entity-tags"},
+    "Last-Event-ID": {"type": "string", "format": "event-id"},
 }
 _NAMES = {name.lower(): name for name in READ}
 # What metadata may hold: a number no further than every reader of JSON knows whole numbers, no NUL.
@@ -160,7 +175,7 @@ def complete(told: Json) -> Json:
             shapes[name]["properties"]["metadata"] |= _METADATA["anyOf"][-1]
     for name, example in EXAMPLES.items():
         if name in shapes:
-            shapes[name]["examples"] = [example]
+            shapes[name].setdefault("examples", [example])
     told["components"]["headers"] = {
         name: {**shown, "schema": {"type": "string"}} for name, shown in _SHOWN.items()
     }
@@ -222,7 +237,7 @@ def _add_successes(call: str, operation: Json) -> None:
         answers[more]["description"] = "It goes on: look again where `Location` says"
     for status, answer in answers.items():
         if status.startswith("2"):
-            answer["headers"] = _headers(*_success_headers(call, status))
+            answer["headers"] = {**answer.get("headers", {}), **_headers(*_success_headers(call, status))}
             if call in LINKS and status in LINKS[call]:
                 answer["links"] = LINKS[call][status]
 
@@ -250,7 +265,7 @@ def _codes(call: str, operation: Json) -> Iterator[str]:
     yield from (code for code in ANSWERS.get(call, ()) if not code.isdigit())
     if "/v1/" in call or call.endswith("/ready"):
         yield from _DATABASE
-    if "/v1/" in call:
+    if "/v1/" in call and "/v1/admin/" not in call:
         yield from _CALLER
     if "requestBody" in operation:
         yield from _BODY
