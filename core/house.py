@@ -170,10 +170,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         idle_ttl_s=settings.session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
         budgets=budgets,
-        rates=Rates.of(
-            (settings.rate_device_per_minute, settings.rate_device_burst),
-            (settings.rate_address_per_minute, settings.rate_address_burst),
-        ),
+        rates=_rates(settings),
         outcome_ttl_s=settings.outcome_ttl_s,
         storage=kept.storage,
     )
@@ -203,7 +200,14 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
 
 
 def _devices(settings: Settings, database: Database | None, current: CurrentSessions) -> Devices:
-    return Devices(database, Tokens.by(settings), settings.access_mode, current)
+    return Devices(database, Tokens.by(settings), settings.access_mode, current, _rates(settings))
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates.of(
+        (settings.rate_device_per_minute, settings.rate_device_burst),
+        (settings.rate_address_per_minute, settings.rate_address_burst),
+    )
 
 
 def _budgets(settings: Settings, roster: Roster) -> Budgets:

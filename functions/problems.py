@@ -82,8 +82,6 @@ def problem_answer(
     headers = dict(headers or {})
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
     if error.left is not None:
         headers |= error.left.headers
     if error.status == 401:

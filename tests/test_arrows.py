@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
         "core.entrance",
         "core.errors",
         "core.ids",
+        "core.rates",
         "core.sessions.current",
         "core.store",
         "core.tokens",

@@ -372,7 +372,6 @@ def test_what_is_left_must_do_for_an_answer(
     room = MANY - getattr(least, unit)
     answer(house, arrival(device))
     run(database_url, "UPDATE conversation_states SET org_id = user_id")
-    run(database_url, "UPDATE users SET org_id = id")
     for used, taken_ in ((room, True), (room + 1, False)):
         if scope == "session":
             kind = "cost_micros" if unit == "micros" else "cache_read_input_tokens"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from starlette.testclient import TestClient
 
 from core.digest import digest
 from core.settings import Secret, Settings, SettingsError
@@ -162,6 +163,17 @@ def test_a_token_whose_time_is_over_is_renewed_by_the_secret(bound: Door) -> Non
     over = device_token(device, exp=int(time.time()) - 60)
     assert problem(bound.call("GET", "/v1/devices", device, over)) == (401, "token_expired")
     assert bound.call("GET", "/v1/devices", device, bound.register(device)["token"]).status_code == 200
+
+
+def test_a_network_registers_only_so_many_devices(settings: Settings, database_url: str) -> None:
+    few = settings_of(settings, "bound", rate_address_per_minute=1, rate_address_burst=3)
+    with opened(few) as door:
+        near = Door(TestClient(door.client.app, client=("203.0.113.7", 50_000)), door.house)
+        answers = [near.call("POST", "/v1/devices", new_device(), json={"secret": SECRET}) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert problem(answers[3]) == (429, "rate_exceeded")
+    assert int(answers[3].headers["retry-after"]) > 0
+    assert users(database_url) == 3
 
 
 # ---- the list, and signing out
