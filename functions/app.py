@@ -70,9 +70,6 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     guard(app, house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-<<<<<<< HEAD
-    for resource in (turns, sessions, links, approvals, devices, branches, transfer, user, admin, health):
-=======
     for resource in (
         turns,
         sessions,
@@ -86,7 +83,6 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
         web,
         health,
     ):
->>>>>>> main
         app.include_router(resource.router)
     # The same of the conversation that the device is in, and of the one that the path names.
     for router in (session.router, lock.router):

@@ -88,11 +88,12 @@ def _run(file: Path, standing: Standing, place: Path, more: list[str], seed: int
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(place / "plan.toml")),
-            *("run", str(file), "--url", standing.url, "--seed", str(seed), "--workers", "2"),
+            *("run", str(file.resolve()), "--url", standing.url, "--seed", str(seed), "--workers", "2"),
             *("--report-json-path", str(report), *more),
         ],
-        cwd=ROOT,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": _HOOKS},
+        # It leaves a folder of its own where it runs.
+        cwd=place,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": _HOOKS, "PYTHONPATH": str(ROOT)},
         check=False,
     )
     told: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {}
