@@ -188,7 +188,12 @@ def complete(told: Json) -> Json:
             "scheme": "bearer",
             "bearerFormat": "JWT",
             "description": "A device's token (mode `bound`) or its user's (mode `jwt`); none in mode `open`.",
-        }
+        },
+        "operator": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "What whoever runs the service has set as ADMIN_TOKEN; or an operator's own (mode `jwt`).",
+        },
     }
     return told
 
@@ -197,7 +202,8 @@ def _complete_operation(call: str, operation: Json, shapes: Json) -> None:
     for content in operation.get("requestBody", {}).get("content", {}).values():
         content["schema"] = _named(_hoisted(content["schema"], shapes), shapes)
     if "/v1/" in call:
-        operation["security"] = [{"token": []}, *([{}] if call in _WITHOUT_TOKEN else [])]
+        scheme = "operator" if "/v1/admin/" in call else "token"
+        operation["security"] = [{scheme: []}, *([{}] if call in _WITHOUT_TOKEN else [])]
     for parameter in operation.get("parameters", []):
         _complete_parameter(parameter)
     answers = operation["responses"]

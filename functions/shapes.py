@@ -25,7 +25,8 @@ class TextBlock(Shape):
 class ImageSource(Shape):
     type: Literal["base64"]
     media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
-    data: str
+    # Base64.
+    data: Annotated[str, Field(json_schema_extra={"format": "image"})]
 
 
 class ImageBlock(Shape):

@@ -7,6 +7,8 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
+from tests import images
+
 _IDS = st.uuids().map(str)
 _SECRETS = st.text("ABCDEFGHIJabcdefghij0123456789-_", min_size=43, max_size=43)
 _TAGS = st.text("0123456789abcdef", min_size=32, max_size=32).map('"{}"'.format)
@@ -23,6 +25,9 @@ schemathesis.openapi.format(
     st.tuples(st.datetimes().map("{}+00:00".format).map(lambda at: at.replace(" ", "T")), _IDS).map(
         lambda place: base64.urlsafe_b64encode(" ".join(place).encode()).decode().rstrip("=")
     ),
+)
+schemathesis.openapi.format(
+    "image", st.integers(1, 3).map(lambda side: base64.b64encode(images.png(side, side)).decode())
 )
 schemathesis.openapi.format("event-id", st.just("1-00000000-0-0---s-"))
 
