@@ -463,3 +463,32 @@ def test_no_users_name_lies_in_the_cache(
     assert "session:" in sent
     assert "mallory" not in sent
     assert str(user_of(database_url, device)) not in sent
+
+
+def test_after_a_merge_and_after_its_undoing_nobody_is_shown_what_was_before(
+    environ: dict[str, str], running: ExitStack, database_url: str
+) -> None:
+    here, there = begin(environ, running), begin(environ, running)
+    phone, desk = uuid4(), uuid4()
+    home = there.say(phone).json()["session_id"]
+    run(
+        database_url,
+        "INSERT INTO connections (device_id, user_id) SELECT %s, user_id FROM connections",
+        str(desk),
+    )
+    away = there.say(desk).json()["session_id"]
+    seen = [there.look(device) for device in (phone, desk)]
+    assert [there.entry(device) is not None for device in (phone, desk)] == [True, True]
+    headers = {"X-Device-ID": str(phone), "If-Match": "*"}
+    merged = here.client.post(f"/v1/sessions/{home}/merge", json={"from": away}, headers=headers).json()
+    assert [there.look(device).json()["id"] for device in (phone, desk)] == [home, home]
+    assert there.look(phone).json()["usage"] != seen[0].json()["usage"]
+    path = f"/v1/sessions/{home}/revisions/{merged['revision']['id']}/undo"
+    assert here.client.post(path, headers=headers).status_code == 200
+    assert there.look(phone).json()["usage"] == seen[0].json()["usage"]
+    entered = here.client.put("/v1/session", json={"session_id": away}, headers={"X-Device-ID": str(desk)})
+    assert entered.status_code == 200, entered.text
+    assert [there.look(desk, entered.headers["x-session-version"]).json()["id"] for _ in range(2)] == [
+        away,
+        away,
+    ]
