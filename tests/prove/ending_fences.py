@@ -89,7 +89,7 @@ EXTENDED = (
         "a look extends only what it read",
         SESSIONS,
         "_LOOK: Final",
-        " AND s.version = its.version",
+        " AND s.lease_epoch = k.lease_epoch",
         ANEW,
     ),
     gone("a lock is set only on what was read", LOCKS, "_SET: Final", "AND s.version = its.version", ANEW),
