@@ -31,6 +31,7 @@ from core.following import Look
 from core.house import House
 from core.ids import TurnId
 from core.position import Position
+from core.rates import Left
 from core.shown import Turn
 from core.store.asked import Approval
 from core.store.claims import Arrival
@@ -118,14 +119,14 @@ class Streams:
         told = self._going_on(reader, ended)
         return StreamingResponse(told, media_type=MEDIA_TYPE, headers=reader.headers)
 
-    def begin(self, arrival: Arrival) -> TurnId:
+    def begin(self, arrival: Arrival) -> tuple[TurnId, Left | None]:
         """Takes a message; the work on its turn goes on whatever becomes of the connection that brought it."""
         turns = self.house.turns
         begun = turns.begin(replace(arrival, is_followed=True))
         # Where others go on with it nobody stays for that.
         patience_s = turns.limits.turn_budget_s if turns.wakeups is None else 0.0
         _beside(lambda: begun.work(Deadline.after(patience_s)), "streamed-turn")
-        return begun.turn_id
+        return begun.turn_id, begun.left
 
     # ---- in one piece
 

@@ -94,17 +94,19 @@ async def _stream(
         turn = await offload(_send, house, arrival, wait_s)
         if turn.session_id is None:
             return Response(encoded_alone(turn), media_type=MEDIA_TYPE)
-        turn_id = turn.id
+        turn_id, left = turn.id, turn.left
     else:
         try:
-            turn_id = await offload(streams.begin, arrival)
+            turn_id, left = await offload(streams.begin, arrival)
         except DatabaseUnavailable:
             if not house.turns.stateless_without_database:
                 raise
             alone = await offload(house.turns.answer_alone, arrival)
             return Response(encoded_alone(alone), media_type=MEDIA_TYPE)
     reader = await offload(partial(streams.open, who, turn_id, last, strictly=False))
-    return await streams.told(reader, partial(_look, house, who, wait_s=0), waits=False)
+    told = await streams.told(reader, partial(_look, house, who, wait_s=0), waits=False)
+    told.headers.update({} if left is None else left.headers)
+    return told
 
 
 def _last_event(request: Request, key: str | None) -> str | None:
