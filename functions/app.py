@@ -30,10 +30,12 @@ from functions.routes import (
     transfer,
     turns,
     user,
+    web,
 )
 from functions.streams import Streams
 
-NAMED = "/v1/sessions/{session_id}"
+# What is no UUID is no conversation's name: it may be another call's.
+NAMED = "/v1/sessions/{session_id:uuid}"
 
 # What is not said must not mean that nobody has to show anything.
 _NO_KEYS = (
@@ -68,7 +70,19 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     guard(app, house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, sessions, links, approvals, devices, branches, transfer, user, admin, health):
+    for resource in (
+        turns,
+        sessions,
+        links,
+        approvals,
+        devices,
+        branches,
+        transfer,
+        user,
+        admin,
+        web,
+        health,
+    ):
         app.include_router(resource.router)
     # The same of the conversation that the device is in, and of the one that the path names.
     for router in (session.router, lock.router):

@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from core import errors
+from core.editing import LONGEST_KEY
 from core.errors import LatchkeyError
+from functions.edge import READ
 from functions.examples import EXAMPLES
 from functions.following import LINKS
 from functions.shapes import ProblemShape
@@ -60,6 +62,10 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "POST /v1/sessions/{session_id}/links": (*_SESSION, "too_many_links"),
     "DELETE /v1/sessions/{session_id}/links/{link_id}": (*_SESSION, "link_not_found"),
     "POST /v1/links/join": ("session_not_found", "too_many_members"),
+    "POST /v1/devices": ("device_taken", "rate_exceeded"),
+    "POST /v1/devices/link": ("not_set_up",),
+    "GET /v1/devices": (),
+    "DELETE /v1/devices/{device_id}": ("device_not_found",),
     "GET /health": (),
     "GET /ready": (),
 }  # fmt: skip
@@ -86,10 +92,31 @@ _HEADER = {
 # What a header must look like; it is read by hand, so that what is wrong with it has a code of its own.
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _LOOKS: dict[str, Json] = {
-    "x-device-id": {"type": "string", "format": "uuid"},
-    "x-share-link": {"type": "string", "pattern": rf"^{_UUID}\.[A-Za-z0-9_-]{{43}}$"},
-    "x-session-version": {"type": "string", "pattern": rf"^{_UUID}\.[0-9]{{1,18}}$"},
-    "idempotency-key": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
+    "X-Device-ID": {"type": "string", "format": "uuid"},
+    "X-Share-Link": {"type": "string", "pattern": rf"^{_UUID}\.[A-Za-z0-9_-]{{43}}$", "format": "share-link"},
+    "X-Session-Version": {
+        "type": "string",
+        "pattern": rf"^{_UUID}\.[0-9]{{1,18}}$",
+        "format": "session-version",
+    },
+    "Idempotency-Key": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$", "maxLength": 255},
+    "If-Match": {"type": "string", "format": "entity-tags"},
+}
+_NAMES = {name.lower(): name for name in READ}
+# What metadata may hold: a number no further than every reader of JSON knows whole numbers, no NUL.
+_METADATA: Json = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^[^\x00]*$"},
+        {"type": "number", "minimum": 1 - 2**53, "maximum": 2**53 - 1},
+        {"type": "boolean"},
+        {"type": "null"},
+        {"type": "array", "items": {"$ref": "#/components/schemas/MetadataValue"}},
+        {
+            "type": "object",
+            "propertyNames": {"maxLength": LONGEST_KEY, "pattern": r"^[^\x00]*$"},
+            "additionalProperties": {"$ref": "#/components/schemas/MetadataValue"},
+        },
+    ]
 }
 _SHOWN: dict[str, Json] = {
     "X-Request-ID": {"description": "Of this request, in every line of the log about it.", "required": True},
@@ -125,6 +152,10 @@ def complete(told: Json) -> Json:
             _complete_operation(f"{method.upper()} {path}", operation, shapes)
     for name in ("HTTPValidationError", "ValidationError"):
         shapes.pop(name, None)
+    shapes["MetadataValue"] = _METADATA
+    for name in ("BeginBody", "EditBody"):
+        if name in shapes:
+            shapes[name]["properties"]["metadata"] |= _METADATA["anyOf"][-1]
     for name, example in EXAMPLES.items():
         if name in shapes:
             shapes[name]["examples"] = [example]
@@ -156,8 +187,10 @@ def _complete_operation(call: str, operation: Json, shapes: Json) -> None:
     answers.pop("422", None)
     if call in ANSWERS:
         answers.pop("default", None)
+    elif "default" in answers:
+        answers["default"] = _problem(500, ["internal_error"])
     _add_successes(call, operation)
-    codes = set(_codes(call, operation))
+    codes = {code for code in _codes(call, operation) if code in _kinds()}
     for status in sorted({known(code).status for code in codes}):
         answers[str(status)] = _problem(
             status, sorted(code for code in codes if known(code).status == status)
@@ -173,7 +206,8 @@ def _complete_parameter(parameter: Json) -> None:
         rest = {key: value for key, value in schema.items() if key != "anyOf"}
         schema = {**next(kind for kind in schema["anyOf"] if kind.get("type") != "null"), **rest}
     if parameter["in"] == "header":
-        schema = {**_LOOKS.get(name, {}), **schema} if name not in _LOOKS else {**schema, **_LOOKS[name]}
+        parameter["name"] = _NAMES.get(name, parameter["name"])
+        schema = {**schema, **_LOOKS.get(parameter["name"], {})}
     parameter["schema"] = schema
     if name == "x-device-id":
         parameter["required"] = True

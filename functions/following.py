@@ -1,5 +1,6 @@
 """Following: which call goes on from which, as OpenAPI's links tell it."""
 
+import re
 from typing import Any
 
 _DEVICE = {"header.X-Device-ID": "$request.header.X-Device-ID"}
@@ -12,7 +13,7 @@ def _link(operation: str, **parameters: str) -> dict[str, Any]:
 def _id(call: str) -> str:
     """As FastAPI names an operation: the function, its path, its method."""
     name, method, path = call.split(" ")
-    return f"{name}{path}_{method}".replace("/", "_").replace("{", "_").replace("}", "_")
+    return re.sub(r"\W", "_", f"{name}{path}_{method}")
 
 
 _NAMED = "/v1/sessions/{session_id}"

@@ -119,7 +119,7 @@ class TurnShape(Shape):
 class LockBody(Shape):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"agent": "billing"}]})
 
-    agent: str
+    agent: Annotated[str, Field(max_length=50)]
     ttl_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     reason: Annotated[str, Field(max_length=500)] | None = None
 

@@ -52,9 +52,10 @@ _OF_TURN: Final = {
 }
 OF_TURNS: Final = tuple(_OF_TURN)
 
-# A turn that was copied along with a conversation was counted where it was said first.
-_FIRST: Final = """NOT EXISTS (
-    SELECT FROM messages m WHERE m.session_id = t.session_id AND m.seq = t.first_seq AND m.origin_session IS NOT NULL)"""
+# A turn that was copied along with a conversation was counted where it was said first. Looked up by the key, for it is not an
+# EXISTS, which could be answered by reading all that was ever said.
+_FIRST: Final = """COALESCE((
+    SELECT m.origin_session IS NULL FROM messages m WHERE m.session_id = t.session_id AND m.seq = t.first_seq), true)"""
 
 
 def of_turns(source: str, where: str, *, still_open: str, figures: tuple[str, ...] = OF_TURNS) -> str:
@@ -71,7 +72,6 @@ def of_turns(source: str, where: str, *, still_open: str, figures: tuple[str, ..
 
 # What became of a lock that was set by a line of the audit (as `a`), in (agent, how, held): ended by the next line about the lock,
 # or by its own time, if that came first.
-_LOCKS: Final = ("lock_set", "lock_cleared", "lock_expired")
 _FATE: Final = """
     CROSS JOIN clock
     LEFT JOIN LATERAL (

@@ -66,6 +66,6 @@ def send_stream(connection: Connection, message: Json, request_id: str, fault: F
 
 def _send(connection: Connection, data: bytes, fault: Fault | None) -> bool:
     if fault and fault.kind == "drip":
-        return connection.drip(data, fault.pause_s)
+        return connection.drip(data, fault.pause_s, fault.size)
     connection.send(data)
     return True

@@ -7,7 +7,7 @@
     Fault.end_early(after=3)           the stream ends cleanly after three events, without `message_stop`.
                                        Without a stream, half a body that ends cleanly
     Fault.delay(2.0)                   nothing for two seconds, then the plain answer
-    Fault.drip(0.001)                  the answer one byte at a time, with a pause after each
+    Fault.drip(0.001)                  the answer one byte at a time, with a pause after each; or `size` of them
     Fault.gate(event)                  the plain answer, once the test sets its threading.Event
     Fault.hang()                       no answer until the client goes or the server stops
 
@@ -43,6 +43,7 @@ class Fault:
     after: int = 0
     reset: bool = False
     pause_s: float = 0.0
+    size: int = 1
     delay_s: float = 0.0
     opens: threading.Event | None = None
 
@@ -79,8 +80,8 @@ class Fault:
         return cls("delay", delay_s=delay_s)
 
     @classmethod
-    def drip(cls, pause_s: float, *, delay_s: float = 0.0) -> Fault:
-        return cls("drip", pause_s=pause_s, delay_s=delay_s)
+    def drip(cls, pause_s: float, *, size: int = 1, delay_s: float = 0.0) -> Fault:
+        return cls("drip", pause_s=pause_s, size=size, delay_s=delay_s)
 
     @classmethod
     def gate(cls, opens: threading.Event) -> Fault:

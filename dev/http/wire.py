@@ -58,9 +58,9 @@ class Connection:
     def send(self, data: bytes) -> None:
         self._sock.sendall(data)
 
-    def drip(self, data: bytes, pause_s: float) -> bool:
-        for at in range(len(data)):
-            self.send(data[at : at + 1])
+    def drip(self, data: bytes, pause_s: float, size: int = 1) -> bool:
+        for at in range(0, len(data), size):
+            self.send(data[at : at + size])
             if not self.pause(pause_s):
                 return False
         return True

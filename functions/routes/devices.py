@@ -93,7 +93,7 @@ async def list_devices(request: Request, house: TheHouse, caller: Asking) -> Jso
     return JsonAnswer({"items": items})
 
 
-@router.delete("/{device_id}", summary="Sign a device out", status_code=204, responses=PROBLEMS)
+@router.delete("/{device_id:uuid}", summary="Sign a device out", status_code=204, responses=PROBLEMS)
 async def sign_out(device_id: UUID, request: Request, house: TheHouse, caller: Asking) -> Response:
     """For good: its tokens are worth nothing from now on, and it leaves its conversation, which stays. To come back, its app
     makes a new ID. Any device of the user may do this, the device itself too.

@@ -1,0 +1,49 @@
+"""What runs in browsers: the files of functions/web, by an allow-list. No other name is looked for on the disk."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from core.digest import digest
+from core.errors import NoSuchPath
+
+# Not of the API: what is served here is not told in OpenAPI.
+router = APIRouter(prefix="/web", include_in_schema=False)
+
+_HERE: Final = Path(__file__).parent.parent / "web"
+_SCRIPT: Final = "text/javascript; charset=utf-8"
+FILES: Final = dict.fromkeys(("latchkey.js", "events.js", "device.js", "wire.js"), _SCRIPT)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    headers: dict[str, str]
+
+
+@router.api_route("/{name}", methods=["GET", "HEAD"])
+async def serve(name: str, request: Request) -> Response:
+    """A browser asks each time whether it has changed, so a page and its modules are of one release."""
+    if name not in FILES:
+        raise NoSuchPath
+    file = _read(name)
+    seen = request.headers.get("if-none-match", "")
+    if file.headers["ETag"] in [tag.strip().removeprefix("W/") for tag in seen.split(",")]:
+        return Response(status_code=304, headers=file.headers)
+    return Response(file.content, headers=file.headers, media_type=FILES[name])
+
+
+@cache
+def _read(name: str) -> _File:
+    content = (_HERE / name).read_bytes()
+    return _File(
+        content,
+        {
+            "ETag": f'"{digest(content.decode())[:32]}"',
+            "Cache-Control": "no-cache",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )

@@ -1,0 +1,76 @@
+"""Real server processes on one database."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from dev.demo_model import DemoModel
+from tests.conversations import until
+from tests.databases import ROOT
+
+
+@dataclass(slots=True)
+class Server:
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def is_up(self) -> bool:
+        assert self.process.poll() is None, "the server has ended"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+Serve = Callable[..., list[Server]]
+
+
+@pytest.fixture
+def serve(database_url: str, model: DemoModel) -> Iterator[Serve]:
+    """Starts so many servers, with these settings beside the usual ones."""
+    started: list[Server] = []
+
+    def start(count: int, **more: str) -> list[Server]:
+        environ = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": database_url,
+            "DATABASE_POOL_SIZE": "8",
+            "ACCESS_MODE": "open",
+            "RATE_DEVICE_PER_MINUTE": "0",
+            "RATE_ADDRESS_PER_MINUTE": "0",
+            "ANTHROPIC_API_KEY": "demo",
+            "ANTHROPIC_BASE_URL": model.url,
+            "NO_PROXY": "127.0.0.1",
+            **more,
+        }
+        fresh = [_start(environ) for _ in range(count)]
+        started.extend(fresh)
+        for server in fresh:
+            until(server.is_up, 60)
+        return fresh
+
+    yield start
+    for server in started:
+        server.process.kill()
+        server.process.wait(10)
+
+
+def _start(environ: dict[str, str]) -> Server:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.streams.server", str(port)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    return Server(port, process)
