@@ -23,7 +23,7 @@ from core.ids import TurnId
 from core.position import Position
 from core.telling import Event, tell
 from functions.answers import version_header
-from functions.events import HEARTBEAT, RETRY, Ended, encoded
+from functions.server_sent import HEARTBEAT, RETRY, Ended, encoded
 
 _log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from core.ids import TurnId
 from core.position import Position
 from core.store.claims import Arrival
 from core.telling import tell
-from functions.events import MEDIA_TYPE, RETRY, Ended, encoded
 from functions.open_stream import FIRST_PAUSE_S, LONGEST_PAUSE_S, OpenStream, Reader, beside
+from functions.server_sent import MEDIA_TYPE, RETRY, Ended, encoded
 
 # What a gateway that sends no answer in pieces takes, and how long it is made to wait.
 _MOST_BYTES: Final = 4_000_000

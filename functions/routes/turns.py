@@ -17,8 +17,8 @@ from core.sessions.current import Told
 from core.shown import Turn
 from core.store.claims import Arrival
 from functions.answers import JsonAnswer, turn_shape, version_header
-from functions.events import MEDIA_TYPE, encoded_alone
 from functions.incoming import Asking, IdempotencyKey, TheHouse, prefers_async, read_arrival, wants_events
+from functions.server_sent import MEDIA_TYPE, encoded_alone
 from functions.shapes import PROBLEMS, STREAM, TurnBody, TurnShape
 from functions.streams import Streams
 
