@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove fences doctor bench migrate demo-model redis format lock clean
+.PHONY: help run test check prove fences doctor bench migrate openapi fuzz demo-model redis format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand
 
 migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
 	@$(PY) -m alembic upgrade head
+
+openapi: $(INSTALLED) ## Write docs/openapi.json anew, as the calls are
+	@$(PY) -m dev.openapi
+
+fuzz: $(INSTALLED) ## Try every call of docs/openapi.json with 5,000 requests and more, in both modes (ARGS="--cases 500 --seed 7")
+	@$(PY) -m tests.door.fuzz $(ARGS)
 
 demo-model: $(INSTALLED) ## Serve the demo model alone, on 127.0.0.1:8001
 	@$(PY) -m dev.demo_model --port 8001

@@ -7,7 +7,7 @@ the work is done by this function while it has the time, and else by those that 
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core import stateless
 from core.access import Who
@@ -99,13 +99,14 @@ class Turns:
         if accepted.holding is not None:
             turn = self._begin(accepted.holding, arrival, until, stays=stays)
             if turn is not None:
-                return turn
+                return replace(turn, left=accepted.left)
             # What was handed over is theirs who were woken for it, and is not snatched back from them.
             stays = stays and self.wakeups is None
         else:
             self._wake(accepted.session_id)
         stored = self._still(arrival.who, accepted.turn_id)
-        return self._watch(arrival.who, stored, deadline, stays=stays, until=until)
+        turn = self._watch(arrival.who, stored, deadline, stays=stays, until=until)
+        return replace(turn, left=accepted.left)
 
     def _begin(self, holding: Holding, arrival: Arrival, until: Deadline, *, stays: bool) -> Turn | None:
         stint = self._inline(until) if stays else Stint(Deadline.after(0), 0.0, True, False)

@@ -15,7 +15,7 @@ from typing import Final
 from core.access import Caller
 from core.deadline import Deadline
 from core.digest import digest
-from core.entrance import nothing_for
+from core.entrance import nothing_for, nothing_of
 from core.errors import (
     DatabaseNotConfigured,
     DatabaseUnavailable,
@@ -24,6 +24,7 @@ from core.errors import (
     DeviceTaken,
 )
 from core.ids import DeviceId, SessionId, UserId, new_user_id
+from core.rates import Rates
 from core.sessions.current import CurrentSessions, Told
 from core.store import devices, sign_ins
 from core.store.database import Database
@@ -82,6 +83,7 @@ class Devices:
     tokens: Tokens
     mode: str
     current: CurrentSessions
+    rates: Rates = field(default_factory=Rates)
     _met: _Met = field(default_factory=_Met)
 
     @property
@@ -90,8 +92,17 @@ class Devices:
             raise DatabaseNotConfigured
         return self._database
 
-    def register(self, device_id: DeviceId, secret: str, subject: str | None = None) -> Welcome:
-        """The same again gives the same device, and a fresh token."""
+    def register(
+        self,
+        device_id: DeviceId,
+        secret: str,
+        subject: str | None = None,
+        address_class: str | None = None,
+    ) -> Welcome:
+        """The same again gives the same device, and a fresh token. Charged to the network that it comes from, whatever comes
+        of it: a secret is not to be guessed at.
+        """
+        self.rates.take(self.database, address_class)
         user_id, secret_digest = new_user_id(), digest(secret)
         found = again_and_again(
             Deadline.after(_WITHIN_S),
@@ -139,8 +150,8 @@ class Devices:
 
     def listed(self, who: Caller) -> list[StoredDevice]:
         found = past_dead_connections(lambda: devices.of_user(self.database, who, _MOST_LISTED))
-        if not found and isinstance(error := nothing_for(self.database, who), DeviceBarred):
-            raise error
+        if not found:
+            nothing_of(self.database, who)
         return found
 
     def sign_out(self, who: Caller, device_id: DeviceId) -> None:

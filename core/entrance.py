@@ -38,3 +38,9 @@ def nothing_for(
     if past_dead_connections(lambda: visitors.is_barred(database, who)):
         return DeviceBarred()
     return missing()
+
+
+def nothing_of(database: Database, who: Who) -> None:
+    """Where a list on behalf of somebody came out empty: that is all right, unless they may ask for nothing at all."""
+    if past_dead_connections(lambda: visitors.is_barred(database, who)):
+        raise DeviceBarred

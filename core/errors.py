@@ -7,6 +7,7 @@ is known. Nothing here may carry a secret, a message's text or a device ID.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class LatchkeyError(Exception):
     status = 500
     title = "Internal error"
     retry_after_s: int | None = None
+    # What whoever sent too much, or something else that was refused, may still send; see core/rates.py.
+    left: Any = None
 
     def __init__(
         self,
@@ -118,10 +121,34 @@ class InvalidRequest(LatchkeyError):
     code, status, title = "invalid_request", 422, "Invalid request"
 
 
+class ImportRefused(LatchkeyError):
+    """This is not a whole export of a conversation that the model could go on with; nothing was stored."""
+
+    code, status, title = "import_refused", 422, "Import refused"
+
+
 class NoSuchPath(LatchkeyError):
     """There is nothing at this path. /openapi.json lists the calls."""
 
     code, status, title = "not_found", 404, "Not found"
+
+
+class HeadersTooLarge(LatchkeyError):
+    """The headers of the request are over the size limit; nothing was stored."""
+
+    code, status, title = "headers_too_large", 431, "Headers too large"
+
+
+class AddressTooLong(LatchkeyError):
+    """The path or the query of the request is over the size limit; nothing was stored."""
+
+    code, status, title = "address_too_long", 414, "Address too long"
+
+
+class OriginRefused(LatchkeyError):
+    """Web pages of this origin may not make this call: whoever runs this service sets CORS_ORIGINS."""
+
+    code, status, title = "origin_refused", 400, "Origin refused"
 
 
 class MethodNotAllowed(LatchkeyError):
@@ -187,16 +214,52 @@ class DeviceNotFound(LatchkeyError):
     code, status, title = "device_not_found", 404, "Device not found"
 
 
+class OwnerStays(LatchkeyError):
+    """The owner of a conversation is not one of its members: they cannot be let in, changed or put out. Nothing was stored."""
+
+    code, status, title = "owner_stays", 409, "The owner stays"
+
+
+class TooManyMembers(LatchkeyError):
+    """This conversation has as many members as one may have. Nothing was stored: put somebody out first."""
+
+    code, status, title = "too_many_members", 409, "Too many members"
+
+
+class TooManyLinks(LatchkeyError):
+    """This conversation has as many links as one may have. Nothing was stored: revoke one first."""
+
+    code, status, title = "too_many_links", 409, "Too many links"
+
+
+class CursorMalformed(LatchkeyError):
+    """The cursor must be sent as `next` of the last page gave it, or not at all."""
+
+    code, status, title = "cursor_malformed", 400, "Malformed cursor"
+
+
 class UserNotFound(LatchkeyError):
     """There is no user of this ID whom you could let in."""
 
     code, status, title = "user_not_found", 404, "User not found"
 
 
+class NothingErased(LatchkeyError):
+    """There is no user of this device, and no receipt of one that was erased."""
+
+    code, status, title = "nothing_to_erase", 404, "Nothing to erase"
+
+
 class LinkNotFound(LatchkeyError):
     """This conversation has no link of this ID."""
 
     code, status, title = "link_not_found", 404, "Link not found"
+
+
+class RevisionNotFound(LatchkeyError):
+    """Nothing of this ID was rewound or merged in this conversation."""
+
+    code, status, title = "revision_not_found", 404, "Revision not found"
 
 
 class ShareLinkMalformed(LatchkeyError):
@@ -232,10 +295,22 @@ class IfMatchMissing(LatchkeyError):
     code, status, title = "if_match_missing", 428, "If-Match missing"
 
 
+class IfMatchMalformed(LatchkeyError):
+    """If-Match must be an `ETag` as an answer carried it, with its quotes, several with commas between them, or `*`."""
+
+    code, status, title = "if_match_malformed", 400, "Malformed If-Match"
+
+
 class NotAsSeen(LatchkeyError):
     """It was changed since you saw it. Nothing was stored: read it again, and send `If-Match` with its new `ETag`."""
 
     code, status, title = "not_as_seen", 412, "Changed meanwhile"
+
+
+class ExportChanged(LatchkeyError):
+    """The conversation was changed since the parts before were read. Begin again without `after`."""
+
+    code, status, title = "export_changed", 412, "Changed meanwhile"
 
 
 # ---- what stands in the way of a turn
@@ -279,6 +354,30 @@ class RoleTooSmall(LatchkeyError):
     code, status, title = "role_too_small", 403, "Role too small"
 
 
+class TooLateToUndo(LatchkeyError):
+    """Something came after it that stands on it. Nothing was stored."""
+
+    code, status, title = "too_late_to_undo", 409, "Too late to undo"
+
+
+class UndoOver(LatchkeyError):
+    """The time in which it could be taken back is over. Nothing was stored."""
+
+    code, status, title = "undo_over", 410, "Undo is over"
+
+
+class NothingToRewind(LatchkeyError):
+    """The model is told nothing behind this message, so there is nothing to take back. Nothing was stored."""
+
+    code, status, title = "nothing_to_rewind", 409, "Nothing to rewind"
+
+
+class NotMergeable(LatchkeyError):
+    """These two conversations cannot become one. Nothing was stored."""
+
+    code, status, title = "not_mergeable", 409, "Not to be merged"
+
+
 class SessionEnded(LatchkeyError):
     """The conversation was ended while this message was being answered. POST /v1/turns begins a new one."""
 
@@ -316,6 +415,12 @@ class DatabaseConflict(LatchkeyError):
     """Two requests did the same thing at once, again and again. Send this one again in a moment."""
 
     code, status, title, retry_after_s = "database_conflict", 503, "Conflict", 1
+
+
+class ArchiveUnavailable(LatchkeyError):
+    """The archive cannot be reached. Send the same request again in a moment: it goes on where it stopped."""
+
+    code, status, title, retry_after_s = "archive_unavailable", 503, "Archive unavailable", 5
 
 
 # ---- what teams keep of a session

@@ -8,11 +8,15 @@ from typing import Any
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
 from core.answering import Turns
+from core.archive import Archive
 from core.asking import Asking
+from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
 from core.compaction import Window
 from core.conversation import Memory
+from core.desk import Desk
 from core.devices import Devices
+from core.erasing import Erasing
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
 from core.following import Following
@@ -20,6 +24,7 @@ from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
 from core.partials import Partials
+from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
 from core.sessions.current import CurrentSessions
@@ -27,6 +32,7 @@ from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
 from core.sessions.session import State
 from core.settings import LEASE_MARGIN_S, WORKER_RESERVE_S, Settings
+from core.sharing import Sharing
 from core.stint import Limits
 from core.store.database import Database
 from core.tokens import Tokens
@@ -81,6 +87,25 @@ class House:
             self.current,
         )
 
+    @property
+    def erasing(self) -> Erasing:
+        bucket = self.settings.archive_bucket
+        archive = None if bucket is None else Archive(bucket)
+        return Erasing(self.database, self.keeping.farewell, archive)
+
+    @property
+    def branches(self) -> Branches:
+        return Branches(self.database, self.current, self.settings.undo_s)
+
+    @property
+    def desk(self) -> Desk:
+        settings = self.settings
+        return Desk(self.database, self.current, settings.default_session_ttl_s, settings.session_ttl_s)
+
+    @property
+    def sharing(self) -> Sharing:
+        return Sharing(self.database, self.current)
+
     def session_manager(
         self,
         new_state: Callable[[], State],
@@ -108,7 +133,7 @@ class House:
         turns, settings = self.turns, self.settings
 
         def look_around() -> object:
-            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s)
+            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s, erasing=self.erasing)
             self.figures.count("conversations.expired", by=swept.ended)
             self.figures.count("sessions.expired", by=swept.application_sessions)
             return swept
@@ -153,6 +178,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         idle_ttl_s=settings.session_ttl_s,
         approval_ttl_s=settings.approval_ttl_s,
         budgets=budgets,
+        rates=_rates(settings),
         outcome_ttl_s=settings.outcome_ttl_s,
         storage=kept.storage,
     )
@@ -182,7 +208,14 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
 
 
 def _devices(settings: Settings, database: Database | None, current: CurrentSessions) -> Devices:
-    return Devices(database, Tokens.by(settings), settings.access_mode, current)
+    return Devices(database, Tokens.by(settings), settings.access_mode, current, _rates(settings))
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates.of(
+        (settings.rate_device_per_minute, settings.rate_device_burst),
+        (settings.rate_address_per_minute, settings.rate_address_burst),
+    )
 
 
 def _budgets(settings: Settings, roster: Roster) -> Budgets:

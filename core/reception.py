@@ -5,7 +5,7 @@ else was quicker, nothing was written and the next try reads anew; so a decision
 was not made for, and no transaction is held between the two.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 from uuid import uuid4
@@ -14,16 +14,18 @@ from core.access import Role, Who
 from core.budgets import Budgets, over
 from core.conversation import Conversation, Memory
 from core.deadline import Deadline
-from core.entrance import demand, nothing_for
-from core.errors import IdempotencyKeyReused, SessionBusy, TurnNotFound
+from core.entrance import demand, nothing_for, require
+from core.errors import DeviceBarred, IdempotencyKeyReused, LatchkeyError, SessionBusy, TurnNotFound
 from core.holding import Holding
 from core.ids import SessionId, TurnId
 from core.lease import Lease
 from core.policies import OnBusy, admission
-from core.store import admissions, claims, takes, turns
+from core.rates import Left, Rates, exceeded, left
+from core.store import admissions, claims, takes, turns, visitors
 from core.store.claims import Arrival, Claim, Outcome, Standing
 from core.store.database import Database
 from core.store.holds import Grant, Remembered
+from core.store.rates import Charge
 from core.store.turns import StoredTurn
 from core.tries import again_and_again, past_dead_connections
 
@@ -43,6 +45,8 @@ class Accepted:
     turn_id: TurnId
     session_id: SessionId
     holding: Holding | None
+    # Of what its sender may send. None: as much as they like.
+    left: Left | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +61,21 @@ class Reception:
     approval_ttl_s: int
     outcome_ttl_s: int
     budgets: Budgets = field(default=Budgets())
+    rates: Rates = field(default=Rates())
     # Of application sessions, for tools.
     storage: Any = None
 
     def accept(self, arrival: Arrival, deadline: Deadline) -> Accepted:
-        kept = self.memory.of_device(arrival.device_id)
+        kept = self._remembered(arrival)
         accepted = again_and_again(deadline, lambda: self._accept(arrival, kept, deadline))
         if kept is not None and accepted.holding is None:
-            self.memory.put(*kept, arrival.device_id)
+            self.memory.put(*kept, None if arrival.is_elsewhere else arrival.device_id)
         return accepted
+
+    def _remembered(self, arrival: Arrival) -> Kept | None:
+        if arrival.caller is not None and arrival.caller.session_id is not None:
+            return self.memory.of_session(arrival.caller.session_id)
+        return self.memory.of_device(arrival.device_id)
 
     def take(self, session_id: SessionId, deadline: Deadline) -> Holding | None:
         """The conversation's next turn, begun or gone on with. None: there is none, or somebody else has it."""
@@ -112,6 +122,7 @@ class Reception:
 
     def _accept(self, arrival: Arrival, kept: Kept | None, deadline: Deadline) -> Accepted | None:
         lease = Lease.from_now(self.lease_ttl_s, self.lease_margin_s)
+        charge = self.rates.charge(arrival.address_class)
         claim = claims.claim(
             self.database.by(deadline),
             arrival,
@@ -120,7 +131,26 @@ class Reception:
             idle_ttl_s=self.idle_ttl_s,
             known=kept[0] if kept else None,
             limits=self.budgets.at_the_door(),
+            charge=charge,
         )
+        try:
+            accepted = self._as_claimed(claim, arrival, lease, kept, charge, deadline)
+        except LatchkeyError as error:
+            error.left = _left(claim, charge, charged=False)
+            raise
+        if accepted is None:
+            return None
+        return replace(accepted, left=_left(claim, charge, charged=claim.outcome is not Outcome.SEEN))
+
+    def _as_claimed(
+        self,
+        claim: Claim,
+        arrival: Arrival,
+        lease: Lease,
+        kept: Kept | None,
+        charge: Charge | None,
+        deadline: Deadline,
+    ) -> Accepted | None:
         if claim.grant is not None:
             holding = self._holding(claim.grant, lease, kept)
             return Accepted(claim.turn_id, claim.grant.hold.session_id, holding)
@@ -128,14 +158,34 @@ class Reception:
             raise IdempotencyKeyReused
         if claim.over_budget is not None:
             raise over(claim.over_budget)
+        if claim.outcome is Outcome.RATED and charge is not None and claim.ahead is not None:
+            raise exceeded(charge, claim.ahead)
         standing = claim.standing
-        if standing is None or claim.outcome is Outcome.AGAIN:
+        if standing is None:
+            self._refuse(arrival)
             return None
-        if claim.outcome is Outcome.BUSY and not self._admit(arrival, standing, deadline):
+        if claim.outcome is Outcome.AGAIN:
+            return None
+        if claim.outcome is Outcome.BUSY and not self._admit(arrival, standing, charge, deadline):
             return None
         return Accepted(_answering(claim, arrival, standing), standing.session_id, None)
 
-    def _admit(self, arrival: Arrival, standing: Standing, deadline: Deadline) -> bool:
+    def _refuse(self, arrival: Arrival) -> None:
+        """Nothing was found for whoever sent it, so nothing was written. If they may speak there, somebody was at it at the same
+        moment, or they came by a link and are not known yet.
+        """
+        who = arrival.who
+        visit = visitors.find(self.database, who)
+        if visit is None:
+            missing = nothing_for(self.database, who)
+            if arrival.is_elsewhere or isinstance(missing, DeviceBarred):
+                raise missing
+            return
+        require(visit, Role.EDITOR)
+        if visit.user_id is None:
+            visitors.meet(self.database, arrival.device_id, arrival.user_id)
+
+    def _admit(self, arrival: Arrival, standing: Standing, charge: Charge | None, deadline: Deadline) -> bool:
         decided = admission(OnBusy(arrival.on_busy), standing.turns)
         if decided is None:
             raise _busy(standing)
@@ -147,6 +197,7 @@ class Reception:
             decided,
             steers=any(turn.id == decided.joins and turn.begun for turn in standing.turns),
             replaced=_REPLACED,
+            charge=charge,
         )
 
     def _holding(self, grant: Grant, lease: Lease, kept: Kept | None) -> Holding:
@@ -176,6 +227,10 @@ def _answering(claim: Claim, arrival: Arrival, standing: Standing) -> TurnId:
         return claim.turn_id
     decided = admission(OnBusy(arrival.on_busy), standing.turns)
     return (decided and decided.joins) or arrival.turn_id
+
+
+def _left(claim: Claim, charge: Charge | None, *, charged: bool) -> Left | None:
+    return None if charge is None or claim.ahead is None else left(charge, claim.ahead, charged=charged)
 
 
 def _busy(standing: Standing) -> SessionBusy:

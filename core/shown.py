@@ -1,13 +1,14 @@
 """A turn as its client sees it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from core.content import Blocks, text_of
 from core.ids import SessionId, TurnId
 from core.model.bill import counted
+from core.rates import Left
 from core.store.asked import Approval
 from core.store.turns import StoredTurn
 
@@ -34,6 +35,8 @@ class Turn:
     version: int = 0
     # Answered without the database, and not stored.
     stateless: bool = False
+    # Of what its sender may send. None: as much as they like, or nothing was sent.
+    left: Left | None = field(default=None, compare=False)
 
     @property
     def is_over(self) -> bool:

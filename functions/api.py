@@ -4,12 +4,14 @@ import asyncio
 import gc
 import logging
 import sys
+from typing import Any
 
 from fastapi import FastAPI
 from mangum import Mangum
 
 from core.agents.refusal import WrongDeclaration
 from core.settings import SettingsError, read_settings
+from functions.events import readable
 
 # Mangum asks for the current event loop, and Python 3.12 warns where there is none.
 asyncio.set_event_loop(asyncio.new_event_loop())
@@ -37,13 +39,18 @@ def _wired() -> FastAPI:
 
 app = _wired()
 
-handler = Mangum(
+_mangum = Mangum(
     app,
     # Any other value runs startup and shutdown on every request.
     lifespan="off",
     # What is not named here is sent base64-encoded.
     text_mime_types=["application/json", "application/problem+json", "text/event-stream"],
 )
+
+
+def handler(event: object, context: Any) -> dict[str, Any]:
+    return _mangum(readable(event), context)
+
 
 # What was built at import lives as long as the process; a collection that walks it takes up to a tenth of a second.
 gc.freeze()

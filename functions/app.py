@@ -12,9 +12,30 @@ from starlette.exceptions import HTTPException
 from core.house import House
 from core.settings import SettingsError
 from core.tries import past_dead_connections
-from functions.problems import Problems, handle
-from functions.routes import admin, approvals, devices, health, lock, session, turns, web
+from functions.describing import describes
+from functions.edge import guard
+from functions.incoming import NAMES_SESSION
+from functions.problems import handle
+from functions.routes import (
+    admin,
+    approvals,
+    branches,
+    devices,
+    health,
+    links,
+    lock,
+    members,
+    session,
+    sessions,
+    transfer,
+    turns,
+    user,
+    web,
+)
 from functions.streams import Streams
+
+# What is no UUID is no conversation's name: it may be another call's.
+NAMED = "/v1/sessions/{session_id:uuid}"
 
 # What is not said must not mean that nobody has to show anything.
 _NO_KEYS = (
@@ -46,9 +67,27 @@ def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     app.state.offload = inline if one_at_a_time else run_in_threadpool
     app.state.look = _looking(app.state.offload)
     app.state.streams = Streams(house, buffers=one_at_a_time)
-    app.add_middleware(Problems, house=house)
+    guard(app, house)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (turns, session, lock, approvals, devices, admin, health, web):
+    for resource in (
+        turns,
+        sessions,
+        links,
+        approvals,
+        devices,
+        branches,
+        transfer,
+        user,
+        admin,
+        web,
+        health,
+    ):
         app.include_router(resource.router)
+    # The same of the conversation that the device is in, and of the one that the path names.
+    for router in (session.router, lock.router):
+        app.include_router(router, prefix="/v1/session")
+    for router in (session.router, lock.router, members.router, links.of_session):
+        app.include_router(router, prefix=NAMED, dependencies=[NAMES_SESSION])
+    app.openapi = describes(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -29,6 +29,7 @@ from core.errors import (
 from core.house import House
 from core.ids import DeviceId, SessionId, new_session_id, new_turn_id, new_user_id
 from core.policies import OnBusy
+from core.rates import address_class
 from core.sessions.current import Told
 from core.store.claims import Arrival
 from functions.identity import Bearer, identify
@@ -157,27 +158,39 @@ async def read_arrival(
         user_id=new_user_id(),
         on_busy=on_busy,
         caller=caller if named is None else caller.about(named),
+        address_class=network(request),
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
 
 
-async def read_fields(request: Request, house: House, taken: set[str], needed: str) -> dict[str, Any]:
-    """A body that is one JSON object with these fields and no others."""
-    body = parse_json(await _read_body(request, house.settings.max_body_bytes))
+def network(request: Request) -> str | None:
+    """The class of the address that it came from, as rates know it: never the address itself. None: that is not known."""
+    return address_class(request.client.host if request.client else None)
+
+
+async def read_fields(
+    request: Request, house: House, taken: set[str], needed: str | None = None
+) -> dict[str, Any]:
+    """A body that is one JSON object with these fields and no others. Where none is needed, there may be no body."""
+    sent = await read_body(request, house.settings.max_body_bytes)
+    body = {} if not sent and needed is None else parse_json(sent)
     if not isinstance(body, dict):
-        raise InvalidRequest(
-            f'The body must be a JSON object such as {{"{needed}": "..."}}; nothing was stored.'
-        )
+        such = needed or min(taken)
+        raise InvalidRequest(f'The body must be a JSON object such as {{"{such}": ...}}; nothing was stored.')
     problems = [
         FieldProblem(field[:64], f"is not a field of this call; it takes: {', '.join(sorted(taken))}")
         for field in body
         if field not in taken
     ]
-    if needed not in body:
+    if needed is not None and needed not in body:
         problems.append(FieldProblem(needed, "is missing"))
     if problems:
         raise InvalidRequest(errors=tuple(problems))
     return body
+
+
+def is_uuid(given: object) -> bool:
+    return isinstance(given, str) and _UUID.fullmatch(given) is not None
 
 
 async def read_lock(request: Request, house: House) -> tuple[str, int | None, str | None]:
@@ -187,9 +200,8 @@ async def read_lock(request: Request, house: House) -> tuple[str, int | None, st
     problems = []
     if not isinstance(agent, str):
         problems.append(FieldProblem("agent", "must be an agent's key"))
-    if ttl_s is not None and (
-        isinstance(ttl_s, bool) or not isinstance(ttl_s, int) or not 1 <= ttl_s <= _LONGEST_LOCK_S
-    ):
+    ttl_s = None if ttl_s is None else whole(ttl_s, 1, _LONGEST_LOCK_S)
+    if ttl_s is None and body.get("ttl_s") is not None:
         problems.append(
             FieldProblem("ttl_s", f"must be a whole number of seconds from 1 to {_LONGEST_LOCK_S}")
         )
@@ -206,6 +218,13 @@ def _named_session(given: object) -> SessionId | None:
     if not isinstance(given, str) or not _UUID.fullmatch(given):
         raise InvalidRequest(errors=(FieldProblem("session_id", "must be a conversation's ID"),))
     return SessionId(UUID(given))
+
+
+def whole(given: object, least: int, most: int) -> int | None:
+    """A whole number as JSON has it, where 60.0 is one too. None: it is none, or not between these."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given <= most:
+        return None
+    return int(given) if given == int(given) else None
 
 
 def _on_busy(given: object) -> str:
@@ -261,7 +280,7 @@ def _no_constant(name: str) -> None:
     raise BadJson(f"{name} is not JSON; nothing was stored.")
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
     """At most so much is ever held, whatever Content-Length claims."""
     received = bytearray()
     async for chunk in request.stream():

@@ -8,11 +8,11 @@ caller gets a code and a request ID; the traceback goes to the log, under that I
 import logging
 import time
 from typing import Any
-from uuid import uuid4
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.cache.allowance import one_request
@@ -22,6 +22,7 @@ from core.store.database import reason
 from functions.answers import JsonAnswer
 
 _log = logging.getLogger(__name__)
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 class ProblemAnswer(JsonAnswer):
@@ -29,7 +30,7 @@ class ProblemAnswer(JsonAnswer):
 
 
 class Problems:
-    """ASGI middleware: gives each request its ID, and turns whatever is raised into a problem."""
+    """ASGI middleware: turns whatever is raised into a problem."""
 
     def __init__(self, app: ASGIApp, house: House) -> None:
         self._app = app
@@ -39,24 +40,20 @@ class Problems:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
         started = False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_and_see(message: Message) -> None:
             nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+            started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
             with one_request(self._house.cache_s):
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, send_and_see)
         except Exception as error:
             if started:
                 raise
-            await problem(Request(scope), error)(scope, receive, send_with_id)
+            await problem(Request(scope), error)(scope, receive, send_and_see)
         finally:
             # A function has no time of its own between two requests.
             self._house.figures.tell_if_due(time.monotonic())
@@ -71,16 +68,38 @@ def problem(request: Request, error: Exception) -> ProblemAnswer:
     known = _known(error)
     request_id: str = request.scope["state"]["request_id"]
     if known is None:
-        _log.error("request %s: unexpected %s", request_id, type(error).__name__, exc_info=error)
+        _log.error("unexpected %s", type(error).__name__, exc_info=error)
         known = LatchkeyError("Something went wrong on our side. The log has it under this request ID.")
     elif known.status >= 500:
-        _log.warning("request %s: %s: %s", request_id, known.code, reason(known))
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if known.retry_after_s is not None:
-        headers["Retry-After"] = str(known.retry_after_s)
-    if known.status == 401:
+        _log.warning("%s: %s", known.code, reason(known))
+    headers = _allowed(request) if isinstance(known, MethodNotAllowed) else {}
+    return problem_answer(known, request_id, headers)
+
+
+def problem_answer(
+    error: LatchkeyError, request_id: str, headers: dict[str, str] | None = None
+) -> ProblemAnswer:
+    headers = dict(headers or {})
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if error.left is not None:
+        headers |= error.left.headers
+    if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return ProblemAnswer(_body(known, request_id), known.status, headers)
+    return ProblemAnswer(_body(error, request_id), error.status, headers)
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """Of all routes of this path: the router tells those of the first alone."""
+    allowed = [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+    return {"Allow": ", ".join(allowed)}
 
 
 def _known(error: Exception) -> LatchkeyError | None:
@@ -109,9 +128,3 @@ def _body(error: LatchkeyError, request_id: str) -> dict[str, Any]:
     if error.errors:
         body["errors"] = [{"field": item.field, "problem": item.problem} for item in error.errors]
     return body
-
-
-def _request_id(scope: Scope) -> str:
-    """The gateway's, so that its log and ours meet; our own where there is no gateway."""
-    event = scope.get("aws.event", {})
-    return event.get("requestContext", {}).get("requestId") or uuid4().hex

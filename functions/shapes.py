@@ -9,51 +9,56 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.policies import OnBusy
 
 
-class _Shape(BaseModel):
+class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class TextBlock(_Shape):
+# Something that can be seen, and no NUL.
+Said = Annotated[str, Field(pattern=r"^[^\x00]*\S[^\x00]*$")]
+
+
+class TextBlock(Shape):
     type: Literal["text"]
-    text: str
+    text: Said
 
 
-class ImageSource(_Shape):
+class ImageSource(Shape):
     type: Literal["base64"]
     media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
-    data: str
+    # Base64.
+    data: Annotated[str, Field(json_schema_extra={"format": "image"})]
 
 
-class ImageBlock(_Shape):
+class ImageBlock(Shape):
     type: Literal["image"]
     source: ImageSource
 
 
-class DocumentSource(_Shape):
+class DocumentSource(Shape):
     type: Literal["text"]
     media_type: Literal["text/plain"]
-    data: str
+    data: Said
 
 
-class DocumentBlock(_Shape):
+class DocumentBlock(Shape):
     type: Literal["document"]
     source: DocumentSource
     title: str | None = None
 
 
-class TurnBody(_Shape):
+class TurnBody(Shape):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"message": "My name is Ada."}]}
     )
 
-    message: str | list[TextBlock | ImageBlock | DocumentBlock]
+    message: Said | Annotated[list[TextBlock | ImageBlock | DocumentBlock], Field(min_length=1)]
     # Into which conversation. None: the one that the device is in; where that is none, a new one begins.
     session_id: UUID | None = None
     on_busy: OnBusy = OnBusy.QUEUE
     wait_s: Annotated[float, Field(ge=0, le=25)] = 25
 
 
-class UsageShape(_Shape):
+class UsageShape(Shape):
     input_tokens: int
     output_tokens: int
     cache_read_tokens: int
@@ -61,12 +66,12 @@ class UsageShape(_Shape):
     cost_usd: float | None
 
 
-class TurnError(_Shape):
+class TurnError(Shape):
     code: str
     detail: str
 
 
-class ApprovalShape(_Shape):
+class ApprovalShape(Shape):
     id: UUID
     session_id: UUID
     turn_id: UUID
@@ -84,22 +89,36 @@ class ApprovalShape(_Shape):
     decided_at: datetime | None
 
 
-class ApprovalsShape(_Shape):
+class ApprovalsShape(Shape):
     items: list[ApprovalShape]
 
 
-class DecisionBody(_Shape):
+class DecisionBody(Shape):
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"decision": "deny", "note": "Not this month."}]}
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"decision": "deny", "note": "Not this month."}],
+            "anyOf": [
+                {
+                    "properties": {
+                        "decision": {"const": "approve"},
+                        "input_digest": {"type": "string"},
+                        "note": {"type": "null"},
+                    },
+                    "required": ["decision", "input_digest"],
+                },
+                {"properties": {"decision": {"enum": ["deny", "happened", "did_not_happen"]}}},
+            ],
+        },
     )
 
     decision: Literal["approve", "deny", "happened", "did_not_happen"]
     # With `approve`: of the arguments that the person was shown.
     input_digest: str | None = None
-    note: Annotated[str | None, Field(max_length=500)] = None
+    note: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$")] = None
 
 
-class TurnShape(_Shape):
+class TurnShape(Shape):
     id: UUID
     session_id: UUID | None
     seq: int
@@ -116,26 +135,26 @@ class TurnShape(_Shape):
     stateless: bool
 
 
-class LockBody(_Shape):
+class LockBody(Shape):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"agent": "billing"}]})
 
-    agent: str
+    agent: Annotated[str, Field(max_length=50)]
     ttl_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     reason: Annotated[str, Field(max_length=500)] | None = None
 
 
-class TodoShape(_Shape):
+class TodoShape(Shape):
     position: int
     content: str
     status: Literal["pending", "in_progress", "completed"]
     updated_at: datetime
 
 
-class TodosShape(_Shape):
+class TodosShape(Shape):
     items: list[TodoShape]
 
 
-class NoteShape(_Shape):
+class NoteShape(Shape):
     id: int
     at: datetime
     actor: str
@@ -147,12 +166,12 @@ class NoteShape(_Shape):
     turn_id: UUID | None
 
 
-class AuditShape(_Shape):
+class AuditShape(Shape):
     items: list[NoteShape]
     next: int | None
 
 
-class SessionShape(_Shape):
+class SessionShape(Shape):
     id: UUID
     # What whoever asks is in it.
     role: Literal["owner", "editor", "viewer"]
@@ -169,12 +188,12 @@ class SessionShape(_Shape):
     expires_at: datetime
 
 
-class OriginShape(_Shape):
+class OriginShape(Shape):
     session_id: UUID
     seq: int
 
 
-class MessageShape(_Shape):
+class MessageShape(Shape):
     seq: int
     turn_id: UUID
     role: Literal["user", "assistant"]
@@ -187,17 +206,17 @@ class MessageShape(_Shape):
     origin: OriginShape | None
 
 
-class MessagesShape(_Shape):
+class MessagesShape(Shape):
     items: list[MessageShape]
     next: int | None
 
 
-class FieldProblemShape(_Shape):
+class FieldProblemShape(Shape):
     field: str
     problem: str
 
 
-class ProblemShape(_Shape):
+class ProblemShape(Shape):
     type: str
     title: str
     status: int

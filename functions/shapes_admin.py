@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from functions.shapes import Shape as Shape
 from functions.shapes import UsageShape
-from functions.shapes import _Shape as Shape
 
 
 class SessionsNowShape(Shape):

@@ -66,6 +66,15 @@ def diagnose(record: Record) -> Diagnosis:
     return Diagnosis((*found, *_rows(record)), tuple(left))
 
 
+def first_ailment(record: Record) -> Ailment | None:
+    """The first thing that ails it, in one reading of it: for whoever refuses it rather than to mend it."""
+    covered = 0 if record.compaction is None else record.compaction.upto_seq
+    if record.compaction is not None and not _is_told(record.compaction):
+        return Ailment("bad_compaction", "what stands for its beginning is not a text", UNCOMPACT)
+    told = tuple(said for said in record.messages if not said.left_out and said.seq > covered)
+    return next(_ailing(record, told), None) or next(_rows(record), None)
+
+
 def _ailing(record: Record, told: tuple[Said, ...]) -> Iterator[Ailment]:
     """Message by message, in their order; the first that is found is mended before the next is looked for."""
     ids: set[str] = set()

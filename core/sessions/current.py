@@ -128,6 +128,10 @@ class CurrentSessions:
         self.shelf.mark(conversation_key(told.session_id), epoch, told.version, allowance(self.budget_s))
         self.told.note(device_id, told)
 
+    def changed_for_others(self, told: Told, epoch: int) -> None:
+        """The same, where whoever asked is told of another conversation, or of none."""
+        self.shelf.mark(conversation_key(told.session_id), epoch, told.version, allowance(self.budget_s))
+
     def ended(self, device_id: DeviceId, ended: EndedSession) -> None:
         self.figures.count("conversations.ended")
         self.farewell(ended)

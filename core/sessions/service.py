@@ -32,6 +32,10 @@ _BATCH_OF_SESSIONS = 50
 _PATIENCE_S = 5.0
 
 
+# The version of the conversation as whoever changes its lock has seen it; it raises what they are told if it is not that any more.
+AsOf = Callable[[], int]
+
+
 @dataclass(frozen=True, slots=True)
 class SessionLock:
     """Who holds a conversation. `agent` None: nobody, so the manager answers."""
@@ -81,6 +85,7 @@ class SessionService:
         ttl_s: int | None = None,
         actor: str = "service",
         reason: str | None = None,
+        as_of: AsOf | None = None,
         now: datetime | None = None,
     ) -> SessionLock:
         """From now on the agent answers, until its time is over. `ttl_s`: else as long as the agent says, or the user has."""
@@ -92,7 +97,16 @@ class SessionService:
         ttl = LockTtl(ttl_s, agent.lock_ttl_s, self.default_ttl_s)
         return self._changed(
             who,
-            lambda: locks.set_lock(self.database, who, agent.key, ttl, actor=actor, reason=reason, now=now),
+            lambda: locks.set_lock(
+                self.database,
+                who,
+                agent.key,
+                ttl,
+                actor=actor,
+                reason=reason,
+                as_of=as_of and as_of(),
+                now=now,
+            ),
         )
 
     def clear_session_lock(
@@ -101,12 +115,15 @@ class SessionService:
         *,
         actor: str = "service",
         reason: str | None = None,
+        as_of: AsOf | None = None,
         now: datetime | None = None,
     ) -> SessionLock:
         """From now on the manager answers."""
         return self._changed(
             who,
-            lambda: locks.clear_lock(self.database, who, actor=actor, reason=reason, now=now),
+            lambda: locks.clear_lock(
+                self.database, who, actor=actor, reason=reason, as_of=as_of and as_of(), now=now
+            ),
         )
 
     def set_user_ttl(self, device_id: DeviceId, ttl_s: int | None) -> None:

@@ -11,11 +11,22 @@ from typing import Final
 
 from sqlalchemy import text
 
+from core.access import named
 from core.content import dump
 from core.ids import SessionId, TurnId
 from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
 from core.store.claims import Arrival
 from core.store.database import Database
+from core.store.fence import CLOCK
+from core.store.rates import (
+    ADDRESS_CHARGED,
+    ADDRESS_HAS_ROOM,
+    DEVICE_CHARGED,
+    DEVICE_HAS_ROOM,
+    PURSE,
+    Charge,
+)
+from core.store.visitors import ASKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,46 +43,67 @@ class Admission:
 
 
 # Files the message as a turn of its own or as part of another, with all that follows from it, all or nothing, if nobody
-# committed since the given version. Sent twice it writes once.
-_ADMIT: Final = text(f"""
-WITH clock AS MATERIALIZED (
-    SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
-),
+# committed since the given version, and its sender's device was not signed out. Sent twice it writes once.
+_ADMIT_TEXT: Final = f"""
+WITH {CLOCK}, {ASKER},
+%(charged)s
 met AS (
     UPDATE conversation_states s
     SET version = version + 1, turn_seq = turn_seq + 1, last_active_at = at,
         signal_seq = signal_seq + CASE WHEN :signals THEN 1 ELSE 0 END
-    FROM clock WHERE id = :session_id AND version = :version
-    RETURNING turn_seq
+    FROM clock, %(sender)s a WHERE id = :to_session AND version = :version
+    RETURNING turn_seq, NULLIF(a.user_id, s.user_id) AS sent_by
 ),
 replaced AS (
     UPDATE turns SET status = 'cancelled', ended_at = at, input = NULL, error = CAST(:replaced AS jsonb)
-    FROM met, clock WHERE session_id = :session_id AND id = ANY(CAST(:replaces AS uuid[]))
+    FROM met, clock WHERE session_id = :to_session AND id = ANY(CAST(:replaces AS uuid[]))
 ),
 stopped AS (
     UPDATE turns SET stop = :stop, status = CASE WHEN status = 'waiting' THEN 'queued' ELSE status END
-    FROM met WHERE session_id = :session_id AND id = :stops
+    FROM met WHERE session_id = :to_session AND id = :stops
 ),
 withdrawn AS (
     UPDATE approvals a SET status = 'withdrawn', decided_at = at
-    FROM met, clock WHERE session_id = :session_id AND turn_id = :stops AND status = 'pending' AND kind = 'call'
+    FROM met, clock WHERE session_id = :to_session AND turn_id = :stops AND status = 'pending' AND kind = 'call'
     {WITHDRAWN}
 ),
 {WITHDRAWN_BY.format(actor="user")},
 joined AS (
     UPDATE turns SET input = CASE WHEN input IS NULL THEN :content
         ELSE left(input, -1) || ',' || substr(:content, 2) END
-    FROM met WHERE session_id = :session_id AND id = :joins
+    FROM met WHERE session_id = :to_session AND id = :joins
 )
 INSERT INTO turns
-    (session_id, id, seq, idempotency_key, body_digest, status, joined_to, input, is_followed, created_at, ended_at)
-SELECT :session_id, :turn_id, turn_seq, :idempotency_key, :body_digest,
+    (session_id, id, seq, idempotency_key, body_digest, status, joined_to, input, is_followed, sent_by, created_at, ended_at)
+SELECT :to_session, :turn_id, turn_seq, :idempotency_key, :body_digest,
     CASE WHEN CAST(:joins AS uuid) IS NULL THEN 'queued' ELSE 'joined' END, :joins,
-    CASE WHEN CAST(:joins AS uuid) IS NULL THEN :content END, :is_followed, at,
+    CASE WHEN CAST(:joins AS uuid) IS NULL THEN :content END, :is_followed, sent_by, at,
     CASE WHEN CAST(:joins AS uuid) IS NOT NULL THEN at END
 FROM met, clock
 RETURNING id
-""")
+"""
+_ADMIT: Final = text(_ADMIT_TEXT % {"charged": "", "sender": "asker"})
+# The same where rates are set: it is charged if there is room. The conversation is locked first, as a claim does it.
+_ADMIT_CHARGED: Final = text(
+    _ADMIT_TEXT
+    % {
+        "charged": f"""
+open AS MATERIALIZED (
+    SELECT s.id FROM conversation_states s WHERE s.id = :to_session AND s.version = :version FOR UPDATE
+),
+{PURSE % "EXISTS (SELECT FROM open)"}
+charged AS (
+    UPDATE connections c SET {DEVICE_CHARGED}
+    FROM open, asker a, clock
+    WHERE c.device_id = :device_id AND c.user_id = a.user_id AND c.token_version = a.token_version AND c.revoked_at IS NULL
+      AND {DEVICE_HAS_ROOM} AND {ADDRESS_HAS_ROOM}
+    RETURNING c.user_id
+),
+{ADDRESS_CHARGED % "EXISTS (SELECT FROM charged)"},
+""",
+        "sender": "charged",
+    }
+)
 
 
 def admit(
@@ -83,13 +115,17 @@ def admit(
     *,
     steers: bool,
     replaced: dict[str, str],
+    charge: Charge | None = None,
     now: datetime | None = None,
 ) -> bool:
-    """False: somebody committed since that version; nothing was written. `steers`: the turn that it joins has begun."""
+    """False: somebody committed since that version, or the sender has no room left; nothing was written. `steers`: the turn
+    that it joins has begun.
+    """
     row = database.row(
-        _ADMIT,
+        _ADMIT if charge is None else _ADMIT_CHARGED,
         {
-            "session_id": session_id,
+            **named(arrival.who),
+            "to_session": session_id,
             "version": version,
             "turn_id": arrival.turn_id,
             "idempotency_key": arrival.idempotency_key,
@@ -103,6 +139,7 @@ def admit(
             "stop": admission.stop,
             "replaced": dump(replaced),
             "now": now,
+            **({} if charge is None else charge.named()),
         },
     )
     return row is not None

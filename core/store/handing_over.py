@@ -66,8 +66,8 @@ WHERE u.id = :person_id AND g.id = :guest_id
 )
 
 # Tables that are not ours and refer to users: what hangs on the guest there would go with them.
-_ELSEWHERE: Final = text("""
-SELECT format('SELECT true FROM %s WHERE %I = :guest_id LIMIT 1', k.conrelid::regclass, a.attname) AS question
+_ELSEWHERE: Final = text(r"""
+SELECT format('SELECT true FROM %s WHERE %I = \:guest_id LIMIT 1', k.conrelid::regclass, a.attname) AS question
 FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey)
 WHERE k.contype = 'f' AND k.confrelid = 'users'::regclass
   AND k.conrelid NOT IN ('conversation_states'::regclass, 'connections'::regclass, 'members'::regclass)

@@ -120,6 +120,9 @@ def find(database: Database, who: Who, *, now: datetime | None = None) -> Stored
     return None if row is None else _stored(row)
 
 
+# Only as of a version that whoever changes it has seen, if they say so.
+_AS_OF: Final = "COALESCE(its.version = CAST(:as_of AS bigint), true)"
+
 # Sets the lock, notes it and extends the conversation's time, at once, at the version that was read with the role. Of several at once the last one holds,
 # and each is in the audit.
 _SET: Final = text(f"""
@@ -128,7 +131,7 @@ met AS (
     UPDATE conversation_states s
     SET active_agent = :agent, locked_at = at, session_ttl = {TTL}, version = s.version + 1, last_active_at = {USED}
     FROM its, clock
-    WHERE s.id = its.id AND s.version = its.version AND {EDITS}
+    WHERE s.id = its.id AND s.version = its.version AND {EDITS} AND {_AS_OF}
     RETURNING s.id, its.user_id, s.version, s.active_agent, s.locked_at, s.session_ttl, at + make_interval(secs => s.session_ttl) AS until
 ),
 noted AS (
@@ -149,12 +152,13 @@ def set_lock(
     *,
     actor: str,
     reason: str | None,
+    as_of: int | None = None,
     now: datetime | None = None,
 ) -> StoredLock | None:
     """None: it is not there for them. Sent twice it holds from the second time on. A DatabaseConflict: somebody committed at
     the same moment.
     """
-    given = {**named(who), "agent": agent, "actor": actor, "reason": reason, "now": now}
+    given = {**named(who), "agent": agent, "actor": actor, "reason": reason, "as_of": as_of, "now": now}
     return _changed(database.row(_SET, {**given, **ttl.named()}))
 
 
@@ -164,7 +168,7 @@ _CLEAR: Final = text(f"""
 {VISIT},
 held AS MATERIALIZED (
     SELECT s.id, s.active_agent, its.user_id FROM its JOIN conversation_states s ON s.id = its.id AND s.version = its.version
-    WHERE {EDITS}
+    WHERE {EDITS} AND {_AS_OF}
     FOR UPDATE OF s
 ),
 met AS (
@@ -184,10 +188,17 @@ FROM its JOIN conversation_states s ON s.id = its.id LEFT JOIN held h ON true LE
 
 
 def clear_lock(
-    database: Database, who: Who, *, actor: str, reason: str | None, now: datetime | None = None
+    database: Database,
+    who: Who,
+    *,
+    actor: str,
+    reason: str | None,
+    as_of: int | None = None,
+    now: datetime | None = None,
 ) -> StoredLock | None:
     """None: it is not there for them. A DatabaseConflict: somebody committed at the same moment."""
-    return _changed(database.row(_CLEAR, {**named(who), "actor": actor, "reason": reason, "now": now}))
+    given = {**named(who), "actor": actor, "reason": reason, "as_of": as_of, "now": now}
+    return _changed(database.row(_CLEAR, given))
 
 
 def _changed(row: Row | None) -> StoredLock | None:

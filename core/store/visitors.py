@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import text
 
 from core.access import Role, Who, named
-from core.ids import SessionId, UserId
+from core.ids import DeviceId, SessionId, UserId
 from core.store.alive import ALIVE
 from core.store.database import Database
 from core.store.fence import CLOCK
@@ -25,7 +25,7 @@ RANKS: Final = "ARRAY[" + ", ".join(f"'{role}'" for role in Role) + "]"
 # that is not known yet may be there for a link's sake, where no token is asked for. One row, or none: then they are barred.
 ASKER: Final = """
 asker AS MATERIALIZED (
-    SELECT c.user_id, c.session_id, u.org_id
+    SELECT c.user_id, c.session_id, c.token_version, c.rate_at, u.org_id
     FROM (SELECT) AS one LEFT JOIN connections c ON c.device_id = :device_id LEFT JOIN users u ON u.id = c.user_id
     WHERE c.revoked_at IS NULL
       AND (CAST(:token_version AS integer) IS NULL OR c.token_version = :token_version)
@@ -112,6 +112,24 @@ def find(database: Database, who: Who, *, now: datetime | None = None) -> Visit 
         row["version"],
         row["lease_epoch"],
     )
+
+
+# Makes an unknown device known, with a user of its own and in no conversation: for one that comes by a link. Sent twice, or at
+# once, it makes one.
+_MEET: Final = text(f"""
+WITH {CLOCK},
+met AS (
+    INSERT INTO connections (device_id, user_id, created_at) SELECT :device_id, :user_id, at FROM clock
+    ON CONFLICT (device_id) DO NOTHING
+    RETURNING user_id
+)
+INSERT INTO users (id, created_at) SELECT user_id, at FROM met, clock
+RETURNING id
+""")
+
+
+def meet(database: Database, device_id: DeviceId, user_id: UserId, *, now: datetime | None = None) -> None:
+    database.rows(_MEET, {"device_id": device_id, "user_id": user_id, "now": now})
 
 
 _IS_BARRED: Final = text(f"WITH {ASKER} SELECT true FROM asker")

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 
 from core.access import Caller
+from core.entrance import nothing_of
 from core.house import House
 from core.sessions.current import Told
 from core.store import approvals
@@ -29,7 +30,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 @router.get("", summary="What waits for your decision", response_model=ApprovalsShape, responses=PROBLEMS)
 async def waiting(request: Request, house: TheHouse, caller: Asking, limit: Limit = 50) -> JsonAnswer:
     """Of the newest conversation first. Each with the exact arguments of its call, for a person to see."""
-    found = await request.app.state.look(approvals.pending, house.database, caller, limit)
+    found = await request.app.state.look(_waiting, house, caller, limit)
     return JsonAnswer({"items": [approval_shape(approval) for approval in found]})
 
 
@@ -47,6 +48,13 @@ async def decide(approval_id: UUID, request: Request, house: TheHouse, caller: A
     decided = await read_decision(request, house)
     approval = await request.app.state.offload(_decide, house, caller, approval_id, decided)
     return JsonAnswer(approval_shape(approval), headers=version_header(approval.session_id, approval.version))
+
+
+def _waiting(house: House, caller: Caller, limit: int) -> list[Approval]:
+    found = approvals.pending(house.database, caller, limit)
+    if not found:
+        nothing_of(house.database, caller)
+    return found
 
 
 def _decide(house: House, caller: Caller, approval_id: UUID, decided: Decided) -> Approval:

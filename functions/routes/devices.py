@@ -11,7 +11,7 @@ from core.house import House
 from core.ids import DeviceId
 from functions.answers import JsonAnswer, moment
 from functions.identity import Bearer, identify, person
-from functions.incoming import Asking, DeviceHeader, TheHouse, read_fields
+from functions.incoming import Asking, DeviceHeader, TheHouse, network, read_fields
 from functions.shapes import PROBLEMS
 from functions.shapes_devices import (
     LONGEST_SECRET,
@@ -48,7 +48,9 @@ async def register(request: Request, house: TheHouse, device_id: DeviceHeader, b
     if house.settings.access_mode == "jwt":
         subject = (await identify(request, device_id, bearer)).subject
     secret = await _read_text(request, house, "secret", SHORTEST_SECRET, LONGEST_SECRET)
-    welcome = await request.app.state.look(house.devices.register, device_id, secret, subject)
+    welcome = await request.app.state.look(
+        house.devices.register, device_id, secret, subject, network(request)
+    )
     return JsonAnswer({**_welcome(welcome), "mode": house.settings.access_mode})
 
 
@@ -91,7 +93,7 @@ async def list_devices(request: Request, house: TheHouse, caller: Asking) -> Jso
     return JsonAnswer({"items": items})
 
 
-@router.delete("/{device_id}", summary="Sign a device out", status_code=204, responses=PROBLEMS)
+@router.delete("/{device_id:uuid}", summary="Sign a device out", status_code=204, responses=PROBLEMS)
 async def sign_out(device_id: UUID, request: Request, house: TheHouse, caller: Asking) -> Response:
     """For good: its tokens are worth nothing from now on, and it leaves its conversation, which stays. To come back, its app
     makes a new ID. Any device of the user may do this, the device itself too.

@@ -1,20 +1,19 @@
-"""The active-agent lock: who answers the device's conversation, until when."""
+"""The active-agent lock: who answers a conversation, until when."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from core.access import Caller
-from core.entrance import nothing_for
 from core.house import House
-from core.sessions.current import Told
-from core.store import sessions
+from core.sessions.service import AsOf
 from core.store.sessions import StoredSession
-from functions.answers import JsonAnswer, session_shape, version_header
+from functions.answers import JsonAnswer
 from functions.incoming import Asking, TheHouse, read_lock
+from functions.matching import IfMatch, Seen, session_answer
 from functions.shapes import PROBLEMS, LockBody, SessionShape
 
-router = APIRouter(prefix="/v1/session/lock", tags=["session"])
+router = APIRouter(prefix="/lock", tags=["session"])
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -31,36 +30,31 @@ _BODY: dict[str, Any] = {
     responses=PROBLEMS,
     openapi_extra=_BODY,
 )
-async def set_lock(request: Request, house: TheHouse, caller: Asking) -> JsonAnswer:
+async def set_lock(request: Request, house: TheHouse, caller: Asking, seen: IfMatch) -> JsonAnswer:
     """From the next message on it answers, until its time is over: `ttl_s` seconds, else as long as the agent says."""
     agent, ttl_s, reason = await read_lock(request, house)
-    return _answer(await request.app.state.look(_set, house, caller, agent, ttl_s, reason))
+    return session_answer(await request.app.state.look(_set, house, caller, agent, ttl_s, reason, seen))
 
 
 @router.delete(
     "", summary="Give the conversation back to the manager", response_model=SessionShape, responses=PROBLEMS
 )
-async def clear_lock(request: Request, house: TheHouse, caller: Asking) -> JsonAnswer:
-    return _answer(await request.app.state.look(_clear, house, caller))
+async def clear_lock(request: Request, house: TheHouse, caller: Asking, seen: IfMatch) -> JsonAnswer:
+    return session_answer(await request.app.state.look(_clear, house, caller, seen))
 
 
-def _set(house: House, caller: Caller, agent: str, ttl_s: int | None, reason: str | None) -> StoredSession:
-    house.sessions.set_session_lock(caller, agent, ttl_s=ttl_s, actor="user", reason=reason)
-    return _stored(house, caller)
+def _set(
+    house: House, caller: Caller, agent: str, ttl_s: int | None, reason: str | None, seen: Seen | None
+) -> StoredSession:
+    as_of = _as_of(house, caller, seen)
+    house.sessions.set_session_lock(caller, agent, ttl_s=ttl_s, actor="user", reason=reason, as_of=as_of)
+    return house.desk.look(caller)
 
 
-def _clear(house: House, caller: Caller) -> StoredSession:
-    house.sessions.clear_session_lock(caller, actor="user")
-    return _stored(house, caller)
+def _clear(house: House, caller: Caller, seen: Seen | None) -> StoredSession:
+    house.sessions.clear_session_lock(caller, actor="user", as_of=_as_of(house, caller, seen))
+    return house.desk.look(caller)
 
 
-def _stored(house: House, caller: Caller) -> StoredSession:
-    found = sessions.find(house.database, caller)
-    if found is None:
-        raise nothing_for(house.database, caller)
-    house.current.told.note(caller.device_id, Told(found.id, found.version))
-    return found
-
-
-def _answer(session: StoredSession) -> JsonAnswer:
-    return JsonAnswer(session_shape(session), headers=version_header(session.id, session.version))
+def _as_of(house: House, caller: Caller, seen: Seen | None) -> AsOf | None:
+    return None if seen is None else lambda: house.desk.version_seen(caller, seen.session)

@@ -1,4 +1,4 @@
-"""The device's current conversation: how it stands, and what was said in it."""
+"""A conversation, the device's current one or the one that the path names: how it stands, and what was said in it."""
 
 from typing import Annotated
 
@@ -17,15 +17,18 @@ from functions.answers import (
     JsonAnswer,
     note_shape,
     page_shape,
-    session_shape,
     todo_shape,
     version_header,
 )
+from functions.bodies import read_metadata
 from functions.incoming import Asking, Seen, TheHouse
+from functions.matching import IfMatch, session_answer
 from functions.shapes import PROBLEMS, AuditShape, MessagesShape, SessionShape, TodosShape
+from functions.shapes_sharing import EditBody, body_of
 
-router = APIRouter(prefix="/v1/session", tags=["session"])
+router = APIRouter(tags=["session"])
 
+_BODY = body_of(EditBody)
 _HIGHEST = 2**63 - 1
 Seq = Annotated[
     int | None, Query(ge=0, le=_HIGHEST, description="A message's seq: those before it, or after it.")
@@ -33,13 +36,29 @@ Seq = Annotated[
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
-@router.get("", summary="The device's conversation", response_model=SessionShape, responses=PROBLEMS)
+@router.get("", summary="How the conversation stands", response_model=SessionShape, responses=PROBLEMS)
 async def look(request: Request, house: TheHouse, caller: Asking, seen: Seen) -> JsonAnswer:
     """Whoever looks uses it: it lives on for as long as it would without being used, until `expires_at`. Answered from the cache where there is one, and never older than what this client was told: send `X-Session-Version` back as the
     last answer carried it.
     """
-    session = await request.app.state.offload(house.current.look, caller, seen)
-    return JsonAnswer(session_shape(session), headers=version_header(session.id, session.version))
+    return session_answer(await request.app.state.offload(house.current.look, caller, seen))
+
+
+@router.patch(
+    "",
+    summary="Change its metadata",
+    response_model=SessionShape,
+    responses=PROBLEMS,
+    openapi_extra=_BODY,
+)
+async def edit(request: Request, house: TheHouse, caller: Asking, seen: IfMatch) -> JsonAnswer:
+    """A JSON merge patch: what it names is set, what it names as null is taken away. With `If-Match`, only if nobody has edited the
+    conversation since: else `412`.
+    """
+    part = await read_metadata(request, house, needed=True)
+    return session_answer(
+        await request.app.state.offload(house.desk.edit, caller, part, None if seen is None else seen.session)
+    )
 
 
 @router.delete("", summary="End the conversation", status_code=204, responses=PROBLEMS)

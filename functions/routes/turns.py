@@ -147,9 +147,13 @@ def _told(house: House, who: Who, turn: Turn) -> Turn:
 def _answer(turn: Turn, headers: dict[str, str] | None = None) -> JsonAnswer:
     """The headers are for a turn that goes on."""
     if turn.is_over:
-        return JsonAnswer(turn_shape(turn), 200, _version(turn))
+        return JsonAnswer(turn_shape(turn), 200, {**_version(turn), **_left(turn)})
     going_on = {"Location": f"/v1/turns/{turn.id}", "Retry-After": "1"}
-    return JsonAnswer(turn_shape(turn), 202, {**going_on, **_version(turn), **(headers or {})})
+    return JsonAnswer(turn_shape(turn), 202, {**going_on, **_version(turn), **_left(turn), **(headers or {})})
+
+
+def _left(turn: Turn) -> dict[str, str]:
+    return {} if turn.left is None else turn.left.headers
 
 
 def _version(turn: Turn) -> dict[str, str]:

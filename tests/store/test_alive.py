@@ -197,6 +197,8 @@ def _claim_given(device: UUID) -> dict[str, Any]:
         "content": "[]",
         "body_digest": "d",
         "idempotency_key": None,
+        "is_followed": False,
+        "named_session": None,
         "lease_ttl_s": 30,
         "lock_ttl_s": 60,
         "idle_ttl_s": 60,

@@ -5,7 +5,9 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
+from core.access import named
 from core.house import House
+from core.ids import DeviceId
 from core.store import claims
 from tests.databases import run
 
@@ -28,7 +30,9 @@ def test_a_claim_finds_its_turn_without_reading_the_others(house: House, databas
         str(session),
     )
     given = {
-        "device_id": device,
+        **named(DeviceId(device)),
+        "named_session": None,
+        "is_followed": False,
         "user_id": uuid4(),
         "session_id": uuid4(),
         "turn_id": uuid4(),

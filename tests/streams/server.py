@@ -11,9 +11,8 @@ from dev import serve
 def main() -> None:
     with contextlib.ExitStack() as running:
         listening = running.enter_context(serve._listen(int(sys.argv[1])))
-        environ = dict(os.environ)
-        server = serve._server(read_settings(environ), running)
-        serve._serve_until_stopped(server, listening, int(sys.argv[1]), environ, None)
+        server = serve._server(read_settings(dict(os.environ)), running)
+        server.run(sockets=[listening])
 
 
 if __name__ == "__main__":

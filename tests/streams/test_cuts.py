@@ -3,11 +3,15 @@
 import itertools
 import os
 import random
-import time
+import signal
+import threading
 from typing import Any
 
+import pytest
+
 from dev.demo_model import DemoModel, Fault, Reply
-from dev.redis import RedisFront
+from dev.redis import EmbeddedRedis, RedisFront
+from dev.redis import Fault as RedisFault
 from tests.streams.conftest import Serve, Server
 from tests.streams.phone import Json, Phone, check
 
@@ -76,7 +80,6 @@ def _cut_again_and_again(servers: list[Server], model: DemoModel, wanted: int) -
         model.faults.add(*[_DRIP] * 4)
         phone = _talk(servers, chance, number)
         cuts += phone.cuts.total()
-        print(time.monotonic(), cuts)
         for kind in by_kind:
             by_kind[kind] += phone.cuts[kind]
         assert not model.replies, "not all that was scripted was said"
@@ -95,3 +98,51 @@ def test_cut_hundreds_of_times_on_two_servers_with_redis(
     servers = serve(2, **where)
     _cut_again_and_again(servers, model, 260)
     assert any("partial:" in str(request.commands) for request in front.requests), "Redis was never asked"
+
+
+def test_whatever_redis_does_in_the_middle_the_same_is_told(
+    serve: Serve, model: DemoModel, redis: EmbeddedRedis
+) -> None:
+    with RedisFront(redis.wire, remembers=10) as front:
+        where = {"UPSTASH_REDIS_REST_URL": front.url, "UPSTASH_REDIS_REST_TOKEN": front.token}
+        servers = serve(2, **where)
+        front.faults.script(
+            RedisFault.none(),
+            RedisFault.garbage(),
+            RedisFault.stale(3),
+            RedisFault.none(),
+            RedisFault.lost(),
+            RedisFault.wrong_type(),
+            RedisFault.stale(10),
+            RedisFault.cut(reset=True),
+            RedisFault.error("OOM command not allowed when used memory > 'maxmemory'."),
+        )
+        _cut_again_and_again(servers, model, 60)
+
+
+@pytest.mark.parametrize("has_redis", [False, True])
+def test_killed_in_the_middle_of_a_text_another_goes_on_and_the_reader_discards_what_came_to_nothing(
+    serve: Serve, model: DemoModel, front: RedisFront, has_redis: bool
+) -> None:
+    chance = _seed()
+    where = {"UPSTASH_REDIS_REST_URL": front.url, "UPSTASH_REDIS_REST_TOKEN": front.token}
+    doomed, other = serve(2, LEASE_TTL_S="5", **(where if has_redis else {}))
+    model.replies.add(
+        Reply("It begins like this, and is never said to its end. " * 20), Reply(_text(chance, 30))
+    )
+    model.faults.add(Fault.drip(0.05, size=60), _DRIP)
+    killed = threading.Event()
+
+    def then(phone: Phone, name: str, data: Json) -> None:
+        # By then the other server has told some of it.
+        if name == "text_delta" and len(phone.told.names) > 6 and not killed.is_set():
+            killed.set()
+            os.kill(doomed.process.pid, signal.SIGKILL)
+
+    ports = itertools.chain([doomed.port], itertools.repeat(other.port))
+    phone = Phone(ports, chance, then=then)
+    phone.say("Hello", key="k")
+    assert killed.is_set()
+    check(phone)
+    assert phone.told.discarded == 1
+    assert len(model.requests) == 2
