@@ -408,4 +408,7 @@ def test_after_a_merge_and_after_its_undoing_nobody_is_shown_what_was_before(
     assert there.look(phone).json()["usage"] == seen[0].json()["usage"]
     entered = here.client.put("/v1/session", json={"session_id": away}, headers={"X-Device-ID": str(desk)})
     assert entered.status_code == 200, entered.text
-    assert [there.look(desk, entered.headers["x-session-version"]).json()["id"] for _ in range(2)] == [away, away]
+    assert [there.look(desk, entered.headers["x-session-version"]).json()["id"] for _ in range(2)] == [
+        away,
+        away,
+    ]
