@@ -12,7 +12,7 @@ from core.editing import Metadata, checked
 from core.errors import FieldProblem, InvalidRequest
 from core.house import House
 from core.ids import SessionId
-from functions.incoming import read_fields
+from functions.incoming import read_fields, whole
 
 _UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _LINK = re.compile(rf"({_UUID})\.[A-Za-z0-9_-]{{43}}")
@@ -39,12 +39,8 @@ async def read_role(request: Request, house: House) -> Role:
 async def read_link(request: Request, house: House) -> tuple[Role, int]:
     """What a new link is to be good for, and for how long."""
     body = await read_fields(request, house, {"role", "ttl_s"}, "role")
-    ttl_s = body.get("ttl_s", USUAL_LINK_S)
-    if (
-        isinstance(ttl_s, bool)
-        or not isinstance(ttl_s, int)
-        or not SHORTEST_LINK_S <= ttl_s <= LONGEST_LINK_S
-    ):
+    ttl_s = whole(body.get("ttl_s", USUAL_LINK_S), SHORTEST_LINK_S, LONGEST_LINK_S)
+    if ttl_s is None:
         problem = f"must be a whole number of seconds from {SHORTEST_LINK_S} to {LONGEST_LINK_S}"
         raise _wrong("ttl_s", problem)
     return _role(body, (Role.VIEWER, Role.EDITOR)), ttl_s

@@ -27,11 +27,12 @@ device is set by whoever runs the service: not at all (`open`), by its own token
 Errors are `application/problem+json` with a stable `code`."""
 
 _SESSION = ("session_not_found", "role_too_small")
+_OPERATORS = ("not_admin", "not_found", "token_missing", "token_invalid", "token_expired")
 _LOCKED = (*_SESSION, "not_as_seen")
 
 # What each call answers beside what follows from its shape: other successes, and codes of problems.
 ANSWERS: dict[str, tuple[str, ...]] = {
-    "POST /v1/turns": ("202", *_SESSION, "session_busy", "idempotency_key_reused", "message_too_large", "image_too_large", "budget_exceeded", "rate_exceeded", "session_ended"),
+    "POST /v1/turns": ("202", *_SESSION, "session_busy", "idempotency_key_reused", "message_too_large", "image_too_large", "budget_exceeded", "rate_exceeded", "session_ended", "last_event_id_without_key"),
     "GET /v1/turns/{turn_id}": ("turn_not_found",),
     "POST /v1/turns/{turn_id}/cancel": ("202", "turn_not_found", "role_too_small"),
     "GET /v1/approvals": (),
@@ -41,7 +42,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "PUT /v1/session": ("session_not_found",),
     "GET /v1/session": ("session_not_found",),
     "PATCH /v1/session": _LOCKED,
-    "DELETE /v1/session": ("role_too_small",),
+    "DELETE /v1/session": _SESSION,
     "PUT /v1/session/lock": (*_LOCKED, "unknown_agent"),
     "DELETE /v1/session/lock": _LOCKED,
     "GET /v1/session/messages": ("session_not_found",),
@@ -71,6 +72,19 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "POST /v1/devices/link": ("not_set_up",),
     "GET /v1/devices": (),
     "DELETE /v1/devices/{device_id}": ("device_not_found",),
+    "GET /v1/turns/{turn_id}/events": ("turn_not_found",),
+    "POST /v1/sessions/{session_id}/fork": (*_SESSION, "session_busy", "idempotency_key_reused"),
+    "POST /v1/sessions/{session_id}/rewind": (*_SESSION, "session_busy", "nothing_to_rewind"),
+    "POST /v1/sessions/{session_id}/merge": (*_SESSION, "session_busy", "not_mergeable", "if_match_missing", "not_as_seen"),
+    "GET /v1/sessions/{session_id}/revisions": ("session_not_found",),
+    "POST /v1/sessions/{session_id}/revisions/{revision_id}/undo": (*_SESSION, "revision_not_found", "session_busy", "too_late_to_undo", "undo_over"),
+    "GET /v1/session/export": (*_SESSION, "export_changed"),
+    "GET /v1/sessions/{session_id}/export": (*_SESSION, "export_changed"),
+    "POST /v1/sessions/import": ("import_refused", "idempotency_key_reused", "session_not_found"),
+    "DELETE /v1/user": ("nothing_to_erase",),
+    "GET /v1/admin/overview": _OPERATORS,
+    "GET /v1/admin/series": (*_OPERATORS, "invalid_request"),
+    "GET /v1/admin/sessions/{session_id}": (*_OPERATORS, "session_not_found"),
     "GET /health": (),
     "GET /ready": (),
 }  # fmt: skip
@@ -86,6 +100,8 @@ _CALLER = (
     "device_barred",
 )
 _BODY = ("bad_json", "invalid_utf8", "body_too_large", "invalid_request")
+# Whoever has no token yet gets one here.
+_WITHOUT_TOKEN = ("POST /v1/devices",)
 # By the name of a header that is read.
 _HEADER = {
     "x-share-link": "share_link_malformed",
@@ -106,6 +122,7 @@ _LOOKS: dict[str, Json] = {
     },
     "Idempotency-Key": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$", "maxLength": 255},
     "If-Match": {"type": "string", "format": "entity-tags"},
+    "Last-Event-ID": {"type": "string", "format": "event-id"},
 }
 _NAMES = {name.lower(): name for name in READ}
 # What metadata may hold: a number no further than every reader of JSON knows whole numbers, no NUL.
@@ -163,7 +180,7 @@ def complete(told: Json) -> Json:
             shapes[name]["properties"]["metadata"] |= _METADATA["anyOf"][-1]
     for name, example in EXAMPLES.items():
         if name in shapes:
-            shapes[name]["examples"] = [example]
+            shapes[name].setdefault("examples", [example])
     told["components"]["headers"] = {
         name: {**shown, "schema": {"type": "string"}} for name, shown in _SHOWN.items()
     }
@@ -176,7 +193,12 @@ def complete(told: Json) -> Json:
             "scheme": "bearer",
             "bearerFormat": "JWT",
             "description": "A device's token (mode `bound`) or its user's (mode `jwt`); none in mode `open`.",
-        }
+        },
+        "operator": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "What whoever runs the service has set as ADMIN_TOKEN; or an operator's own (mode `jwt`).",
+        },
     }
     return told
 
@@ -185,7 +207,8 @@ def _complete_operation(call: str, operation: Json, shapes: Json) -> None:
     for content in operation.get("requestBody", {}).get("content", {}).values():
         content["schema"] = _named(_hoisted(content["schema"], shapes), shapes)
     if "/v1/" in call:
-        operation.setdefault("security", [{"token": []}])
+        scheme = "operator" if "/v1/admin/" in call else "token"
+        operation["security"] = [{scheme: []}, *([{}] if call in _WITHOUT_TOKEN else [])]
     for parameter in operation.get("parameters", []):
         _complete_parameter(parameter)
     answers = operation["responses"]
@@ -225,7 +248,7 @@ def _add_successes(call: str, operation: Json) -> None:
         answers[more]["description"] = "It goes on: look again where `Location` says"
     for status, answer in answers.items():
         if status.startswith("2"):
-            answer["headers"] = _headers(*_success_headers(call, status))
+            answer["headers"] = {**answer.get("headers", {}), **_headers(*_success_headers(call, status))}
             if call in LINKS and status in LINKS[call]:
                 answer["links"] = LINKS[call][status]
 
@@ -257,7 +280,7 @@ def _codes(call: str, operation: Json) -> Iterator[str]:
     yield from (code for code in ANSWERS.get(call, ()) if not code.isdigit())
     if "/v1/" in call or call.endswith("/ready"):
         yield from _DATABASE
-    if "/v1/" in call:
+    if "/v1/" in call and "/v1/admin/" not in call:
         yield from _CALLER
     if "requestBody" in operation:
         yield from _BODY

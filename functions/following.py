@@ -23,6 +23,9 @@ _SAME = "$request.path.session_id"
 _TURN = {
     "look": _link(_id("look get /v1/turns/{turn_id}"), turn_id=_ID),
     "cancel": _link(_id("cancel post /v1/turns/{turn_id}/cancel"), turn_id=_ID),
+    "events": _link(_id("events get /v1/turns/{turn_id}/events"), turn_id=_ID),
+    "fork": _link(_id(f"fork post {_NAMED}/fork"), session_id=_SESSION),
+    "rewind": _link(_id(f"rewind post {_NAMED}/rewind"), session_id=_SESSION),
     "conversation": _link(_id(f"look get {_NAMED}"), session_id=_SESSION),
 }
 _OF_SESSION = {
@@ -51,13 +54,25 @@ LINKS: dict[str, dict[str, Any]] = {
             "change": _link(
                 _id(f"let_in put {_NAMED}/members/{{user_id}}"),
                 session_id=_SAME,
-                user_id="$response.body#/items/1/user_id",
+                user_id="$response.body#/items/0/user_id",
             ),
             "put_out": _link(
                 _id(f"put_out delete {_NAMED}/members/{{user_id}}"),
                 session_id=_SAME,
-                user_id="$response.body#/items/1/user_id",
+                user_id="$response.body#/items/0/user_id",
             ),
+        }
+    },
+    "POST /v1/sessions/{session_id}/rewind": {
+        "200": {"revisions": _link(_id(f"revisions get {_NAMED}/revisions"), session_id=_SAME)}
+    },
+    "GET /v1/sessions/{session_id}/revisions": {
+        "200": {
+            "undo": _link(
+                _id(f"undo post {_NAMED}/revisions/{{revision_id}}/undo"),
+                session_id=_SAME,
+                revision_id="$response.body#/items/0/id",
+            )
         }
     },
     "POST /v1/sessions/{session_id}/links": {

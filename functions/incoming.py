@@ -158,9 +158,14 @@ async def read_arrival(
         user_id=new_user_id(),
         on_busy=on_busy,
         caller=caller if named is None else caller.about(named),
-        address_class=address_class(request.client.host if request.client else None),
+        address_class=network(request),
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
+
+
+def network(request: Request) -> str | None:
+    """The class of the address that it came from, as rates know it: never the address itself. None: that is not known."""
+    return address_class(request.client.host if request.client else None)
 
 
 async def read_fields(
@@ -195,9 +200,8 @@ async def read_lock(request: Request, house: House) -> tuple[str, int | None, st
     problems = []
     if not isinstance(agent, str):
         problems.append(FieldProblem("agent", "must be an agent's key"))
-    if ttl_s is not None and (
-        isinstance(ttl_s, bool) or not isinstance(ttl_s, int) or not 1 <= ttl_s <= _LONGEST_LOCK_S
-    ):
+    ttl_s = None if ttl_s is None else whole(ttl_s, 1, _LONGEST_LOCK_S)
+    if ttl_s is None and body.get("ttl_s") is not None:
         problems.append(
             FieldProblem("ttl_s", f"must be a whole number of seconds from 1 to {_LONGEST_LOCK_S}")
         )
@@ -214,6 +218,13 @@ def _named_session(given: object) -> SessionId | None:
     if not isinstance(given, str) or not _UUID.fullmatch(given):
         raise InvalidRequest(errors=(FieldProblem("session_id", "must be a conversation's ID"),))
     return SessionId(UUID(given))
+
+
+def whole(given: object, least: int, most: int) -> int | None:
+    """A whole number as JSON has it, where 60.0 is one too. None: it is none, or not between these."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given <= most:
+        return None
+    return int(given) if given == int(given) else None
 
 
 def _on_busy(given: object) -> str:

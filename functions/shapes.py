@@ -13,15 +13,20 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+# Something that can be seen, and no NUL.
+Said = Annotated[str, Field(pattern=r"^[^\x00]*\S[^\x00]*$")]
+
+
 class TextBlock(Shape):
     type: Literal["text"]
-    text: str
+    text: Said
 
 
 class ImageSource(Shape):
     type: Literal["base64"]
     media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
-    data: str
+    # Base64.
+    data: Annotated[str, Field(json_schema_extra={"format": "image"})]
 
 
 class ImageBlock(Shape):
@@ -32,7 +37,7 @@ class ImageBlock(Shape):
 class DocumentSource(Shape):
     type: Literal["text"]
     media_type: Literal["text/plain"]
-    data: str
+    data: Said
 
 
 class DocumentBlock(Shape):
@@ -46,7 +51,7 @@ class TurnBody(Shape):
         extra="forbid", json_schema_extra={"examples": [{"message": "My name is Ada."}]}
     )
 
-    message: str | list[TextBlock | ImageBlock | DocumentBlock]
+    message: Said | Annotated[list[TextBlock | ImageBlock | DocumentBlock], Field(min_length=1)]
     # Into which conversation. None: the one that the device is in; where that is none, a new one begins.
     session_id: UUID | None = None
     on_busy: OnBusy = OnBusy.QUEUE
@@ -90,13 +95,27 @@ class ApprovalsShape(Shape):
 
 class DecisionBody(Shape):
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"decision": "deny", "note": "Not this month."}]}
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"decision": "deny", "note": "Not this month."}],
+            "anyOf": [
+                {
+                    "properties": {
+                        "decision": {"const": "approve"},
+                        "input_digest": {"type": "string"},
+                        "note": {"type": "null"},
+                    },
+                    "required": ["decision", "input_digest"],
+                },
+                {"properties": {"decision": {"enum": ["deny", "happened", "did_not_happen"]}}},
+            ],
+        },
     )
 
     decision: Literal["approve", "deny", "happened", "did_not_happen"]
     # With `approve`: of the arguments that the person was shown.
     input_digest: str | None = None
-    note: Annotated[str | None, Field(max_length=500)] = None
+    note: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$")] = None
 
 
 class TurnShape(Shape):

@@ -244,7 +244,43 @@ ARROWS: dict[str, set[str]] = {
     "core.series": {"core.errors", "core.store"},
     "core.stint": {"core.compaction", "core.deadline"},
     "core.shown": {"core.rates", "core.content", "core.ids", "core.model.bill", "core.store"},
-    "core.recovery": {"core.decisions", "core.ids", "core.store", "core.wakeups", "core.partials"},
+    "core.recovery": {
+        "core.decisions",
+        "core.erasing",
+        "core.ids",
+        "core.partials",
+        "core.store",
+        "core.wakeups",
+    },
+    # Writes down what is stored and reads it back: knows no model and no agent.
+    "core.transfer": {
+        "core.acceptance",
+        "core.access",
+        "core.content",
+        "core.conversation",
+        "core.deadline",
+        "core.doctor",
+        "core.entrance",
+        "core.errors",
+        "core.ids",
+        "core.store",
+        "core.transfer",
+        "core.tries",
+    },
+    "core.archive": {"core.errors", "core.ids"},
+    "core.erasing": {
+        "core.access",
+        "core.archive",
+        "core.cache.allowance",
+        "core.deadline",
+        "core.digest",
+        "core.entrance",
+        "core.errors",
+        "core.ids",
+        "core.sessions.farewell",
+        "core.store",
+        "core.tries",
+    },
     "core.turn": {
         "core.agents",
         "core.content",
@@ -287,6 +323,8 @@ ARROWS: dict[str, set[str]] = {
     "core.house": {
         "core.rates",
         "core.agents",
+        "core.archive",
+        "core.erasing",
         "core.branches",
         "core.compaction",
         "core.conversation",
@@ -329,9 +367,11 @@ PACKAGES: dict[str, set[str]] = {
     "pydantic": {"core.sessions.codec", "functions", "tests"},
     "pydantic_core": {"core.sessions.codec", "tests"},
     "mangum": {"functions.api", "bench", "tests"},
-    "uvicorn": {"dev"},
+    "uvicorn": {"dev", "tests.door.standing"},
+    "schemathesis": {"tests.door.hooks"},
     "alembic": {"alembic", "bench", "dev", "tests"},
-    "boto3": {"tests"},
+    "boto3": {"core.archive", "tests"},
+    "botocore": {"core.archive", "tests"},
     "jwt": {"core.tokens", "tests"},
     "redis": {"core.cache.native", "dev", "tests"},
     "upstash_redis": {"core.cache.upstash", "tests"},
@@ -341,7 +381,17 @@ PACKAGES: dict[str, set[str]] = {
 }
 
 # Costs a second at import: only inside a function that needs it.
-NEVER_AT_IMPORT = {"anthropic", "boto3", "alembic", "httpx2", "jwt", "redis", "upstash_redis", "httpx"}
+NEVER_AT_IMPORT = {
+    "anthropic",
+    "boto3",
+    "botocore",
+    "alembic",
+    "httpx2",
+    "jwt",
+    "redis",
+    "upstash_redis",
+    "httpx",
+}
 READS_THE_ENVIRONMENT = {"core.settings", "dev", "tests"}
 
 

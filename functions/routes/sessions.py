@@ -22,7 +22,7 @@ router = APIRouter(tags=["sessions"])
 
 Cursor = Annotated[
     str | None,
-    Query(max_length=200, pattern="^[A-Za-z0-9_-]+$", description="`next` of the page before."),
+    Query(max_length=200, description="`next` of the page before.", json_schema_extra={"format": "cursor"}),
 ]
 Limit = Annotated[int, Query(ge=1, le=100)]
 

@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(2**31), help="to try the same again")
     parser.add_argument("--mode", choices=MODES, action="append", help="default: both")
     parser.add_argument("--file", type=Path, default=FILE, help="what OpenAPI tells of the calls")
+    parser.add_argument(
+        "--phases", default="", help="of schemathesis, such as examples,coverage (default: all)"
+    )
     given = parser.parse_args()
     modes = given.mode or list(MODES)
     print(f"seed {given.seed}", flush=True)
@@ -57,19 +60,22 @@ def main() -> None:
         sys.exit(1)
 
 
-def tried(mode: str, file: Path, *, cases: int, seed: int) -> Found:
+def tried(mode: str, file: Path, phases: str = "", *, cases: int, seed: int) -> Found:
     begun = time.monotonic()
     told = json.loads(file.read_text())["paths"]
     last = [path for path in LAST if path in told]
     examples = max(3, cases // sum(map(len, told.values())) // 3)
     with postgres() as url, serving(url, mode) as standing, tempfile.TemporaryDirectory() as place:
-        plan = Path(place) / "plan.toml"
-        plan.write_text(_plan(standing))
-        parts = [[word for path in last for word in ("--exclude-path", path)]]
+        (Path(place) / "plan.toml").write_text(_plan(standing))
+        told_here = _as_told_in(mode, file, Path(place))
+        only = ["--phases", phases] if phases else []
+        parts = [[*only, *(word for path in last for word in ("--exclude-path", path))]]
         if last:
-            parts.append([word for path in last for word in ("--include-path", path)])
+            # After these nothing can be gone on with.
+            alone = only or ["--phases", "examples,coverage,fuzzing"]
+            parts.append([*alone, *(word for path in last for word in ("--include-path", path))])
         reports = [
-            _run(file, standing, Path(place), ["--max-examples", str(examples), *part], seed)
+            _run(told_here, standing, Path(place), ["--max-examples", str(examples), *part], seed)
             for part in parts
         ]
         requests, failures = (sum(numbers) for numbers in zip(*reports, strict=True))
@@ -82,31 +88,43 @@ def _run(file: Path, standing: Standing, place: Path, more: list[str], seed: int
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(place / "plan.toml")),
-            *("run", str(file), "--url", standing.url, "--seed", str(seed), "--workers", "2"),
+            *("run", str(file.resolve()), "--url", standing.url, "--seed", str(seed), "--workers", "2"),
             *("--report-json-path", str(report), *more),
         ],
-        cwd=ROOT,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": _HOOKS},
+        # It leaves a folder of its own where it runs.
+        cwd=place,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": _HOOKS, "PYTHONPATH": str(ROOT)},
         check=False,
     )
     told: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {}
-    print(json.dumps(told)[:600])
     return int(told.get("test_cases", {}).get("generated", 0)), int(ended.returncode != 0)
 
 
 def _plan(standing: Standing) -> str:
-    plan = _PLAN.read_text()
+    plan = f'{_PLAN.read_text()}\n[auth.openapi.operator]\nbearer = "{standing.operator}"\n'
     if standing.token is None:
-        devices = json.dumps(_DEVICES)
         return plan + (
-            "\n# Nothing is asked for in this mode, so nothing is ignored.\n[checks.ignored_auth]\nenabled = false\n"
-            f"[dictionaries.devices]\nvalues = {devices}\n"
+            f"[dictionaries.devices]\nvalues = {json.dumps(_DEVICES)}\n"
             '[parameters]\n"header.X-Device-ID" = { dictionary = "devices", probability = 0.95 }\n'
         )
     return plan + (
-        f'\n[auth.openapi.token]\nbearer = "{standing.token}"\n'
+        f'[auth.openapi.token]\nbearer = "{standing.token}"\n'
         f'[parameters]\n"header.X-Device-ID" = "{standing.device}"\n'
     )
+
+
+def _as_told_in(mode: str, file: Path, place: Path) -> Path:
+    """Where nobody has to show a token, none is asked for."""
+    told = json.loads(file.read_text())
+    if mode == "open":
+        for methods in told["paths"].values():
+            for operation in methods.values():
+                operation["security"] = [
+                    way for way in operation.get("security", []) if way.keys() == {"operator"}
+                ]
+    there = place / "openapi.json"
+    there.write_text(json.dumps(told))
+    return there
 
 
 if __name__ == "__main__":

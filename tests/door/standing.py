@@ -29,10 +29,7 @@ class Standing:
     # A device of its own, and its token where one is asked for.
     device: UUID
     token: str | None
-
-    def headers(self) -> dict[str, str]:
-        shown = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        return {"X-Device-ID": str(self.device), **shown}
+    operator: str
 
 
 @contextlib.contextmanager
@@ -48,6 +45,7 @@ def postgres() -> Iterator[str]:
 def serving(database_url: str, mode: str) -> Iterator[Standing]:
     for noisy in ("core", "functions", "uvicorn.error", "anthropic", "httpx2"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    operator = secrets.token_hex(32)
     with DemoModel() as model, socket.socket() as listening, contextlib.ExitStack() as running:
         listening.bind(("127.0.0.1", 0))
         listening.listen(256)
@@ -59,7 +57,7 @@ def serving(database_url: str, mode: str) -> Iterator[Standing]:
                     "ACCESS_MODE": mode,
                     "DEVICE_TOKEN_KEYS": f'{{"fuzz": "{secrets.token_hex(32)}"}}',
                     "JWT_KEYS": f'{{"fuzz": "{secrets.token_hex(32)}"}}',
-                    "ADMIN_TOKEN": secrets.token_hex(32),
+                    "ADMIN_TOKEN": operator,
                     "RATE_DEVICE_PER_MINUTE": "0",
                     "RATE_ADDRESS_PER_MINUTE": "0",
                     "ANTHROPIC_API_KEY": "demo",
@@ -77,7 +75,7 @@ def serving(database_url: str, mode: str) -> Iterator[Standing]:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         _await(f"{url}/ready")
         device = uuid4()
-        yield Standing(url, device, None if mode == "open" else _registered(url, device))
+        yield Standing(url, device, None if mode == "open" else _registered(url, device), operator)
 
 
 def _stop(server: uvicorn.Server, thread: threading.Thread) -> None:
