@@ -20,6 +20,7 @@ from core.digest import digest
 from core.entrance import nothing_for
 from core.errors import NothingErased, SessionNotFound
 from core.ids import SessionId, UserId
+from core.partials import Partials
 from core.sessions.farewell import Farewell, conversation_key
 from core.store import erasures, traces
 from core.store.database import Database
@@ -42,6 +43,7 @@ _MOST_ROUNDS: Final = 5
 class Erasing:
     database: Database
     farewell: Farewell
+    partials: Partials
     archive: Archive | None
 
     def erase(self, caller: Caller, budget_s: float) -> Erasure:
@@ -100,6 +102,7 @@ class Erasing:
         if isinstance(done, Blotted):
             key, waits = conversation_key(session_id), allowance(self.farewell.wait_s)
             self.farewell.shelf.mark(key, done.epoch, done.version, waits)
+            self.partials.forget(session_id, done.epoch)
 
     def _own(self, id_: UUID, user_id: UserId) -> bool:
         sessions = past_dead_connections(lambda: erasures.own(self.database, user_id, _AT_ONCE))
@@ -108,6 +111,7 @@ class Erasing:
             (gone,) = _insisting(partial(erasures.erase, self.database, id_, known.session_id))
             if gone is not None:
                 self.farewell(gone)
+            self.partials.forget(known.session_id, (gone or known).lease_epoch + 1)
         self._note(id_, {"cache.conversations": len(sessions)})
         return bool(sessions)
 

@@ -91,7 +91,7 @@ class House:
     def erasing(self) -> Erasing:
         bucket = self.settings.archive_bucket
         archive = None if bucket is None else Archive(bucket)
-        return Erasing(self.database, self.keeping.farewell, archive)
+        return Erasing(self.database, self.keeping.farewell, self.turns.partials, archive)
 
     @property
     def branches(self) -> Branches:

@@ -277,6 +277,7 @@ ARROWS: dict[str, set[str]] = {
         "core.entrance",
         "core.errors",
         "core.ids",
+        "core.partials",
         "core.sessions.farewell",
         "core.store",
         "core.tries",

@@ -117,6 +117,15 @@ def session(database: Database, session_id: SessionId) -> Row | None:
     return None if row is None else _plain(row)
 
 
+# To see whether it changed.
+_VERSION: Final = text("SELECT version FROM conversation_states WHERE id = :session_id")
+
+
+def version(database: Database, session_id: SessionId) -> int | None:
+    row = database.row(_VERSION, {"session_id": session_id})
+    return None if row is None else int(row["version"])
+
+
 def page(database: Database, session_id: SessionId, kind: str, place: int) -> list[tuple[int, Row]]:
     """The next rows of a kind, each with its place. None: that was all."""
     given = {"session_id": session_id, "place": place, "limit": _AT_ONCE, "most_bytes": _MOST_BYTES}

@@ -18,8 +18,9 @@ from core.shown import Turn
 from core.store.claims import Arrival
 from functions.answers import JsonAnswer, turn_shape, version_header
 from functions.incoming import Asking, IdempotencyKey, TheHouse, prefers_async, read_arrival, wants_events
+from functions.server_sent import MEDIA_TYPE, encoded_alone
 from functions.shapes import PROBLEMS, STREAM, TurnBody, TurnShape
-from functions.streams import MEDIA_TYPE, Streams, encoded_alone
+from functions.streams import Streams
 
 router = APIRouter(prefix="/v1/turns", tags=["turns"])
 
