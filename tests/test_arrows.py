@@ -301,6 +301,7 @@ ARROWS: dict[str, set[str]] = {
         "core.partials",
     },
     "core.answering": {
+        "core.rates",
         "core.access",
         "core.agents",
         "core.asking",

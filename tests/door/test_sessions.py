@@ -1,7 +1,6 @@
 """A user's sessions: listed, begun, entered."""
 
 import threading
-from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -80,15 +79,6 @@ def test_a_beginning_whose_reply_was_lost_is_one(
     assert lost
     assert ada.current == begun
     assert run(database_url, "SELECT count(*) FROM conversation_states") == [(2,)]
-
-
-def test_the_first_turn_in_a_conversation_that_was_begun_by_itself_is_seen_past_the_cache(
-    ada: Person,
-) -> None:
-    before = ada.ask("GET", "/v1/session").json()
-    assert before["state"]["sequence"] == 0
-    ada.says("Hello")
-    assert ada.ask("GET", "/v1/session").json()["state"]["sequence"] == 2
 
 
 def test_those_that_are_ones_own_and_those_that_were_shared_are_listed_the_newest_first(
@@ -228,16 +218,6 @@ def test_two_that_move_one_device_come_one_after_the_other(
         thread.join()
     assert answers == [200] * 8
     assert ada.current in {first, second}
-
-
-def test_whoever_left_is_not_shown_what_they_left_from_the_cache(
-    ada: Person, bob: Person, person: Callable[[], Person]
-) -> None:
-    first = ada.ask("GET", "/v1/session").json()["id"]
-    second = ada.begin()
-    assert ada.ask("GET", "/v1/session").json()["id"] == second
-    ada.ask("PUT", "/v1/session", {"session_id": first})
-    assert ada.ask("GET", "/v1/session").json()["id"] == first
 
 
 def test_a_named_conversation_is_shown_locked_read_and_ended_by_its_name(ada: Person) -> None:

@@ -158,6 +158,13 @@ def test_each_answer_to_a_message_tells_what_is_left(settings: Settings, model: 
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
         assert int(refused.headers["RateLimit-Reset"]) > 60
         assert left(say("c")) == ["3", "0"]
+        streamed = client.post(
+            "/v1/turns",
+            json={"message": "Hello"},
+            headers={"Idempotency-Key": "c", "Accept": "text/event-stream"},
+        )
+        assert streamed.headers["Content-Type"].startswith("text/event-stream")
+        assert left(streamed) == ["3", "0"]
     house.close()
 
 

@@ -166,6 +166,13 @@ def test_a_reader_who_was_told_what_came_to_nothing_is_told_to_discard_it() -> N
     assert tell(position, shorter)[0] == [], "it may be an older partial"
     stored = replace(begun, last_seq=2, messages=(Message(2, "manager", ((0, "Other"),), is_stored=True),))
     assert [e.name for e in tell(position, stored)[0]] == ["text_discarded", "text_delta"]
+    longer = replace(
+        begun, messages=(Message(2, "manager", ((0, "Half of something else"),), is_stored=False),)
+    )
+    assert [e.name for e in tell(position, longer)[0]] == ["text_discarded", "text_delta"]
+    goes_on = replace(begun, messages=(Message(2, "manager", ((0, "Half a reply"),), is_stored=False),))
+    (event,) = tell(position, goes_on)[0]
+    assert event.about == {"message_seq": 2, "block": 0, "text": "ply"}
     cancelled = replace(begun, status="cancelled", has_ended=True)
     assert [e.name for e in tell(position, cancelled)[0]] == ["text_discarded", "turn_ended"]
 

@@ -8,6 +8,7 @@ import { memory } from "./service.mjs";
 const ports = process.env.PORTS.split(" ").map(Number);
 let state = Number(process.env.SEED) + 1;
 let cuts = 0;
+let inARow = 0;
 let opened = 0;
 
 /** The same each time for the same seed. */
@@ -18,14 +19,20 @@ function chance(below) {
 
 const proxy = net.createServer((client) => {
   const server = net.connect(ports[opened++ % ports.length], "127.0.0.1");
-  let left = chance(8) === 0 ? Infinity : 300 + chance(2500);
+  let left = Infinity;
   const end = () => (client.destroy(), server.destroy());
-  client.on("data", (sent) => server.write(sent));
+  client.on("data", (sent) => {
+    // Of each answer: connections are used again. After ten that were cut one comes whole, for the end of a turn is long.
+    left = inARow >= 10 ? Infinity : 250 + chance(800);
+    if (left === Infinity) inARow = 0;
+    server.write(sent);
+  });
   server.on("data", (told) => {
     client.write(told.subarray(0, left));
     left -= told.length;
-    if (left <= 0) {
+    if (left <= 0 && !server.isPaused()) {
       cuts++;
+      inARow++;
       setTimeout(end, 2); // what was written has to leave before
       server.pause();
     }
@@ -35,7 +42,7 @@ const proxy = net.createServer((client) => {
 await new Promise((up) => proxy.listen(0, "127.0.0.1", up));
 
 const baseUrl = `http://127.0.0.1:${proxy.address().port}`;
-const latchkey = new Latchkey({ baseUrl, storage: memory(), pauseMs: 20, longestPauseMs: 200 });
+const latchkey = new Latchkey({ baseUrl, storage: memory(), pauseMs: 10, longestPauseMs: 60 });
 const texts = [];
 const turns = [];
 for (let number = 0; number < 3; number++) {

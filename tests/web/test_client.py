@@ -34,8 +34,8 @@ def test_what_it_puts_together_is_what_is_stored(
     """Two servers take turns behind a network that cuts streams and loses answers; fifty cuts and more."""
     servers = serve(2, ACCESS_MODE=mode, DEVICE_TOKEN_KEYS=KEYS)
     for number in range(6):
-        model.replies.add(Reply(f"{number}: " + WORDS * 4))
-        model.faults.add(Fault.drip(0.01, size=12))
+        model.replies.add(Reply(f"{number}: " + WORDS * 10))
+        model.faults.add(Fault.drip(0.02, size=80))
     told: dict[str, Any] = json.loads(
         node("end_to_end.mjs", PORTS=" ".join(str(server.port) for server in servers), SEED=_seed())
     )
