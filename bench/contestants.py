@@ -25,6 +25,7 @@ from core.model.reply import ModelReply, Sink
 from core.settings import read_settings
 from core.store import claims, ends, steps
 from core.store.claims import Arrival
+from core.store.rates import Bucket, Charge
 from core.store.steps import Consequences
 from core.store.used import Used
 
@@ -32,6 +33,10 @@ SAID = [{"type": "text", "text": "A sentence of the usual length, such as people
 REPLY = [{"type": "text", "text": "An answer of the usual length. " * 10}]
 USAGE = {"input_tokens": 100, "output_tokens": 80}
 RESULT = "Slots: 9:00, 10:30, 14:00."
+
+# Each message is charged, as it is by default, and none is one too many.
+_RATES = {"RATE_DEVICE_PER_MINUTE": "100000", "RATE_DEVICE_BURST": "100000"}
+_CHARGE = Charge(Bucket(100_000, 100_000), None, None)
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # its stub has no types
 
@@ -75,7 +80,7 @@ class Latchkey:
 
     def __init__(self, url: str, *, calls: bool = False, remembers: bool = False) -> None:
         roster = Roster.of(Agent(key="manager", prompt="You are brief.", tools=(SLOTS,) if calls else ()))
-        self._house: House = build_house(read_settings({"DATABASE_URL": url}), roster)
+        self._house: House = build_house(read_settings({"DATABASE_URL": url, **_RATES}), roster)
         self._house.turns.asking.model = SilentModel(calls=calls)
         self._remembers = remembers
 
@@ -130,7 +135,8 @@ class HandWritten:
         arrived = arrival(device)
         known = {"known_session": None, "known_rewrites": -1, "known_seq": 0}
         ttls = {"lease_ttl_s": 30, "lock_ttl_s": 60, "idle_ttl_s": 1_800}
-        given = {**dataclasses.asdict(arrived), **known, **ttls, "now": None}
+        shown = {"token_version": None, "subject": None, "link": None, "named_session": None}
+        given = {**dataclasses.asdict(arrived), **shown, **known, **ttls, **_CHARGE.named(), "now": None}
         row = self._do(_CLAIM, given)
         return {**row, "own_id": arrived.turn_id}
 
@@ -195,5 +201,5 @@ def _for_psycopg2(statement: TextClause) -> str:
 
 
 _CLAIM, _REPLY, _RESULTS, _FINISH = map(
-    _for_psycopg2, (claims._CLAIM, steps._REPLY, steps._RESULTS, ends._FINISH)
+    _for_psycopg2, (claims._CLAIMS[False, True], steps._REPLY, steps._RESULTS, ends._FINISH)
 )

@@ -21,6 +21,7 @@ from core.errors import DatabaseUnavailable, SessionEnded, TurnNotFound
 from core.holding import Holding
 from core.ids import SessionId, TurnId
 from core.partials import Partials
+from core.rates import Left
 from core.reception import Accepted, Reception
 from core.shown import Turn, shown
 from core.stint import Limits, Stint
@@ -46,6 +47,8 @@ class Begun:
     turn_id: TurnId
     session_id: SessionId
     work: Callable[[Deadline], Turn]
+    # Of what its sender may send. None: as much as they like.
+    left: Left | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +94,7 @@ class Turns:
             accepted.turn_id,
             accepted.session_id,
             lambda deadline: self._work_on(arrival, accepted, deadline, until, stays=stays),
+            accepted.left,
         )
 
     def _work_on(

@@ -5,33 +5,23 @@ If somebody else was quicker, nothing was written, and it is decided anew. A rep
 what was done is found on record, and not done twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4, uuid5
 
+from core import joining
 from core.access import Role, Who, caller
 from core.agents.builtin import SET_TODOS
-from core.branching import (
-    Keep,
-    Plan,
-    must_be_cut,
-    plan,
-    renamed,
-    todos_of,
-    undoing,
-)
+from core.branching import Keep, must_be_cut, todos_of
 from core.cache.allowance import allowance
 from core.deadline import Deadline
 from core.entrance import enter, require
 from core.errors import (
     FieldProblem,
     IdempotencyKeyReused,
-    IfMatchMissing,
     InvalidRequest,
-    NotAsSeen,
     NothingToRewind,
-    NotMergeable,
     RevisionNotFound,
     RoleTooSmall,
     SessionBusy,
@@ -40,12 +30,12 @@ from core.errors import (
     UndoOver,
 )
 from core.ids import SessionId
+from core.joining import BUSY, Preview
 from core.sessions.current import CurrentSessions, Told
 from core.sessions.farewell import conversation_key
 from core.store import cuts, forks, merges, revisions
 from core.store.database import Database
 from core.store.forks import NewFork
-from core.store.merges import Joining, Load, Parting, Side
 from core.store.revisions import Revised, Revision, Since
 from core.store.visitors import Visit
 from core.tries import again_and_again, past_dead_connections
@@ -57,30 +47,12 @@ _MOST_LISTED: Final = 100
 # More messages than any conversation has.
 _END: Final = 2**62
 
-_BUSY = (
-    "A message of this conversation is being answered, or waits for its turn or for a person. Nothing was stored: wait until it is "
-    "over, or cancel it."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Forked:
     session_id: SessionId
     # False: it was made before, under the same key.
     is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    target: Side
-    source: Side
-    load: Load
-    plan: Plan
-
-    @property
-    def etag(self) -> str:
-        """Of both, as they were read: a merge that names it is of just these."""
-        return _etag(self.target, self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +136,9 @@ class Branches:
         if to:
             must_be_cut(found, to, "to")
         if found.is_busy:
-            raise SessionBusy(_BUSY)
+            raise SessionBusy(BUSY)
         if not found.told_behind:
-            return self._rewound_before(visit, to, found.message_seq)
+            return self._as_before(who, visit, self._rewound_before(visit, to, found.message_seq))
         done = revisions.rewind(
             self.database,
             visit.session_id,
@@ -178,12 +150,12 @@ class Branches:
         )
         return None if done is None else self._revised(who, visit, revision_id, done)
 
-    def _rewound_before(self, visit: Visit, to: int, last: int) -> Revision:
+    def _rewound_before(self, visit: Visit, to: int, last: int) -> UUID:
         """The same again, of whoever did not hear of the first."""
         for revision in revisions.listed(self.database, visit.session_id, 1):
             told = (revision.kind, revision.first_seq, revision.last_seq, revision.undone_at)
             if told == ("rewind", to + 1, last, None):
-                return revision
+                return revision.id
         raise NothingToRewind
 
     # ---- a merge
@@ -192,76 +164,34 @@ class Branches:
         """What a merge would do, as of now."""
         return _tried(lambda: self._preview(who, source_id, keep))
 
-    def merge(self, who: Who, source_id: SessionId, keep: Keep, seen: str | None) -> Revision:
-        """`seen`: the `etag` of the preview that the owner was shown; `*`: whatever there is."""
+    def _preview(self, who: Who, source_id: SessionId, keep: Keep) -> Preview | None:
+        return joining.preview(self.database, who, enter(self.database, who, Role.OWNER), source_id, keep)
+
+    def merge(self, who: Who, source_id: SessionId, keep: Keep, seen: Collection[str] | None) -> Revision:
+        """`seen`: the `etag` of the preview that the owner was shown; `*`: whatever there is. One of several will do."""
         revision_id = uuid4()
         return _tried(lambda: self._merge(who, source_id, keep, seen, revision_id))
 
-    def _preview(self, who: Who, source_id: SessionId, keep: Keep) -> Preview | None:
-        return self._joinable(who, enter(self.database, who, Role.OWNER), source_id, keep)
-
-    def _joinable(self, who: Who, visit: Visit, source_id: SessionId, keep: Keep) -> Preview | None:
-        """None: somebody was quicker."""
-        if source_id == visit.session_id:
-            raise InvalidRequest(errors=(FieldProblem("from", "must be another conversation"),))
-        other = enter(self.database, caller(who).about(source_id), Role.OWNER)
-        if not visit.user_id == visit.owner_id == other.owner_id:
-            raise RoleTooSmall("Only two conversations of your own can be merged. Nothing was stored.")
-        both = merges.sides(self.database, visit.session_id, source_id)
-        if both is None or (both[0].version, both[1].version) != (visit.version, other.version):
-            return None
-        target, source = both
-        if source.org_id not in (None, target.org_id):
-            raise NotMergeable(
-                "What was said in an organisation's conversation stays in that organisation. Nothing was stored."
-            )
-        load = merges.load(self.database, target.id, source.id)
-        return Preview(target, source, load, plan(target, source, keep))
-
     def _merge(
-        self, who: Who, source_id: SessionId, keep: Keep, seen: str | None, revision_id: UUID
+        self, who: Who, source_id: SessionId, keep: Keep, seen: Collection[str] | None, revision_id: UUID
     ) -> Revision | None:
         visit = enter(self.database, who, Role.OWNER)
-        if done := merges.merged(self.database, visit.session_id, source_id):
-            return revisions.find(self.database, visit.session_id, done)
-        if seen is None:
-            raise IfMatchMissing
-        preview = self._joinable(who, visit, source_id, keep)
-        if preview is None:
+        if before := merges.merged(self.database, visit.session_id, source_id):
+            self._is_nobodys(source_id, before.source_epoch)
+            return self._as_before(who, visit, before.id)
+        shown = joining.preview(self.database, who, visit, source_id, keep)
+        if shown is None:
             return None
-        if seen not in ("*", preview.etag):
-            raise NotAsSeen(
-                "One of the two has changed since the preview. Nothing was stored: look at it again."
-            )
-        for name, side in (
-            ("conversation", preview.target),
-            ("one it is merged with (`from`)", preview.source),
-        ):
-            _must_be_quiet(name, side)
-        renames, messages = renamed(preview.load, revision_id)
-        decided = preview.plan
-        joined = merges.merge(
-            self.database,
-            Joining(
-                id=revision_id,
-                target=preview.target,
-                source=preview.source,
-                lock=decided.lock,
-                todos=decided.todos,
-                metadata=decided.metadata,
-                usage=decided.usage,
-                renames=renames,
-                renamed=messages,
-                undo_s=self.undo_s,
-                by=visit.user_id,
-            ),
-        )
-        if joined is None:
+        done = joining.join(self.database, visit, shown, seen, revision_id, self.undo_s)
+        if done is None:
             return None
-        # Nobody is shown the source any more.
-        key = conversation_key(preview.source.id)
-        self.current.shelf.mark(key, joined.source_epoch, 0, allowance(self.current.budget_s), ended=True)
-        return self._revised(who, visit, revision_id, Revised(joined.version, joined.epoch))
+        self._is_nobodys(source_id, done.source_epoch)
+        return self._revised(who, visit, revision_id, Revised(done.version, done.epoch))
+
+    def _is_nobodys(self, session_id: SessionId, epoch: int) -> None:
+        """No reader that was slow shows it to anybody."""
+        shelf, waits = self.current.shelf, allowance(self.current.budget_s)
+        shelf.mark(conversation_key(session_id), epoch, 0, waits, ended=True)
 
     # ---- what was done, and back
 
@@ -280,14 +210,14 @@ class Branches:
             raise RevisionNotFound
         require(visit, Role.EDITOR if revision.kind == "rewind" else Role.OWNER)
         if revision.undone_at is not None:
-            return revision
+            return self._as_before(who, visit, revision.id)
         if revision.is_over:
             raise UndoOver
-        done = (
-            self._undo_rewind(visit, revision)
-            if revision.source_id is None
-            else self._undo_merge(visit, revision, revision.source_id)
-        )
+        if revision.source_id is None:
+            done = self._undo_rewind(visit, revision)
+        else:
+            parted = joining.part(self.database, visit, revision, revision.source_id)
+            done = None if parted is None else Revised(parted.version, parted.epoch)
         return None if done is None else self._revised(who, visit, revision_id, done)
 
     def _undo_rewind(self, visit: Visit, revision: Revision) -> Revised | None:
@@ -299,33 +229,11 @@ class Branches:
             self.database, visit.session_id, visit.version, revision.id, by=visit.user_id
         )
 
-    def _undo_merge(self, visit: Visit, revision: Revision, source_id: SessionId) -> Revised | None:
-        both = merges.sides(self.database, visit.session_id, source_id)
-        if both is None:
-            raise UndoOver("The conversation that was merged into this one is gone. Nothing was stored.")
-        target = both[0]
-        if target.version != visit.version:
-            return None
-        if target.is_busy:
-            raise SessionBusy(_BUSY)
-        back = undoing(target, revision.before, revision.after)
-        done = merges.undo(
-            self.database,
-            Parting(
-                revision_id=revision.id,
-                target=target,
-                source_id=source_id,
-                lock=back.lock,
-                todos=back.todos,
-                metadata=back.metadata,
-                usage=back.usage,
-                left=back.left,
-                by=visit.user_id,
-            ),
-        )
-        return None if done is None else Revised(done.version, done.epoch)
-
     # ---- each of them
+
+    def _as_before(self, who: Who, visit: Visit, revision_id: UUID) -> Revision | None:
+        """It was done already, and its reply may have been lost before the cache knew of it."""
+        return self._revised(who, visit, revision_id, Revised(visit.version, visit.epoch))
 
     def _revised(self, who: Who, visit: Visit, revision_id: UUID, done: Revised) -> Revision | None:
         told = Told(visit.session_id, done.version)
@@ -350,20 +258,9 @@ def _place(found: cuts.Cuts, at: int | None) -> int:
     return found.newest
 
 
-def _must_be_quiet(name: str, side: Side) -> None:
-    if side.is_busy:
-        raise SessionBusy(
-            f"A message of the {name} is being answered, or waits. Nothing was stored: wait until it is over, or cancel it."
-        )
-    if side.has_questions:
-        raise SessionBusy(
-            f"Somebody is still asked something in the {name}: see GET /v1/approvals. Nothing was stored: decide it first."
-        )
-
-
 def _must_be_last(since: Since) -> None:
     if since.is_busy:
-        raise SessionBusy(_BUSY)
+        raise SessionBusy(BUSY)
     reasons = (
         (since.was_talked_on, "messages were said since, which stand on what is left"),
         (since.was_rewound, "it was rewound further since: undo that first"),
@@ -376,7 +273,3 @@ def _must_be_last(since: Since) -> None:
     for is_so, why in reasons:
         if is_so:
             raise TooLateToUndo(f"This rewind stays: {why}. Nothing was stored.")
-
-
-def _etag(target: Side, source: Side) -> str:
-    return f'"{target.version}-{source.version}"'

@@ -417,6 +417,12 @@ class DatabaseConflict(LatchkeyError):
     code, status, title, retry_after_s = "database_conflict", 503, "Conflict", 1
 
 
+class ArchiveUnavailable(LatchkeyError):
+    """The archive cannot be reached. Send the same request again in a moment: it goes on where it stopped."""
+
+    code, status, title, retry_after_s = "archive_unavailable", 503, "Archive unavailable", 5
+
+
 # ---- what teams keep of a session
 
 

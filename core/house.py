@@ -8,6 +8,7 @@ from typing import Any
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
 from core.answering import Turns
+from core.archive import Archive
 from core.asking import Asking
 from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
@@ -15,6 +16,7 @@ from core.compaction import Window
 from core.conversation import Memory
 from core.desk import Desk
 from core.devices import Devices
+from core.erasing import Erasing
 from core.errors import DatabaseNotConfigured
 from core.figures import Figures, memory_bytes
 from core.following import Following
@@ -86,6 +88,12 @@ class House:
         )
 
     @property
+    def erasing(self) -> Erasing:
+        bucket = self.settings.archive_bucket
+        archive = None if bucket is None else Archive(bucket)
+        return Erasing(self.database, self.keeping.farewell, self.turns.partials, archive)
+
+    @property
     def branches(self) -> Branches:
         return Branches(self.database, self.current, self.settings.undo_s)
 
@@ -125,7 +133,7 @@ class House:
         turns, settings = self.turns, self.settings
 
         def look_around() -> object:
-            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s)
+            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s, erasing=self.erasing)
             self.figures.count("conversations.expired", by=swept.ended)
             self.figures.count("sessions.expired", by=swept.application_sessions)
             return swept

@@ -200,6 +200,11 @@ class Partials:
 
     # ---- out of this process
 
+    def forget(self, session_id: SessionId, before: int) -> None:
+        """What was said under an epoch before this one goes from Redis; in Postgres it goes with the rows."""
+        if self.shelf is not None:
+            self.shelf.mark(_key(session_id), before, 0, Allowance(self.budget_s))
+
     def _publish(self, speech: Speech, outlet: _Outlet) -> None:
         """The newest again and again, until the reply is whole: then it is stored, and this is of no use."""
         length = 0

@@ -26,6 +26,20 @@ _FORM: Final = re.compile(
 _LONGEST: Final = 700
 
 
+class Digest:
+    """Of what was told of a text, piece by piece."""
+
+    def __init__(self, text: str) -> None:
+        self._sum = hashlib.sha256()
+        self.add(text)
+
+    def add(self, text: str) -> None:
+        self._sum.update(text.encode("utf-8", "surrogatepass"))
+
+    def __str__(self) -> str:
+        return self._sum.hexdigest()[:12]
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     turn: str
@@ -73,14 +87,6 @@ class Position:
         """At the beginning of a later message: all before it was told whole."""
         return replace(self, seq=seq, told=0, digest="", calls=(), waits=False)
 
-    def having_told(self, text: str) -> "Position":
-        """Of the message's text this much, from its beginning."""
-        return replace(self, told=len(text), digest=_digest(text))
-
     def fits(self, text: str) -> bool:
         """What was told is the beginning of this."""
-        return not self.told or (len(text) >= self.told and _digest(text[: self.told]) == self.digest)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12] if text else ""
+        return not self.told or (len(text) >= self.told and str(Digest(text[: self.told])) == self.digest)

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 
 from core.decisions import expire
+from core.erasing import Erasing
 from core.ids import SessionId
 from core.partials import KEPT_S
 from core.store import approvals, endings, locks, partials, rates, turns
@@ -28,12 +29,21 @@ class Swept:
     # Conversations that nobody used, and application sessions that belonged to none.
     ended: int = 0
     application_sessions: int = 0
+    # Erasures that nobody went on with.
+    erased: int = 0
     # Networks that have not sent too much lately.
     rates: int = 0
 
 
-def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 100) -> Swept:
-    """Wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, takes locks away whose time is
+def sweep(
+    database: Database,
+    wakeups: Wakeups,
+    *,
+    key_ttl_s: int,
+    limit: int = 100,
+    erasing: Erasing | None = None,
+) -> Swept:
+    """Goes on with erasures, wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, takes locks away whose time is
     over, forgets old keys, ends what nobody uses.
     """
     expired = _end_overdue(database, limit)
@@ -45,7 +55,10 @@ def sweep(database: Database, wakeups: Wakeups, *, key_ttl_s: int, limit: int = 
     partials.clean_up(database, limit, kept_s=KEPT_S)
     ended = len(endings.clean_up(database, limit))
     alone = endings.clean_up_alone(database, limit)
-    swept = Swept(len(stranded), expired, forgotten, unlocked, ended, alone, rates.clean_up(database, limit))
+    erased = 0 if erasing is None else erasing.sweep()
+    swept = Swept(
+        len(stranded), expired, forgotten, unlocked, ended, alone, erased, rates.clean_up(database, limit)
+    )
     if swept != Swept(0, 0, 0):
         told = ", ".join(f"{name} {getattr(swept, name)}" for name in Swept.__slots__ if getattr(swept, name))
         _log.info("sweep: %s", told)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from core.ids import SessionId, TurnId
-from core.position import ASKED, ENDED, OUTCOME_ASKED, STARTED, Position
+from core.position import ASKED, ENDED, OUTCOME_ASKED, STARTED, Digest, Position
 from core.store.asked import Approval
 from core.store.following import FollowedCall
 
@@ -120,10 +120,11 @@ class _Telling:
         if message.agent != self.position.agent:
             about = {"agent": message.agent, "previous": self.position.agent or None}
             self._say("agent_changed", about, agent=message.agent)
+        digest = Digest(text[: self.position.told])
         for block, part, upto in _parts(message.blocks, self.position.told):
             about_text: dict[str, Any] = {"message_seq": message.seq, "block": block, "text": part}
-            told = self.position.having_told(text[:upto])
-            self._say("text_delta", about_text, told=told.told, digest=told.digest)
+            digest.add(part)
+            self._say("text_delta", about_text, told=upto, digest=str(digest))
         for number, call in enumerate(message.calls):
             self._tell_call(number, call, [a for a in message.approvals if a.tool_call_id == call.id])
 

@@ -1,6 +1,5 @@
 """Forks, rewinds and merges as they come in, and what is answered. Bad input ends here, before anything is written."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -8,21 +7,19 @@ from uuid import UUID
 
 from fastapi import Request
 
-from core.branches import Preview
 from core.branching import Conflict, Keep, Of
 from core.content import dump
 from core.digest import digest
+from core.editing import checked
 from core.errors import FieldProblem, InvalidRequest
 from core.house import House
 from core.ids import SessionId
+from core.joining import Preview
 from core.store.revisions import Revision
 from functions.answers import moment
 from functions.incoming import is_uuid, read_fields
 
 _HIGHEST = 2**62
-_MOST_METADATA = 16_384
-_LONGEST_KEY = 100
-_DEEPEST = 20
 _KEPT = {
     "lock": ("target", "source"),
     "todos": ("target", "source", "both"),
@@ -48,7 +45,9 @@ class WantedMerge:
 async def read_fork(request: Request, house: House) -> WantedFork:
     body = await read_fields(request, house, {"at", "metadata"}, None)
     at, metadata = body.get("at"), body.get("metadata")
-    _refuse([*_seq("at", at, 1, optional=True), *_metadata(metadata)])
+    _refuse(_seq("at", at, 1, optional=True))
+    if metadata is not None:
+        metadata = checked(metadata)
     return WantedFork(at, metadata, f"[{digest(dump([at, metadata]))[:16]}]")
 
 
@@ -88,36 +87,6 @@ def _keep(given: object) -> Iterable[FieldProblem]:
     for kind, of in given.items():
         if of not in _KEPT[kind]:
             yield FieldProblem(f"keep.{kind}"[:64], f"must be one of: {', '.join(_KEPT[kind])}")
-
-
-def _metadata(given: object) -> Iterable[FieldProblem]:
-    if given is None:
-        return
-    if not isinstance(given, dict):
-        yield FieldProblem("metadata", "must be an object")
-    elif not _is_storable(given):
-        yield FieldProblem(
-            "metadata",
-            f"must be of at most {_MOST_METADATA} bytes as JSON, {_DEEPEST} levels deep, with keys of at most {_LONGEST_KEY} "
-            "characters, and without NUL or half a character",
-        )
-
-
-def _is_storable(given: dict[str, Any]) -> bool:
-    """As a column of JSON takes it."""
-    if any(len(key) > _LONGEST_KEY for key in given) or _depth(given) > _DEEPEST:
-        return False
-    try:
-        text = json.dumps(given, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    # Infinity is not JSON, but 1e999 is, and becomes that.
-    return len(text) <= _MOST_METADATA and b"\\u0000" not in text and b"Infinity" not in text
-
-
-def _depth(given: object) -> int:
-    inner = given.values() if isinstance(given, dict) else given if isinstance(given, list) else None
-    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
 
 
 # ---- what is answered

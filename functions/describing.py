@@ -62,6 +62,11 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "GET /v1/sessions/{session_id}/links": _SESSION,
     "POST /v1/sessions/{session_id}/links": (*_SESSION, "too_many_links"),
     "DELETE /v1/sessions/{session_id}/links/{link_id}": (*_SESSION, "link_not_found"),
+    "POST /v1/sessions/{session_id}/fork": (*_SESSION, "session_busy", "idempotency_key_reused"),
+    "POST /v1/sessions/{session_id}/rewind": (*_SESSION, "session_busy", "nothing_to_rewind"),
+    "POST /v1/sessions/{session_id}/merge": (*_SESSION, "session_busy", "if_match_missing", "not_as_seen", "not_mergeable"),
+    "GET /v1/sessions/{session_id}/revisions": ("session_not_found",),
+    "POST /v1/sessions/{session_id}/revisions/{revision_id}/undo": (*_SESSION, "revision_not_found", "session_busy", "too_late_to_undo", "undo_over"),
     "POST /v1/links/join": ("session_not_found", "too_many_members"),
     "POST /v1/devices": ("device_taken", "rate_exceeded"),
     "POST /v1/devices/link": ("not_set_up",),
@@ -256,6 +261,10 @@ def _success_headers(call: str, status: str) -> Iterator[str]:
         if method != "DELETE" or path.endswith("/lock"):
             yield "ETag"
     if path.endswith(("/members", "/members/{user_id}")) and method != "DELETE":
+        yield "ETag"
+    if path.endswith(("/fork", "/rewind", "/merge", "/undo")):
+        yield "X-Session-Version"
+    if path.endswith(("/fork", "/merge")):
         yield "ETag"
     if path.startswith("/v1/turns"):
         yield from ("X-Session-Version", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")

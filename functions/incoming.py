@@ -158,9 +158,14 @@ async def read_arrival(
         user_id=new_user_id(),
         on_busy=on_busy,
         caller=caller if named is None else caller.about(named),
-        address_class=address_class(request.client.host if request.client else None),
+        address_class=network(request),
     )
     return arrival, _wait_s(request, body.get("wait_s", LONGEST_WAIT_S))
+
+
+def network(request: Request) -> str | None:
+    """The class of the address that it came from, as rates know it: never the address itself. None: that is not known."""
+    return address_class(request.client.host if request.client else None)
 
 
 async def read_fields(

@@ -56,6 +56,11 @@ class Seen:
         # A weak tag never matches: two that are the same to it may differ.
         self._tags = {f'"{tag[2]}"' for tag in found if tag is not None and tag[1] is None}
 
+    @property
+    def tags(self) -> frozenset[str]:
+        """`*` is among them if whatever there is was seen."""
+        return frozenset({"*"}) if self._any else frozenset(self._tags)
+
     def session(self, session: StoredSession) -> bool:
         return self._any or session_tag(session) in self._tags
 

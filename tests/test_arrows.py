@@ -99,9 +99,19 @@ ARROWS: dict[str, set[str]] = {
         "core.entrance",
         "core.errors",
         "core.ids",
+        "core.joining",
         "core.sessions",
         "core.store",
         "core.tries",
+    },
+    "core.joining": {
+        "core.access",
+        "core.branching",
+        "core.digest",
+        "core.entrance",
+        "core.errors",
+        "core.ids",
+        "core.store",
     },
     "core.conversation": {"core.content", "core.gallery", "core.ids", "core.store"},
     "core.policies": {"core.store"},
@@ -234,7 +244,44 @@ ARROWS: dict[str, set[str]] = {
     "core.series": {"core.errors", "core.store"},
     "core.stint": {"core.compaction", "core.deadline"},
     "core.shown": {"core.rates", "core.content", "core.ids", "core.model.bill", "core.store"},
-    "core.recovery": {"core.decisions", "core.ids", "core.store", "core.wakeups", "core.partials"},
+    "core.recovery": {
+        "core.decisions",
+        "core.erasing",
+        "core.ids",
+        "core.partials",
+        "core.store",
+        "core.wakeups",
+    },
+    # Writes down what is stored and reads it back: knows no model and no agent.
+    "core.transfer": {
+        "core.acceptance",
+        "core.access",
+        "core.content",
+        "core.conversation",
+        "core.deadline",
+        "core.doctor",
+        "core.entrance",
+        "core.errors",
+        "core.ids",
+        "core.store",
+        "core.transfer",
+        "core.tries",
+    },
+    "core.archive": {"core.errors", "core.ids"},
+    "core.erasing": {
+        "core.access",
+        "core.archive",
+        "core.cache.allowance",
+        "core.deadline",
+        "core.digest",
+        "core.entrance",
+        "core.errors",
+        "core.ids",
+        "core.partials",
+        "core.sessions.farewell",
+        "core.store",
+        "core.tries",
+    },
     "core.turn": {
         "core.agents",
         "core.content",
@@ -254,6 +301,7 @@ ARROWS: dict[str, set[str]] = {
         "core.partials",
     },
     "core.answering": {
+        "core.rates",
         "core.access",
         "core.agents",
         "core.asking",
@@ -277,6 +325,8 @@ ARROWS: dict[str, set[str]] = {
     "core.house": {
         "core.rates",
         "core.agents",
+        "core.archive",
+        "core.erasing",
         "core.branches",
         "core.compaction",
         "core.conversation",
@@ -322,7 +372,8 @@ PACKAGES: dict[str, set[str]] = {
     "uvicorn": {"dev", "tests.door.standing"},
     "schemathesis": {"tests.door.hooks"},
     "alembic": {"alembic", "bench", "dev", "tests"},
-    "boto3": {"tests"},
+    "boto3": {"core.archive", "tests"},
+    "botocore": {"core.archive", "tests"},
     "jwt": {"core.tokens", "tests"},
     "redis": {"core.cache.native", "dev", "tests"},
     "upstash_redis": {"core.cache.upstash", "tests"},
@@ -332,7 +383,17 @@ PACKAGES: dict[str, set[str]] = {
 }
 
 # Costs a second at import: only inside a function that needs it.
-NEVER_AT_IMPORT = {"anthropic", "boto3", "alembic", "httpx2", "jwt", "redis", "upstash_redis", "httpx"}
+NEVER_AT_IMPORT = {
+    "anthropic",
+    "boto3",
+    "botocore",
+    "alembic",
+    "httpx2",
+    "jwt",
+    "redis",
+    "upstash_redis",
+    "httpx",
+}
 READS_THE_ENVIRONMENT = {"core.settings", "dev", "tests"}
 
 

@@ -45,8 +45,10 @@ decided AS (
 )
 """
 
-# What was noted in the turns that are copied, to be written in this order and before what is noted of the copying itself.
+# What was noted in the turns that are copied, to be written in this order and before what is noted of the copying itself. Who held
+# the source is no word on who holds the target.
 TURN_NOTES: Final = """
         SELECT 0 AS part, a.id, a.at, a.actor, a.user_id, a.action, a.agent, a.until, a.reason, p.new_id AS turn_id
         FROM source JOIN audit_log a ON a.session_id = source.id JOIN picked p ON p.id = a.turn_id
+        WHERE a.action NOT IN ('lock_set', 'lock_cleared', 'lock_expired', 'agent_missing')
 """

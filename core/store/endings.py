@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from core.access import Role, Who, named
 from core.errors import DatabaseConflict, RoleTooSmall
@@ -120,7 +120,7 @@ def end(database: Database, who: Who, *, now: datetime | None = None) -> EndedSe
     """None: there is none, so one that is sent twice ends one. A DatabaseConflict: somebody committed at the same moment."""
     row = database.row(_END, {**named(who), "now": now})
     if row is None or row["held_as"] == Role.OWNER:
-        return _ended(row)
+        return ended_by(row)
     raise RoleTooSmall
 
 
@@ -146,7 +146,12 @@ def end_session(
     database: Database, session_id: SessionId, *, now: datetime | None = None
 ) -> EndedSession | None:
     """None: there was no conversation. A DatabaseConflict: somebody committed at the same moment."""
-    return _ended(database.row(_END_SESSION, {"session_id": session_id, "now": now}))
+    return ended_by(database.row(_END_SESSION, {"session_id": session_id, "now": now}))
+
+
+def ending_with(more: str) -> TextClause:
+    """The statement that ends what has this ID, with more that is done along with it: of `gone` and `with_it`."""
+    return text(_END_SESSION.text.replace(_TOLD, f", {more} {_TOLD}"))
 
 
 # Ends conversations that nobody uses, those first whose time was over first, with their application sessions. Each is judged
@@ -211,7 +216,7 @@ def clean_up_alone(database: Database, limit: int, *, now: datetime | None = Non
     return len(database.rows(_CLEAN_UP_ALONE, {"limit": limit, "now": now}))
 
 
-def _ended(row: Row | None) -> EndedSession | None:
+def ended_by(row: Row | None) -> EndedSession | None:
     if row is None:
         return None
     if not row["is_gone"]:

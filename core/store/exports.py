@@ -61,7 +61,7 @@ FROM tool_calls c WHERE c.session_id = :session_id AND c.message_seq > :place
 ORDER BY c.message_seq FETCH FIRST :limit ROWS WITH TIES
 """),
     "approval": text(f"""
-SELECT c.message_seq AS place, a.id, a.turn_id, a.tool_call_id, a.kind, a.role, a.input_digest, a.status, a.note,
+SELECT c.message_seq AS place, a.id, a.turn_id, a.tool_call_id, a.kind AS asks, a.role, a.input_digest, a.status, a.note,
     {_WHO.format(id="a.decided_by")} AS decided_by, a.created_at, a.expires_at, a.decided_at
 FROM approvals a JOIN conversation_states s ON s.id = a.session_id
 JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
@@ -79,7 +79,7 @@ FROM compactions c WHERE c.session_id = :session_id AND c.upto_seq > :place
 ORDER BY c.upto_seq LIMIT :limit
 """),
     "revision": text(f"""
-SELECT r.place, r.id, r.kind, r.source_id, r.first_seq, r.last_seq, r.before::text AS before_json, r.after::text AS after_json,
+SELECT r.place, r.id, r.kind AS change, r.source_id, r.first_seq, r.last_seq, r.before::text AS before_json, r.after::text AS after_json,
     {_WHO.format(id="r.created_by")} AS created_by, r.created_at, r.undo_until, r.undone_at
 FROM (
     SELECT v.*, row_number() OVER (ORDER BY v.created_at, v.first_seq, v.last_seq, v.kind, v.id) AS place
@@ -108,13 +108,22 @@ ORDER BY p.place LIMIT :limit
 # What the rows of one place are told apart by.
 _WITHIN: Final[dict[str, Sequence[str]]] = {
     "tool_call": ("message_seq", "id"),
-    "approval": ("place", "tool_call_id", "kind", "created_at", "id"),
+    "approval": ("place", "tool_call_id", "asks", "created_at", "id"),
 }
 
 
 def session(database: Database, session_id: SessionId) -> Row | None:
     row = database.row(_SESSION, {"session_id": session_id})
     return None if row is None else _plain(row)
+
+
+# To see whether it changed.
+_VERSION: Final = text("SELECT version FROM conversation_states WHERE id = :session_id")
+
+
+def version(database: Database, session_id: SessionId) -> int | None:
+    row = database.row(_VERSION, {"session_id": session_id})
+    return None if row is None else int(row["version"])
 
 
 def page(database: Database, session_id: SessionId, kind: str, place: int) -> list[tuple[int, Row]]:

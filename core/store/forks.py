@@ -95,9 +95,7 @@ noted AS (
     FROM target, (
         {TURN_NOTES}
         UNION ALL
-        SELECT 1, 0, clock.at, 'system', NULL, 'lock_cleared', NULL, NULL, 'A fork begins with no agent of its own.', NULL FROM clock
-        UNION ALL
-        SELECT 1, 1, clock.at, 'user', CAST(:user_id AS uuid), 'forked', NULL, NULL, :asked, NULL FROM clock
+        SELECT 1, 0, clock.at, 'user', CAST(:user_id AS uuid), 'forked', NULL, NULL, :asked, NULL FROM clock
     ) AS n
     ORDER BY n.part, n.id
 )

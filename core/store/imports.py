@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import text
 
@@ -120,10 +119,10 @@ tool_call AS (
 approval AS (
     INSERT INTO approvals (session_id, id, turn_id, tool_call_id, kind, role, input_digest, status, note, decided_by, created_at,
         expires_at, decided_at)
-    SELECT its.id, g.id, g.turn_id, g.tool_call_id, g.kind, g.role, g.input_digest, g.status, g.note, g.decided_by, g.created_at,
+    SELECT its.id, g.id, g.turn_id, g.tool_call_id, g.asks, g.role, g.input_digest, g.status, g.note, g.decided_by, g.created_at,
         g.expires_at, COALESCE(g.decided_at, at)
     FROM its CROSS JOIN clock CROSS JOIN json_to_recordset(CAST(:approval AS json)) AS g(id uuid, turn_id uuid, tool_call_id text,
-        kind text, role text, input_digest text, status text, note text, decided_by uuid, created_at timestamptz,
+        asks text, role text, input_digest text, status text, note text, decided_by uuid, created_at timestamptz,
         expires_at timestamptz, decided_at timestamptz)
 ),
 todo AS (
@@ -139,9 +138,9 @@ compaction AS (
 revision AS (  -- nothing of which can be taken back here
     INSERT INTO revisions (session_id, id, kind, source_id, first_seq, last_seq, before, after, created_by, created_at, undo_until,
         undone_at)
-    SELECT its.id, g.id, g.kind, g.source_id, g.first_seq, g.last_seq, g.before, g.after, g.created_by, g.created_at,
+    SELECT its.id, g.id, g.change, g.source_id, g.first_seq, g.last_seq, g.before, g.after, g.created_by, g.created_at,
         LEAST(g.undo_until, at), g.undone_at
-    FROM its CROSS JOIN clock CROSS JOIN json_to_recordset(CAST(:revision AS json)) AS g(id uuid, kind text, source_id uuid,
+    FROM its CROSS JOIN clock CROSS JOIN json_to_recordset(CAST(:revision AS json)) AS g(id uuid, change text, source_id uuid,
         first_seq bigint, last_seq bigint, before jsonb, after jsonb, created_by uuid, created_at timestamptz,
         undo_until timestamptz, undone_at timestamptz)
 ),
@@ -180,8 +179,3 @@ def store(database: Database, importing: Importing, *, now: datetime | None = No
         **{kind: dump(rows) for kind, rows in importing.rows.items()},
     }
     return database.row(_IMPORT, given) is not None
-
-
-def somebody() -> UUID:
-    """Who did it is not known here."""
-    return UUID(int=1)

@@ -1,4 +1,4 @@
-"""Merges: one conversation becomes a part of another, and is given back if that is undone in time.
+"""Merges: one conversation becomes a part of another.
 
 What can go wrong, and why it cannot:
 
@@ -164,14 +164,14 @@ class Joined:
 
 
 # Both rows, locked in the order of their IDs, as they are by now.
-_LOCKED: Final = """
+LOCKED: Final = """
 locked AS MATERIALIZED (
     SELECT s.id, s.version, s.merged_into, s.message_seq, s.turn_seq, COALESCE(s.lease_expires_at > clock.at, false) AS is_held
     FROM conversation_states s CROSS JOIN clock WHERE s.id IN (:session_id, :source_id)
     ORDER BY s.id FOR UPDATE OF s
 )
 """
-_LIST: Final = """
+LISTED: Final = """
 todo AS (
     INSERT INTO todos (session_id, position, content, status, updated_at)
     SELECT target.id, t.position, t.content, t.status, at
@@ -184,19 +184,20 @@ no_more AS (
     WHERE t.session_id = target.id AND t.position > jsonb_array_length(CAST(:todos AS jsonb))
 )
 """
-_LOCK: Final = """active_agent = CAST(:agent AS text), locked_at = CAST(:locked_at AS timestamptz),
+LOCK: Final = """active_agent = CAST(:agent AS text), locked_at = CAST(:locked_at AS timestamptz),
         session_ttl = COALESCE(CAST(:lock_ttl_s AS integer), s.session_ttl)"""
-# How the lock stands from now on, so that the audit's last word on it is true.
-_LOCK_NOTE: Final = """SELECT 1 AS part, {place} AS id, clock.at, 'system' AS actor, CAST(NULL AS uuid) AS user_id,
+# How the lock stands from now on, if that is another than before: the audit's last word on it is true.
+LOCK_NOTE: Final = """SELECT 1 AS part, {place} AS id, clock.at, 'system' AS actor, CAST(NULL AS uuid) AS user_id,
             CASE WHEN CAST(:agent AS text) IS NULL THEN 'lock_cleared' ELSE 'lock_set' END AS action, CAST(:agent AS text) AS agent,
             CAST(:locked_at AS timestamptz) + make_interval(secs => :lock_ttl_s) AS until, CAST(:lock_reason AS text) AS reason,
             CAST(NULL AS uuid) AS turn_id
-        FROM clock"""
+        FROM clock, conversation_states was WHERE was.id = :session_id
+          AND (was.active_agent, was.locked_at) IS DISTINCT FROM (CAST(:agent AS text), CAST(:locked_at AS timestamptz))"""
 
 # Appends the source's turns to the target, with all that belongs to them, and makes the source nobody's: all or nothing, while both
 # are as they were read and nobody works on either.
 _MERGE: Final = text(f"""
-WITH {CLOCK}, {_LOCKED},
+WITH {CLOCK}, {LOCKED},
 both_as_read AS MATERIALIZED (
     SELECT t.message_seq, t.turn_seq FROM locked t JOIN locked o ON o.id = :source_id
     WHERE t.id = :session_id AND t.version = :version AND o.version = :source_version AND NOT t.is_held AND NOT o.is_held
@@ -224,7 +225,7 @@ target AS (
     UPDATE conversation_states s
     SET version = s.version + 1, rewrites = s.rewrites + 1, lease_epoch = s.lease_epoch + 1, lease_expires_at = NULL,
         message_seq = s.message_seq + (SELECT count(*) FROM placed), turn_seq = s.turn_seq + (SELECT count(*) FROM picked),
-        metadata = CAST(:metadata AS jsonb), usage = CAST(:usage AS jsonb), last_active_at = {USED}, {_LOCK}
+        metadata = CAST(:metadata AS jsonb), usage = CAST(:usage AS jsonb), last_active_at = {USED}, {LOCK}
     FROM both_as_read b, clock WHERE s.id = :session_id
     RETURNING s.id, s.user_id, s.version, s.lease_epoch, s.rewrites, b.message_seq + 1 AS first_seq, s.message_seq AS last_seq
 ),
@@ -250,7 +251,7 @@ said AS (
 ),
 {CALLS.format(seq="v.new_seq")},
 {DECIDED},
-{_LIST},
+{LISTED},
 stayed AS (
     UPDATE connections c SET session_id = :session_id FROM target WHERE c.session_id = :source_id
 ),
@@ -260,7 +261,7 @@ noted AS (
     FROM target, (
         {TURN_NOTES}
         UNION ALL
-        {_LOCK_NOTE.format(place=0)}
+        {LOCK_NOTE.format(place=0)}
         UNION ALL
         SELECT 1, 1, clock.at, 'user', CAST(:user_id AS uuid), 'merged', NULL, NULL, CAST(:source_id AS text), NULL FROM clock
     ) AS n
@@ -309,13 +310,13 @@ def merge(database: Database, joining: Joining, *, now: datetime | None = None) 
         "undo_s": joining.undo_s,
         "user_id": joining.by,
         "now": now,
-        **_named(joining.lock, joining.todos, joining.metadata),
+        **named(joining.lock, joining.todos, joining.metadata),
     }
     row = database.row(_MERGE, given)
     return None if row is None else Joined(**row)
 
 
-def _named(
+def named(
     lock: dict[str, Any] | None, todos: list[dict[str, str]], metadata: dict[str, Any]
 ) -> dict[str, Any]:
     lock = lock or {}
@@ -329,103 +330,18 @@ def _named(
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
-    """What was decided of taking a merge back: as the target has these from then on, and what is not put back."""
-
-    revision_id: UUID
-    target: Side
-    source_id: SessionId
-    lock: dict[str, Any] | None
-    todos: list[dict[str, str]]
-    metadata: dict[str, Any]
-    usage: dict[str, Any]
-    left: tuple[str, ...]
-    by: UserId | None
+class Merged:
+    id: UUID
+    source_epoch: int
 
 
-# Tells the model no more of what a merge brought, and gives the source back; all or nothing: the target at the version that was
-# read, the source as long as it is a part of it, and in time. Thinking of later was signed behind what is left out now.
-_UNDO: Final = text(f"""
-WITH {CLOCK}, {_LOCKED},
-due AS MATERIALIZED (
-    SELECT r.id, r.first_seq, r.last_seq, r.before FROM revisions r CROSS JOIN clock
-    JOIN locked t ON t.id = :session_id AND t.version = :version AND NOT t.is_held
-    JOIN locked o ON o.id = :source_id AND o.merged_into = :session_id
-    WHERE r.session_id = :session_id AND r.id = :id AND r.undone_at IS NULL AND r.undo_until > clock.at
-),
-target AS (
-    UPDATE conversation_states s
-    SET version = s.version + 1, rewrites = s.rewrites + 1, lease_epoch = s.lease_epoch + 1, lease_expires_at = NULL,
-        metadata = CAST(:metadata AS jsonb), usage = CAST(:usage AS jsonb), last_active_at = {USED}, {_LOCK}
-    FROM due, clock WHERE s.id = :session_id
-    RETURNING s.id, s.version, s.lease_epoch, s.rewrites
-),
-given_back AS (
-    UPDATE conversation_states s
-    SET version = s.version + 1, lease_epoch = s.lease_epoch + 1, merged_into = NULL, last_active_at = at,
-        idle_ttl = CAST(due.before ->> 'idle_ttl' AS integer)
-    FROM due, clock WHERE s.id = :source_id
-    RETURNING s.id, s.lease_epoch
-),
-untold AS (
-    UPDATE messages m
-    SET left_out = m.left_out OR m.seq <= due.last_seq, prefix_digest = CASE WHEN m.seq <= due.last_seq THEN m.prefix_digest END
-    FROM target, due WHERE m.session_id = target.id AND m.seq >= due.first_seq
-),
-uncompacted AS (
-    UPDATE compactions c SET left_out = true
-    FROM target, due WHERE c.session_id = target.id AND c.upto_seq >= due.first_seq
-),
-{_LIST},
-noted AS (
-    INSERT INTO audit_log (session_id, at, actor, user_id, action, agent, until, reason, turn_id)
-    SELECT target.id, n.at, n.actor, n.user_id, n.action, n.agent, n.until, n.reason, n.turn_id
-    FROM target, (
-        {_LOCK_NOTE.format(place=0)}
-        UNION ALL
-        SELECT 1, 1, clock.at, 'user', CAST(:user_id AS uuid), 'merge_undone', NULL, NULL, CAST(:source_id AS text), NULL FROM clock
-    ) AS n
-    ORDER BY n.part, n.id
-),
-noted_there AS (
-    INSERT INTO audit_log (session_id, at, actor, user_id, action, reason)
-    SELECT given_back.id, at, 'user', :user_id, 'merge_undone', CAST(:session_id AS text) FROM given_back, clock
-),
-undone AS (
-    UPDATE revisions r SET undone_at = at,
-        after = r.after || jsonb_build_object('undone_rewrites', target.rewrites, 'left', CAST(:left AS jsonb))
-    FROM target, due, clock WHERE r.session_id = target.id AND r.id = due.id
-)
-SELECT target.version, target.lease_epoch AS epoch, given_back.lease_epoch AS source_epoch FROM target, given_back
-""")
-
-
-def undo(database: Database, parting: Parting, *, now: datetime | None = None) -> Joined | None:
-    """None: the target has changed since it was read, or it is undone, or too late, or the source is gone; nothing was
-    written.
-    """
-    given = {
-        "id": parting.revision_id,
-        "session_id": parting.target.id,
-        "version": parting.target.version,
-        "source_id": parting.source_id,
-        "usage": dump(parting.usage),
-        "left": dump(list(parting.left)),
-        "lock_reason": "As it stands after a merge was undone.",
-        "user_id": parting.by,
-        "now": now,
-        **_named(parting.lock, parting.todos, parting.metadata),
-    }
-    row = database.row(_UNDO, given)
-    return None if row is None else Joined(**row)
-
-
-# What a conversation became a part of, if that is so now.
+# The revision that made one conversation a part of the other, if that is so now.
 _MERGED: Final = text("""
-SELECT r.id FROM revisions r WHERE r.source_id = :source_id AND r.session_id = :session_id AND r.undone_at IS NULL
+SELECT r.id, s.lease_epoch AS source_epoch FROM revisions r JOIN conversation_states s ON s.id = r.source_id
+WHERE r.source_id = :source_id AND r.session_id = :session_id AND r.undone_at IS NULL
 """)
 
 
-def merged(database: Database, session_id: SessionId, source_id: SessionId) -> UUID | None:
+def merged(database: Database, session_id: SessionId, source_id: SessionId) -> Merged | None:
     row = database.row(_MERGED, {"session_id": session_id, "source_id": source_id})
-    return None if row is None else row["id"]
+    return None if row is None else Merged(**row)

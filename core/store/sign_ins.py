@@ -173,7 +173,7 @@ ORDER BY s.created_at, s.id
 
 def sign_in(database: Database, wish: Wish, deadline: Deadline) -> SignedIn | None:
     """All or nothing. None: the device may not speak. A DatabaseConflict: somebody was at it at the same moment; try again."""
-    database.by(deadline).rows(_PREPARE, wish.named())
+    database.by(deadline).row(_PREPARE, wish.named())
     with translated(), database.connection(deadline) as connection:
         return _signed_in(connection, wish)
 

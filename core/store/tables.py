@@ -311,6 +311,8 @@ approvals = Table(
     CheckConstraint("role IN ('owner', 'editor', 'viewer')", name="role"),
     # What a turn waits for.
     Index(None, "session_id", "turn_id"),
+    # What a user decided, for their erasure; so for the links, revisions and notes below.
+    Index(None, "decided_by", postgresql_where=text("decided_by IS NOT NULL")),
     # The sweep of those that nobody decided.
     Index("ix_approvals_expires_at", "expires_at", postgresql_where=text("status = 'pending'")),
 )
@@ -343,6 +345,7 @@ share_links = Table(
     PrimaryKeyConstraint("session_id", "id"),
     CheckConstraint("role IN ('editor', 'viewer')", name="role"),
     Index("uq_share_links_session_id_digest", "session_id", "digest", unique=True),
+    Index(None, "created_by", postgresql_where=text("created_by IS NOT NULL")),
 )
 
 # Changes of what was said that can be taken back for a while: a rewind, a merge.
@@ -366,6 +369,7 @@ revisions = Table(
     Column("undone_at", _TIME),
     PrimaryKeyConstraint("session_id", "id"),
     CheckConstraint("kind IN ('rewind', 'merge')", name="kind"),
+    Index(None, "created_by", postgresql_where=text("created_by IS NOT NULL")),
     # What a conversation became a part of.
     Index(
         "uq_revisions_source_id",
@@ -391,6 +395,7 @@ audit_log = Table(
     Column("reason", Text),
     Column("turn_id", Uuid),
     PrimaryKeyConstraint("session_id", "id"),
+    Index(None, "user_id", postgresql_where=text("user_id IS NOT NULL")),
     # The figures of a day.
     Index("ix_audit_log_at_figures", "at", postgresql_using="brin"),
 )
@@ -494,8 +499,12 @@ erasures = Table(
     Column("device_digest", String(64), nullable=False),
     Column("removed", JSONB, nullable=False, server_default=_NO_FIELDS),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
-    # None: it is going on.
+    # None: it is going on, and until then it is known whose it is.
     Column("ended_at", _TIME),
+    Column("user_id", Uuid),
+    CheckConstraint("(ended_at IS NULL) = (user_id IS NOT NULL)", name="nameless"),
+    # One for each user; and the sweep of those that are going on.
+    Index("uq_erasures_user_id", "user_id", unique=True, postgresql_where=text("user_id IS NOT NULL")),
     Index(None, "user_digest"),
     Index(None, "device_digest"),
 )

@@ -124,6 +124,7 @@ met AS (
     RETURNING user_id
 )
 INSERT INTO users (id, created_at) SELECT user_id, at FROM met, clock
+RETURNING id
 """)
 
 

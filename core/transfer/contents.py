@@ -48,8 +48,8 @@ def blocks(content: str | None, role: str, max_bytes: int) -> Blocks:
 
 
 def summary(content: str | None) -> None:
-    """What stands for the beginning is text."""
-    found = blocks(content, "user", len(content or ""))
+    """What stands for the beginning is text, which a model wrote."""
+    found = blocks(content, "assistant", len(content or ""))
     if not all(block["type"] == "text" and says_something(block) for block in found):
         raise NotALine("content must be texts that say something")
 

@@ -8,6 +8,7 @@ end after any byte, and not after a line only.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from core.access import Role, Who
@@ -24,6 +25,7 @@ from core.tries import again_and_again, past_dead_connections
 PART_BYTES: Final = 4_000_000
 _PATIENCE_S: Final = 5.0
 _MOST: Final = 2**63 - 1
+_NOTHING: Final = Chain()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Cursor:
     section: int = 0
     place: int = 0
     cut: int = 0
-    chain: Chain = Chain()
+    chain: Chain = _NOTHING
 
     def __str__(self) -> str:
         numbers = (self.version, self.section, self.place, self.cut, self.chain.lines)
@@ -129,7 +131,7 @@ def _section(
             yield _head(database, session_id), 1
         return
     kind = KINDS[section - 1]
-    while rows := past_dead_connections(lambda: exports.page(database, session_id, kind, place)):
+    while rows := past_dead_connections(partial(exports.page, database, session_id, kind, place)):
         for at, row in rows:
             yield written(kind, row), at
         place = rows[-1][0]

@@ -163,7 +163,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "id": uuid,
         "turn_id": uuid,
         "tool_call_id": text(100, 1),
-        "kind": one_of("call", "outcome"),
+        "asks": one_of("call", "outcome"),
         "role": _ROLE,
         "input_digest": text(64),
         "status": one_of("pending", "approved", "denied", "expired", "withdrawn"),
@@ -189,7 +189,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
     },
     "revision": {
         "id": uuid,
-        "kind": one_of("rewind", "merge"),
+        "change": one_of("rewind", "merge"),
         "source_id": none_or(uuid),
         "first_seq": whole(),
         "last_seq": whole(),

@@ -13,7 +13,7 @@ from core.access import Caller
 from core.deadline import Deadline
 from core.entrance import nothing_for
 from core.errors import IdempotencyKeyReused, SessionNotFound
-from core.ids import SessionId, UserId, new_session_id, new_user_id
+from core.ids import SOMEBODY, SessionId, UserId, new_session_id, new_user_id
 from core.store import imports
 from core.store.database import Database
 from core.store.imports import Importing
@@ -22,7 +22,7 @@ from core.transfer.reading import Draft, Fields
 from core.tries import again_and_again, past_dead_connections
 
 _PATIENCE_S: Final = 5.0
-_SOMEBODY: Final = str(imports.somebody())
+_SOMEBODY: Final = str(SOMEBODY)
 _CANCELLED: Final = {"code": "turn_cancelled", "detail": "The turn was cancelled."}
 
 

@@ -58,9 +58,7 @@ def _parsed(file: Iterable[bytes], max_message_bytes: int) -> Draft:
         try:
             given = lines.read(line)
             if given["kind"] == "end":
-                if line.decode() != lines.end_line(chain):
-                    raise NotALine("is not the end of the lines before it: they were cut or changed")
-                draft.digest = chain.digest
+                draft.digest = _ended(line.decode(), chain)
                 continue
             chain = chain.after(line.decode())
             _take(draft, given, number, max_message_bytes)
@@ -71,6 +69,12 @@ def _parsed(file: Iterable[bytes], max_message_bytes: int) -> Draft:
     if not draft.session:
         raise _refused(1, "must be the session's own")
     return draft
+
+
+def _ended(line: str, chain: Chain) -> str:
+    if line != lines.end_line(chain):
+        raise NotALine("is not the end of the lines before it: they were cut or changed")
+    return chain.digest
 
 
 def _take(draft: Draft, given: Fields, number: int, max_message_bytes: int) -> None:
@@ -165,7 +169,7 @@ def _end(draft: Draft) -> None:
             row |= {"status": "unknown" if is_unknown else "dropped", "result": None}
     for row in draft.rows["approval"]:
         if row["status"] == "pending":
-            row["status"] = "withdrawn" if row["kind"] == "call" else "expired"
+            row["status"] = "withdrawn" if row["asks"] == "call" else "expired"
     told = [row for row in draft.rows["message"] if not row["left_out"]]
     while told and told[-1]["turn_id"] in open_ and _wants_more(told[-1]):
         told.pop()["left_out"] = True

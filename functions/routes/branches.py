@@ -1,15 +1,17 @@
 """Forks, rewinds and merges of a conversation, and what can be taken back of them."""
 
-from typing import Annotated, Any
+from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
 
 from core.access import Caller
-from core.branches import Preview
 from core.entrance import nothing_for
 from core.house import House
 from core.ids import SessionId
+from core.joining import Preview
 from core.store import sessions
 from core.store.revisions import Revision
 from core.store.sessions import StoredSession
@@ -25,6 +27,7 @@ from functions.branching import (
     revision_shape,
 )
 from functions.incoming import NAMES_SESSION, Asking, IdempotencyKey, TheHouse
+from functions.matching import IfMatch, session_answer
 from functions.shapes import PROBLEMS, SessionShape
 from functions.shapes_branches import (
     ForkBody,
@@ -38,26 +41,11 @@ from functions.shapes_branches import (
 router = APIRouter(prefix="/v1/sessions/{session_id}", tags=["branches"], dependencies=[NAMES_SESSION])
 
 
-def _body(shape: Any, *, required: bool = True) -> dict[str, Any]:
-    schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
-    for name, part in schema.pop("$defs", {}).items():
-        # A body is read by hand, so its parts are no components of FastAPI's.
-        schema = _inlined(schema, f"#/components/schemas/{name}", part)
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+def _body(shape: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    content = {"application/json": {"schema": shape.model_json_schema()}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
-def _inlined(schema: Any, reference: str, part: Any) -> Any:
-    if isinstance(schema, dict):
-        if schema.get("$ref") == reference:
-            return {**part, **{name: value for name, value in schema.items() if name != "$ref"}}
-        return {name: _inlined(value, reference, part) for name, value in schema.items()}
-    return [_inlined(item, reference, part) for item in schema] if isinstance(schema, list) else schema
-
-
-IfMatch = Annotated[
-    str | None,
-    Header(description="The `etag` of the preview that the person was shown; `*`: whatever there is."),
-]
 _FORKED: dict[int | str, dict[str, Any]] = {
     200: {"model": SessionShape, "description": "It was made before, under this key"},
     **PROBLEMS,
@@ -76,8 +64,7 @@ async def fork(request: Request, house: TheHouse, caller: Asking, key: Idempoten
     """It is yours, and has a budget of its own. With an `Idempotency-Key` it is made once, however often it is sent."""
     wanted = await read_fork(request, house)
     session, is_new = await request.app.state.offload(_fork, house, caller, wanted, key)
-    headers = {"Location": f"/v1/sessions/{session.id}", **version_header(session.id, session.version)}
-    return JsonAnswer(session_shape(session), 201 if is_new else 200, headers)
+    return session_answer(session, 201 if is_new else 200, {"Location": f"/v1/sessions/{session.id}"})
 
 
 @router.post(
@@ -100,7 +87,7 @@ async def rewind(request: Request, house: TheHouse, caller: Asking) -> JsonAnswe
     responses=PROBLEMS,
     openapi_extra=_body(MergeBody),
 )
-async def merge(request: Request, house: TheHouse, caller: Asking, if_match: IfMatch = None) -> JsonAnswer:
+async def merge(request: Request, house: TheHouse, caller: Asking, seen: IfMatch) -> JsonAnswer:
     """With `preview` it says what would come of it, and writes nothing. Then send `If-Match` with the preview's `etag`."""
     wanted = await read_merge(request, house)
     if wanted.is_preview:
@@ -108,7 +95,9 @@ async def merge(request: Request, house: TheHouse, caller: Asking, if_match: IfM
             house.branches.preview, caller, wanted.source_id, wanted.keep
         )
         return JsonAnswer(preview_shape(preview), headers={"ETag": preview.etag})
-    return _revised(*await request.app.state.offload(_merge, house, caller, wanted, if_match))
+    return _revised(
+        *await request.app.state.offload(_merge, house, caller, wanted, None if seen is None else seen.tags)
+    )
 
 
 @router.get(
@@ -147,7 +136,7 @@ def _rewind(house: House, caller: Caller, to: int) -> tuple[Revision, StoredSess
 
 
 def _merge(
-    house: House, caller: Caller, wanted: WantedMerge, seen: str | None
+    house: House, caller: Caller, wanted: WantedMerge, seen: Collection[str] | None
 ) -> tuple[Revision, StoredSession]:
     return _with_session(house, caller, house.branches.merge(caller, wanted.source_id, wanted.keep, seen))
 

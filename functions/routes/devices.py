@@ -9,10 +9,9 @@ from core.devices import Welcome
 from core.errors import FieldProblem, InvalidRequest
 from core.house import House
 from core.ids import DeviceId
-from core.rates import address_class
 from functions.answers import JsonAnswer, moment
 from functions.identity import Bearer, identify, person
-from functions.incoming import Asking, DeviceHeader, TheHouse, read_fields
+from functions.incoming import Asking, DeviceHeader, TheHouse, network, read_fields
 from functions.shapes import PROBLEMS
 from functions.shapes_devices import (
     LONGEST_SECRET,
@@ -49,8 +48,9 @@ async def register(request: Request, house: TheHouse, device_id: DeviceHeader, b
     if house.settings.access_mode == "jwt":
         subject = (await identify(request, device_id, bearer)).subject
     secret = await _read_text(request, house, "secret", SHORTEST_SECRET, LONGEST_SECRET)
-    network = address_class(request.client.host if request.client else None)
-    welcome = await request.app.state.look(house.devices.register, device_id, secret, subject, network)
+    welcome = await request.app.state.look(
+        house.devices.register, device_id, secret, subject, network(request)
+    )
     return JsonAnswer({**_welcome(welcome), "mode": house.settings.access_mode})
 
 

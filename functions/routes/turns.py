@@ -18,8 +18,9 @@ from core.shown import Turn
 from core.store.claims import Arrival
 from functions.answers import JsonAnswer, turn_shape, version_header
 from functions.incoming import Asking, IdempotencyKey, TheHouse, prefers_async, read_arrival, wants_events
+from functions.server_sent import MEDIA_TYPE, encoded_alone
 from functions.shapes import PROBLEMS, STREAM, TurnBody, TurnShape
-from functions.streams import MEDIA_TYPE, Streams, encoded_alone
+from functions.streams import Streams
 
 router = APIRouter(prefix="/v1/turns", tags=["turns"])
 
@@ -94,17 +95,19 @@ async def _stream(
         turn = await offload(_send, house, arrival, wait_s)
         if turn.session_id is None:
             return Response(encoded_alone(turn), media_type=MEDIA_TYPE)
-        turn_id = turn.id
+        turn_id, left = turn.id, turn.left
     else:
         try:
-            turn_id = await offload(streams.begin, arrival)
+            turn_id, left = await offload(streams.begin, arrival)
         except DatabaseUnavailable:
             if not house.turns.stateless_without_database:
                 raise
             alone = await offload(house.turns.answer_alone, arrival)
             return Response(encoded_alone(alone), media_type=MEDIA_TYPE)
     reader = await offload(partial(streams.open, who, turn_id, last, strictly=False))
-    return await streams.told(reader, partial(_look, house, who, wait_s=0), waits=False)
+    told = await streams.told(reader, partial(_look, house, who, wait_s=0), waits=False)
+    told.headers.update({} if left is None else left.headers)
+    return told
 
 
 def _last_event(request: Request, key: str | None) -> str | None:

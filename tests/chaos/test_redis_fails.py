@@ -130,6 +130,8 @@ def conversation(
         environ = {
             "DATABASE_URL": url,
             "ACCESS_MODE": "open",
+            "RATE_DEVICE_PER_MINUTE": "100000",
+            "RATE_DEVICE_BURST": "100000",
             "DATABASE_POOL_SIZE": "4",
             "ANTHROPIC_API_KEY": "demo",
             "ANTHROPIC_BASE_URL": model.url,

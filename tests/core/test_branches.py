@@ -16,7 +16,7 @@ from core.compaction import Window
 from core.doctor.rounds import rounds
 from core.errors import NothingToRewind, SessionBusy, TooLateToUndo
 from core.house import House, build_house
-from core.ids import DeviceId, SessionId
+from core.ids import DeviceId, SessionId, TurnId
 from core.settings import Settings
 from core.store import approvals, cuts
 from dev.demo_model import DemoModel, Fault, Reply
@@ -55,7 +55,8 @@ class Walk:
         return self.rng.choice(self.houses)
 
     def alive(self) -> list[SessionId]:
-        rows = run(self.url, "SELECT id FROM conversation_states WHERE merged_into IS NULL ORDER BY id::text")
+        statement = "SELECT id FROM conversation_states WHERE merged_into IS NULL AND user_id = %s ORDER BY created_at"
+        rows = run(self.url, statement, str(self.user))
         return [SessionId(UUID(str(id_))) for (id_,) in rows]
 
     def any(self) -> SessionId:
@@ -128,7 +129,7 @@ class Walk:
             return
         before, theirs = self.told(target), self.told(source)
         keep = Keep(*(self.rng.choice((Of.TARGET, Of.SOURCE)) for _ in range(3)))
-        revision = self.house.branches.merge(self.caller(target), source, keep, "*")
+        revision = self.house.branches.merge(self.caller(target), source, keep, {"*"})
         assert self.told(target)[: len(before)] == before
         if self.rng.random() < 0.3:
             self.house.branches.undo(self.caller(target), revision.id)
@@ -166,7 +167,7 @@ class Walk:
                 break
             for session, turn in found:
                 with suppress(SessionBusy):
-                    self.house.turns.cancel(DeviceId(self.device), UUID(str(turn)))
+                    self.house.turns.cancel(DeviceId(self.device), TurnId(UUID(str(turn))))
                 self.house.turns.work(SessionId(UUID(str(session))))
         assert not run(self.url, open_turns)
         if self.rng.random() < 0.8:
@@ -215,7 +216,10 @@ class Walk:
 def houses(settings: Settings, database_url: str) -> Iterator[tuple[House, House]]:
     run(database_url, EFFECTS)
     releases = (Release(), Release(prompt="You are at the desk in front."))
-    made = tuple(build_house(settings, roster(database_url, lambda _: None, release)) for release in releases)
+    first, second = (
+        build_house(settings, roster(database_url, lambda _: None, release)) for release in releases
+    )
+    made = (first, second)
     for house in made:
         house.turns.limits = dataclasses.replace(house.turns.limits, window=SMALL)
     yield made

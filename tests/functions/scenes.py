@@ -73,7 +73,7 @@ class Scene:
         return self.door.call(method, path, person.device_id, _token(who, person), headers=headers, **more)
 
     def rows(self) -> list[Any]:
-        """All that was said and settled in the conversation; not when somebody looked at it last."""
+        """All that was said and settled in the conversation, its version last; not when somebody looked at it last."""
         tables = (
             "turns",
             "messages",
@@ -87,9 +87,10 @@ class Scene:
         )
         parts = [f"SELECT '{t}', row_to_json(r)::text FROM {t} r WHERE session_id = %(s)s" for t in tables]
         parts.append(
-            "SELECT 'row', row(user_id, org_id, active_agent, message_seq, metadata, merged_into, version)::text"
+            "SELECT 'row', row(user_id, org_id, active_agent, message_seq, metadata, merged_into)::text"
             " FROM conversation_states WHERE id = %(s)s"
         )
+        parts.append("SELECT 'version', version::text FROM conversation_states WHERE id = %(s)s")
         return run(
             self.url, " UNION ALL ".join(parts).replace("%(s)s", f"'{self.session}'") + " ORDER BY 1, 2"
         )
@@ -104,8 +105,8 @@ def _token(who: str, person: Person) -> str | None:
     return wrong.get(who, lambda: device_token(person.device_id))()
 
 
-def set_scene(door: Door, url: str, *, waits: bool = False) -> Scene:
-    """`waits`: a turn of it waits for a person to decide."""
+def set_scene(door: Door, url: str, *, waits: bool = False, rewound: bool = False) -> Scene:
+    """`waits`: a turn of it waits for a person to decide; `rewound`: something was taken back, and may be put back."""
     people = {who: Person() for who in (*INSIDE, *OUTSIDE, REVOKED)}
     scene = Scene(door, url, people)
     statements = [
@@ -117,6 +118,7 @@ def set_scene(door: Door, url: str, *, waits: bool = False) -> Scene:
         *_conversation(scene, scene.session),
         *_conversation(scene, scene.second),
         *(_waiting(scene) if waits else ()),
+        *(_rewound(scene) if rewound else ()),
         *(_connection(scene, who, person) for who, person in people.items()),
         f"INSERT INTO connections (device_id, user_id) VALUES ('{scene.spare}', '{people[OWNER].user_id}')",
         *_roles(scene),
@@ -138,8 +140,13 @@ def _conversation(scene: Scene, session: UUID) -> list[str]:
         f"('{session}', 2, '{turn}', 'assistant', 'manager', '{content}', 'end_turn')",
         f"INSERT INTO todos (session_id, position, content, status) VALUES ('{session}', 1, '{MARKER}', 'pending')",
         f"INSERT INTO audit_log (session_id, actor, action, reason) VALUES ('{session}', 'user', 'lock_set', '{MARKER}')",
+    ]
+
+
+def _rewound(scene: Scene) -> list[str]:
+    return [
         "INSERT INTO revisions (session_id, id, kind, first_seq, last_seq, undo_until) VALUES "
-        f"('{session}', '{scene.revision}', 'rewind', 3, 3, now() + interval '1 hour')",
+        f"('{scene.session}', '{scene.revision}', 'rewind', 3, 3, now() + interval '1 hour')"
     ]
 
 

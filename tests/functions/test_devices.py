@@ -14,7 +14,7 @@ from core.digest import digest
 from core.settings import Secret, Settings, SettingsError
 from functions.app import build_app
 from functions.shapes_devices import DevicesShape, WelcomeShape
-from tests.conversations import everything
+from tests.conversations import everything, in_the_way, wait_for_locks
 from tests.databases import run
 from tests.doors import (
     NEW_KEY,
@@ -99,6 +99,23 @@ def test_of_two_who_register_one_id_at_once_one_has_it(bound: Door, database_url
             database_url, "SELECT secret_digest FROM connections WHERE device_id = %s", str(device)
         ) == [(digest(won),)]
     assert users(database_url) == 5, "who lost left no user behind"
+
+
+def test_of_two_who_give_one_device_its_first_secret_at_once_one_does(
+    settings: Settings, database_url: str
+) -> None:
+    device = new_device()
+    with opened(settings_of(settings, "open")) as door:
+        door.say(device)
+    with opened(settings_of(settings, "bound")) as door, ThreadPoolExecutor(2) as pool:
+        held = f"SELECT FROM connections WHERE device_id = '{device}' FOR UPDATE"
+        with in_the_way(database_url, held):
+            calls = [
+                pool.submit(door.call, "POST", "/v1/devices", device, json={"secret": secret})
+                for secret in (SECRET, OTHER_SECRET)
+            ]
+            wait_for_locks(database_url, 2)
+        assert sorted(call.result().status_code for call in calls) == [200, 409]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,10 +12,13 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.testclient import TestClient
 
+from core.access import Caller
 from core.cache.allowance import Allowance
 from core.cache.entry import Entry
+from core.errors import DeviceBarred
 from core.house import House, build_house
 from core.ids import DeviceId
+from core.sessions.current import Told
 from core.sessions.manager import SessionManager
 from core.settings import Settings, read_settings
 from core.store import endings, sessions
@@ -25,6 +28,7 @@ from dev.redis import EmbeddedRedis, Fault, RedisFront
 from functions.app import build_app
 from tests.conversations import losing_replies
 from tests.databases import run
+from tests.guests import enter, let_in, put_out, sign_out, user_of
 from tests.wire import WireCounter
 
 
@@ -370,7 +374,7 @@ def test_ready_says_where_sessions_are_kept(one: Function, settings: Settings, r
         "sessions": "shelf over postgres",
         "cache": "upstash, closed",
     }
-    nothing = begin({}, running).client.get("/ready")
+    nothing = begin({"ACCESS_MODE": "open"}, running).client.get("/ready")
     assert nothing.status_code == 503
     assert "memory" in nothing.json()["detail"]
 
@@ -383,3 +387,108 @@ def test_figures_tell_how_many_conversations_begin_and_end(one: Function, device
     said = one.house.figures.snapshot()
     assert (said["conversations.begun"], said["conversations.ended"]) == (2, 1)
     assert said["memory.bytes"] > 0
+
+
+# ---- who may be answered from it
+
+
+def _shown(device: UUID, **shown: Any) -> Caller:
+    return Caller(DeviceId(device), **shown)
+
+
+def test_only_whoever_shows_what_its_device_showed_is_answered_from_the_cache(
+    environ: dict[str, str], running: ExitStack, database_url: str, device: UUID
+) -> None:
+    with WireCounter(database_url) as wire:
+        function = begin({**environ, "DATABASE_URL": wire.url}, running)
+        function.say(device)
+        run(database_url, "UPDATE connections SET token_version = 4")
+        run(database_url, "UPDATE users SET subject = 'me'")
+        function.look(device)
+
+        def from_the_cache(who: Caller) -> bool:
+            wire.count.clear()
+            with suppress(DeviceBarred):
+                function.house.current.look(who)
+            return not wire.count.statements
+
+        id_ = run_id(function.house, device)
+        assert from_the_cache(_shown(device))
+        assert from_the_cache(_shown(device, token_version=4))
+        assert from_the_cache(_shown(device, token_version=4, subject="me"))
+        assert not from_the_cache(_shown(device, token_version=3))
+        assert not from_the_cache(_shown(device, subject="you"))
+        assert not from_the_cache(_shown(device, session_id=id_))
+        assert not from_the_cache(_shown(device, session_id=id_, link="x"))
+
+
+def test_a_device_that_was_signed_out_is_not_answered_from_the_cache(
+    one: Function, other: Function, database_url: str, device: UUID
+) -> None:
+    one.say(device)
+    told = one.look(device)
+    assert other.look(device).content == told.content
+    found = sessions.find(one.house.database, DeviceId(device))
+    assert found is not None
+    sign_out(database_url, device)
+    # As whoever signs it out does it.
+    one.house.current.changed(DeviceId(device), Told(found.id, found.version + 1), found.lease_epoch)
+    for function in (one, other):
+        assert function.look(device).json()["code"] == "device_barred"
+
+
+def test_what_a_member_sees_of_it_is_not_put_there(
+    one: Function, other: Function, database_url: str, device: UUID
+) -> None:
+    one.say(device)
+    id_ = run_id(one.house, device)
+    member = let_in(database_url, id_, "viewer")
+    enter(database_url, id_, member)
+    assert one.look(member).json()["role"] == "viewer"
+    assert one.entry(device) is None
+    one.look(device)
+    assert one.entry(device) is not None
+    assert other.look(member).json()["role"] == "viewer", "the owner's entry is not for a member"
+    put_out(database_url, id_, member)
+    assert other.look(member).status_code == 404
+
+
+def test_no_users_name_lies_in_the_cache(
+    one: Function, front: RedisFront, database_url: str, device: UUID
+) -> None:
+    one.say(device)
+    run(database_url, "UPDATE users SET subject = 'https://issuer.example|mallory'")
+    one.look(device)
+    sent = json.dumps([request.commands for request in front.requests])
+    assert "session:" in sent
+    assert "mallory" not in sent
+    assert str(user_of(database_url, device)) not in sent
+
+
+def test_after_a_merge_and_after_its_undoing_nobody_is_shown_what_was_before(
+    environ: dict[str, str], running: ExitStack, database_url: str
+) -> None:
+    here, there = begin(environ, running), begin(environ, running)
+    phone, desk = uuid4(), uuid4()
+    home = there.say(phone).json()["session_id"]
+    run(
+        database_url,
+        "INSERT INTO connections (device_id, user_id) SELECT %s, user_id FROM connections",
+        str(desk),
+    )
+    away = there.say(desk).json()["session_id"]
+    seen = [there.look(device) for device in (phone, desk)]
+    assert [there.entry(device) is not None for device in (phone, desk)] == [True, True]
+    headers = {"X-Device-ID": str(phone), "If-Match": "*"}
+    merged = here.client.post(f"/v1/sessions/{home}/merge", json={"from": away}, headers=headers).json()
+    assert [there.look(device).json()["id"] for device in (phone, desk)] == [home, home]
+    assert there.look(phone).json()["usage"] != seen[0].json()["usage"]
+    path = f"/v1/sessions/{home}/revisions/{merged['revision']['id']}/undo"
+    assert here.client.post(path, headers=headers).status_code == 200
+    assert there.look(phone).json()["usage"] == seen[0].json()["usage"]
+    entered = here.client.put("/v1/session", json={"session_id": away}, headers={"X-Device-ID": str(desk)})
+    assert entered.status_code == 200, entered.text
+    assert [there.look(desk, entered.headers["x-session-version"]).json()["id"] for _ in range(2)] == [
+        away,
+        away,
+    ]

@@ -214,9 +214,10 @@ SPENT = (
     gone(
         "nothing is granted beyond a budget",
         CLAIMS,
-        "_CLAIM_WITHIN: Final",
-        "AND NOT EXISTS (SELECT FROM spent_up)",
+        "def _claim_text",
+        '["EXISTS (SELECT FROM spent_up)"]',
         MONEY,
+        '["false"]',
     ),
     *(
         gone(

@@ -25,11 +25,15 @@ def _rows(url: str, statement: str, session_id: UUID | None, column: str) -> lis
 
 
 def _handovers(url: str, session_id: UUID | None) -> Iterator[str]:
-    """Each that is done is noted once, in the turn that it was done in; and none is noted that was not done."""
+    """Each that is done is noted once, in the turn that it was done in; and none is noted that was not done. Of a turn that was
+    copied from another conversation it is noted there.
+    """
     statement = """
         SELECT COALESCE(c.session_id, a.session_id), COALESCE(c.turn_id, a.turn_id), COALESCE(c.n, 0), COALESCE(a.n, 0)
-        FROM (SELECT session_id, turn_id, count(*) AS n FROM tool_calls
-              WHERE name = 'hand_over' AND status = 'done' AND {of} GROUP BY 1, 2) AS c
+        FROM (SELECT session_id, turn_id, count(*) AS n FROM tool_calls o
+              WHERE name = 'hand_over' AND status = 'done' AND {of} AND NOT EXISTS (SELECT FROM messages m
+                WHERE m.session_id = o.session_id AND m.seq = o.message_seq AND m.origin_session IS NOT NULL)
+              GROUP BY 1, 2) AS c
         FULL JOIN (SELECT session_id, turn_id, count(*) AS n FROM audit_log
               WHERE actor LIKE 'agent:%' AND action IN ('lock_set', 'lock_cleared') AND {of} GROUP BY 1, 2) AS a
           ON a.session_id = c.session_id AND a.turn_id = c.turn_id

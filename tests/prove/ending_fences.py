@@ -4,7 +4,7 @@ from tests.prove.fence import Fence, gone
 
 ALIVE, CLAIMS, SPENDING = "core/store/alive.py", "core/store/claims.py", "core/store/spending.py"
 ENDINGS, ENDS, LOCKS = "core/store/endings.py", "core/store/ends.py", "core/store/locks.py"
-SESSIONS, ANSWERING = "core/store/sessions.py", "core/answering.py"
+SESSIONS, ANSWERING, VISITORS = "core/store/sessions.py", "core/answering.py", "core/store/visitors.py"
 GONE, EXTENDING = "tests/store/test_alive.py", "tests/store/test_extending.py"
 ENDED, CLEANED = "tests/store/test_endings.py", "tests/store/test_clean_up.py"
 ANEW, LOGOUT = "tests/core/test_beginning_anew.py", "tests/functions/test_logout.py"
@@ -13,17 +13,18 @@ EXPIRED = (
     *(
         gone(f"expired means gone, in {name}", file, place, old, GONE, new)
         for name, file, place, old, new in (
-            ("the session", SESSIONS, "_STANDING: Final", " AND {ALIVE}", ""),
-            ("the lock", LOCKS, "_FIND: Final", " AND {ALIVE}", ""),
-            ("a change of the lock", LOCKS, "_KNOWN: Final", " AND {ALIVE}", ""),
-            ("the messages", "core/store/messages.py", "_ITS: Final", " AND {ALIVE}", ""),
-            ("the todos", "core/store/todos.py", "_OF_DEVICE: Final", " AND {ALIVE}", ""),
-            ("the audit", "core/store/audit.py", "_PAGE: Final", " AND {ALIVE}", ""),
-            ("approvals", "core/store/approvals.py", "_MINE: Final", " AND {ALIVE}", ""),
-            ("a turn", "core/store/turns.py", "_FIND: Final", " AND {ALIVE}", ""),
+            ("the conversation that is meant", VISITORS, "ITS: Final", " AND {ALIVE}", ""),
+            ("whatever is theirs", VISITORS, "THEIRS: Final", " AND {ALIVE}", ""),
         )
     ),
-    gone("expired means gone, in the claim", CLAIMS, "_CLAIM_TEXT: Final", "{ALIVE} AS", ANEW, "true AS"),
+    gone(
+        "expired means gone, in the claim",
+        CLAIMS,
+        "_CLAIM_TEXT: Final",
+        "{ALIVE} END AS",
+        ANEW,
+        "true END AS",
+    ),
     *(
         gone(f"{name} keeps it alive", ALIVE, "ALIVE: Final", old, GONE, new)
         for name, old, new in (
@@ -91,14 +92,12 @@ EXTENDED = (
         " AND s.lease_epoch = k.lease_epoch",
         ANEW,
     ),
-    gone(
-        "a lock is set only on what was read", LOCKS, "_SET: Final", "AND s.lease_epoch = k.lease_epoch", ANEW
-    ),
+    gone("a lock is set only on what was read", LOCKS, "_SET: Final", "AND s.version = its.version", ANEW),
     gone(
         "a lock is cleared only on what was read",
         LOCKS,
         "_CLEAR: Final",
-        " AND s.lease_epoch = k.lease_epoch",
+        " AND s.version = its.version",
         ANEW,
     ),
 )
@@ -131,7 +130,7 @@ BEGUN = (
         "a device is moved from where it was read to be",
         CLAIMS,
         "moved AS (",
-        " AND c.session_id IS NOT DISTINCT FROM l.session_id",
+        " AND c.session_id IS NOT DISTINCT FROM l.left_id",
         ANEW,
     ),
     gone(
@@ -179,7 +178,13 @@ ENDING = (
         ENDED,
         "reserved_micros = p.reserved_micros",
     ),
-    gone("only what is its own", ENDINGS, "_END: Final", " AND s.user_id = c.user_id", ENDED),
+    gone(
+        "only what is its own",
+        ENDINGS,
+        "_END: Final",
+        " WHERE held_as = 'owner'",
+        "tests/store/test_visitors.py",
+    ),
     gone(
         "application sessions end with it",
         ENDINGS,

@@ -142,6 +142,9 @@ def open_house(place: Place, points: Points) -> House:
         "ANTHROPIC_BASE_URL": place.model_url,
         # Conversations end here only where that is what is tried.
         "SESSION_TTL": "86400",
+        # Each message is charged, and none is one too many.
+        "RATE_DEVICE_PER_MINUTE": "100000",
+        "RATE_DEVICE_BURST": "100000",
         **place.settings,
     }
     house = build_house(read_settings(given), roster(place.marks_url, points))

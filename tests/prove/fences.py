@@ -22,6 +22,7 @@ from tests.prove.agent_fences import AGENT_FENCES
 from tests.prove.cache_fences import CACHE_FENCES
 from tests.prove.ending_fences import ENDING_FENCES
 from tests.prove.fence import STORE, Fence, epoch, gone
+from tests.prove.visitor_fences import VISITOR_FENCES
 
 ROOT = Path(__file__).parent.parent.parent
 COPIED = (
@@ -139,7 +140,7 @@ FENCES = (
         STORE,
         "g.signal_seq",
     ),
-    gone("the version in admit", ADMISSIONS, "_ADMIT: Final", " AND version = :version", STORE),
+    gone("the version in admit", ADMISSIONS, "_ADMIT_TEXT: Final", " AND version = :version", STORE),
     gone("the version in stop", ADMISSIONS, "_STOP: Final", " AND version = :version", STORE),
     gone(
         "approvals withdrawn by a stop",
@@ -219,7 +220,7 @@ FENCES = (
         "the role of whoever looks",
         APPROVALS,
         "_PENDING: Final",
-        "AND array_position({_RANKS}, mine.held_as::text) >= array_position({_RANKS}, a.role::text)",
+        "AND array_position({RANKS}, theirs.held_as::text) >= array_position({RANKS}, a.role::text)",
         DECIDED,
     ),
     gone(
@@ -447,6 +448,7 @@ FENCES = (
     ),
     *AGENT_FENCES,
     *ENDING_FENCES,
+    *VISITOR_FENCES,
     *CACHE_FENCES,
 )
 

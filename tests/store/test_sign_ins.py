@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from core.devices import SignedInDevice
-from core.errors import DeviceBarred
+from core.errors import DatabaseConflict, DeviceBarred
 from core.house import House, build_house
 from core.ids import DeviceId, SessionId
 from core.settings import Settings
@@ -348,3 +348,21 @@ def test_the_holder_of_a_turn_keeps_its_hold(house: House, database_url: str, de
     ((epoch,),) = run(database_url, "SELECT lease_epoch FROM conversation_states")
     assert epoch == holding.hold.epoch
     assert SessionId(holding.hold.session_id) in owners(database_url)
+
+
+def test_whoever_refers_to_a_guest_that_is_just_gone_is_to_look_again(
+    house: House, database_url: str, device: UUID
+) -> None:
+    """Not a defect of ours: it was there when they looked."""
+    session = talk(house, uuid4())
+    talk(house, device)
+    guest = user_of(database_url, device)
+    let_in = text(
+        "INSERT INTO members (session_id, user_id, role) VALUES (:session, :user, 'viewer') RETURNING 1"
+    )
+    gone = f"DELETE FROM users WHERE id = '{guest}'"
+    with ThreadPoolExecutor(1) as pool, in_the_way(database_url, gone):
+        waiting = pool.submit(house.database.row, let_in, {"session": session, "user": guest})
+        wait_for_locks(database_url, 1)
+    with pytest.raises(DatabaseConflict):
+        waiting.result()

@@ -11,14 +11,14 @@ import pytest
 from core.content import Compaction
 from core.house import House
 from core.ids import DeviceId
-from core.store import admissions, compactions, ends, spending, steps, takes, turns
+from core.store import admissions, compactions, ends, following, spending, steps, takes, turns
 from core.store.admissions import Admission
 from core.store.database import Database
 from core.store.ends import Closing
 from core.store.fence import Reply
 from core.store.holds import Hold
 from core.store.locks import LockTtl, Relock
-from core.store.steps import Asked, Consequences
+from core.store.steps import Asked, Consequences, Renewed
 from core.store.used import Amount, Used
 from tests.conversations import arrival, everything, expire, held
 from tests.databases import run
@@ -241,7 +241,13 @@ def test_a_step_tells_that_something_has_arrived(house: House, hold: Hold, name:
     signal(house, hold)
     stepped = WRITES[name](house.database, hold)
     assert stepped.signal_seq == hold.signal_seq + 1
-    assert WRITES["renew"](house.database, hold) == hold.signal_seq + 1
+    renewed = WRITES["renew"](house.database, hold)
+    assert renewed == Renewed(hold.signal_seq + 1, is_followed=False)
+
+
+def test_a_beat_of_the_heart_tells_that_somebody_reads_along(house: House, hold: Hold) -> None:
+    following.follow(house.database, hold.session_id, hold.turn_id)
+    assert WRITES["renew"](house.database, hold) == Renewed(hold.signal_seq, is_followed=True)
 
 
 @pytest.mark.parametrize("name", [*STEPS, "relock", "reserve", "start_calls", "keep_result", "renew"])

@@ -12,7 +12,7 @@ def main() -> None:
     with contextlib.ExitStack() as running:
         listening = running.enter_context(serve._listen(int(sys.argv[1])))
         server = serve._server(read_settings(dict(os.environ)), running)
-        serve._serve_until_stopped(server, listening, int(sys.argv[1]))
+        server.run(sockets=[listening])
 
 
 if __name__ == "__main__":

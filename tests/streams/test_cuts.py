@@ -5,8 +5,9 @@ import os
 import random
 import signal
 import threading
-import time
 from typing import Any
+
+import pytest
 
 from dev.demo_model import DemoModel, Fault, Reply
 from dev.redis import EmbeddedRedis, RedisFront
@@ -79,7 +80,6 @@ def _cut_again_and_again(servers: list[Server], model: DemoModel, wanted: int) -
         model.faults.add(*[_DRIP] * 4)
         phone = _talk(servers, chance, number)
         cuts += phone.cuts.total()
-        print(time.monotonic(), cuts)
         for kind in by_kind:
             by_kind[kind] += phone.cuts[kind]
         assert not model.replies, "not all that was scripted was said"
