@@ -371,6 +371,7 @@ def test_what_is_left_must_do_for_an_answer(
     least = house.turns.reception.budgets.least
     room = MANY - getattr(least, unit)
     answer(house, arrival(device))
+    run(database_url, "UPDATE users SET org_id = id")
     run(database_url, "UPDATE conversation_states SET org_id = user_id")
     for used, taken_ in ((room, True), (room + 1, False)):
         if scope == "session":

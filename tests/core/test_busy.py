@@ -4,6 +4,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -195,10 +196,12 @@ def test_a_model_that_was_left_is_told_so(
     bills: list[Bill] = []
     ask = house.turns.asking.model.ask
 
-    def noting(prompt: Prompt, deadline: Deadline, bill: Bill | None = None) -> "Future[ModelReply]":
+    def noting(
+        prompt: Prompt, deadline: Deadline, bill: Bill | None = None, sink: Any = None
+    ) -> "Future[ModelReply]":
         assert bill is not None
         bills.append(bill)
-        return ask(prompt, deadline, bill)
+        return ask(prompt, deadline, bill, sink)
 
     monkeypatch.setattr(house.turns.asking.model, "ask", noting)
     gate = threading.Event()
