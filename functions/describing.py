@@ -38,7 +38,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "GET /v1/approvals": (),
     "POST /v1/approvals/{approval_id}": ("approval_not_found", "role_too_small", "approval_decided", "approval_changed", "approval_expired"),
     "GET /v1/sessions": ("cursor_malformed",),
-    "POST /v1/sessions": (),
+    "POST /v1/sessions": ("idempotency_key_reused",),
     "PUT /v1/session": ("session_not_found",),
     "GET /v1/session": ("session_not_found",),
     "PATCH /v1/session": _LOCKED,
