@@ -8,6 +8,7 @@ What can go wrong, and why it cannot:
   conversation that it is in, so what was let in before writes nothing after.
 * *It went to another conversation at that moment.* Then it is not signed out at the version of one that it is not in any more:
   nothing is written, and the caller reads anew.
+* *A device is erased, and its ID is registered again.* Its tokens begin with a version that nobody can have been given before.
 
 Sessions are locked before the devices that are in them, as everywhere.
 """
@@ -52,6 +53,10 @@ class SignedOut:
     epoch: int
 
 
+# The first version of a device's tokens. Of one that was erased nothing is known any more, and what was signed for it then names a
+# version that its row had: it must not count for whoever registers the ID anew.
+_FIRST_VERSION: Final = "CASE WHEN EXISTS (SELECT FROM erasures) THEN CAST(1 + floor(random() * 1000000000) AS integer) ELSE 0 END"
+
 # Meets the device, with a user of its own, if it is new; else gives it the secret if it never had one and may still speak; else
 # tells how it stands. No row: somebody else was at it at the same moment.
 _REGISTER: Final = text(f"""
@@ -62,8 +67,8 @@ known AS MATERIALIZED (
     FROM connections c JOIN users u ON u.id = c.user_id WHERE c.device_id = :device_id
 ),
 met AS (
-    INSERT INTO connections (device_id, user_id, secret_digest, created_at)
-    SELECT :device_id, :user_id, :secret_digest, at FROM clock WHERE NOT EXISTS (SELECT FROM known)
+    INSERT INTO connections (device_id, user_id, secret_digest, token_version, created_at)
+    SELECT :device_id, :user_id, :secret_digest, {_FIRST_VERSION}, at FROM clock WHERE NOT EXISTS (SELECT FROM known)
     ON CONFLICT (device_id) DO NOTHING
     RETURNING user_id, token_version
 ),

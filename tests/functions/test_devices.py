@@ -378,3 +378,13 @@ def test_no_token_secret_or_device_is_ever_logged(
     assert "database_unavailable" in caplog.text, "something was logged"
     secrets = {SECRET, OTHER_SECRET, digest(SECRET), str(device), device.hex, *shown}
     assert not [secret for secret in secrets if secret in caplog.text]
+
+
+def test_what_was_signed_before_an_erasure_counts_for_nobody_who_comes_after(bound: Door) -> None:
+    device = new_device()
+    before = bound.register(device)["token"]
+    assert bound.call("DELETE", "/v1/user", device, before).status_code == 200
+    after = bound.register(device, OTHER_SECRET)["token"]
+    bound.say(device, after)
+    assert problem(bound.call("GET", "/v1/session", device, before)) == (401, "device_barred")
+    assert bound.call("GET", "/v1/session", device, after).status_code == 200

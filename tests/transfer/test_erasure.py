@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from core.access import Caller
 from core.archive import Archive, _client
+from core.digest import digest
 from core.erasing import Erasing
 from core.errors import DatabaseUnavailable
 from core.holding import HoldLost
@@ -237,6 +238,51 @@ def test_a_user_who_was_erased_is_found_nowhere(
     assert removed["postgres"]["clinic_outbox"] == 1
     assert removed["elsewhere"]["messages"] > 4
     assert run(database_url, "SELECT count(*) FROM erasures WHERE ended_at IS NOT NULL") == [(1,)]
+
+
+def test_a_fork_in_which_they_said_nothing_loses_what_they_called_it(
+    full_house: House, database_url: str, device: UUID, friend: UUID
+) -> None:
+    """A friend spoke in their conversation, and took a copy along."""
+    answer(full_house, arrival(device, "Hello"))
+    answer(full_house, arrival(friend, "Hello"))
+    own = session_of(database_url, device)
+    run(
+        database_url,
+        f"UPDATE conversation_states SET metadata = '{{\"title\": \"{MARK}\"}}' WHERE id = '{own}'",
+    )
+    run(
+        database_url,
+        f"INSERT INTO todos (session_id, position, content, status) VALUES ('{own}', 1, '{MARK}', 'pending')",
+    )
+    copy = fork(database_url, own, friend)
+    for table in ("messages", "turns", "compactions"):
+        run(database_url, f"DELETE FROM {table} WHERE session_id = '{copy}'")
+    full_house.erasing.erase(Caller(DeviceId(device)), 20)
+    assert found_in_rows(database_url, MARK) == []
+    assert copy in conversations(database_url)
+
+
+def test_what_cannot_be_ended_now_does_not_stand_in_the_way_of_others(
+    full_house: House, database_url: str, device: UUID, friend: UUID
+) -> None:
+    for one in (device, friend):
+        answer(full_house, arrival(one, "Hello"))
+        assert erasures.begin(full_house.database, DeviceId(one), digest(str(one)))
+    run(database_url, "UPDATE erasures SET created_at = now() - interval '1 hour'")
+    first = user_of(database_url, device)
+    run(
+        database_url,
+        "UPDATE erasures SET created_at = now() - interval '2 hours' WHERE user_id = %s",
+        str(first),
+    )
+    run(
+        database_url,
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION SQLSTATE '40001'; END $$;"
+        f"CREATE TRIGGER refuse BEFORE DELETE ON users FOR EACH ROW WHEN (OLD.id = '{first}') EXECUTE FUNCTION refuse()",
+    )
+    assert full_house.erasing.sweep() == 1
+    assert run(database_url, "SELECT count(*) FROM erasures WHERE ended_at IS NULL") == [(1,)]
 
 
 def test_friends_go_on_talking_and_find_their_own_words(
