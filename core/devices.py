@@ -131,9 +131,22 @@ class Devices:
             return
         self._met.note(device_id, person)
 
-    def sign_in(self, device_id: DeviceId, token_version: int | None, person: Person) -> SignedInDevice:
+    def sign_in(
+        self, device_id: DeviceId, token_version: int | None, person: Person, secret: str | None = None
+    ) -> SignedInDevice:
+        """Where people are named, nothing but its secret says that a device is theirs; so what it said as nobody's goes to who has it."""
         mark = f"device {digest(str(device_id))[:16]}"
-        wish = Wish(device_id, token_version, person.subject, person.org_id, new_user_id(), mark)
+        secret_digest = None if secret is None else digest(secret)
+        wish = Wish(
+            device_id,
+            token_version,
+            person.subject,
+            person.org_id,
+            new_user_id(),
+            mark,
+            self.mode == "jwt",
+            secret_digest,
+        )
         deadline = Deadline.after(_WITHIN_S)
 
         def once() -> tuple[UserId, int] | None:

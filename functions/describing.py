@@ -69,7 +69,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "POST /v1/sessions/{session_id}/revisions/{revision_id}/undo": (*_SESSION, "revision_not_found", "session_busy", "too_late_to_undo", "undo_over"),
     "POST /v1/links/join": ("session_not_found", "too_many_members"),
     "POST /v1/devices": ("device_taken", "rate_exceeded"),
-    "POST /v1/devices/link": ("not_set_up",),
+    "POST /v1/devices/link": ("not_set_up", "device_taken"),
     "GET /v1/devices": (),
     "DELETE /v1/devices/{device_id}": ("device_not_found",),
     "GET /v1/turns/{turn_id}/events": ("turn_not_found",),

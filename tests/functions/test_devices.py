@@ -388,3 +388,19 @@ def test_what_was_signed_before_an_erasure_counts_for_nobody_who_comes_after(bou
     bound.say(device, after)
     assert problem(bound.call("GET", "/v1/session", device, before)) == (401, "device_barred")
     assert bound.call("GET", "/v1/session", device, after).status_code == 200
+
+
+def test_who_knows_an_id_alone_gets_nothing_of_what_was_said_from_it(
+    bound: Door, settings: Settings, database_url: str
+) -> None:
+    """A service that was `bound` is `jwt` from now on."""
+    device = new_device()
+    bound.say(device, bound.register(device)["token"])
+    before = everything(database_url)
+    with opened(settings_of(settings, "jwt")) as door:
+        for given in ({}, {"json": {"secret": OTHER_SECRET}}):
+            taken = door.call("POST", "/v1/devices/link", device, user_token("mallory"), **given)
+            assert problem(taken) == (409, "device_taken")
+        assert everything(database_url) == before
+        signed = door.call("POST", "/v1/devices/link", device, user_token("ada"), json={"secret": SECRET})
+        assert len(signed.json()["sessions"]) == 1
