@@ -114,10 +114,13 @@ known AS MATERIALIZED (
 person AS MATERIALIZED (
     SELECT id, org_id FROM users WHERE subject = :subject
 ),
+erased AS MATERIALIZED (
+    SELECT FROM erasures e WHERE e.device_digest = :leaving LIMIT 1
+),
 made AS (
     INSERT INTO users (id, subject, org_id, created_at)
     SELECT :user_id, :subject, :org_id, at FROM clock
-    WHERE NOT EXISTS (SELECT FROM person) AND NOT EXISTS (SELECT FROM known)
+    WHERE NOT EXISTS (SELECT FROM person) AND NOT EXISTS (SELECT FROM known) AND NOT EXISTS (SELECT FROM erased)
     ON CONFLICT (subject) WHERE subject IS NOT NULL DO NOTHING
     RETURNING id
 ),
@@ -132,7 +135,8 @@ met AS (
     ON CONFLICT (device_id) DO NOTHING
     RETURNING true
 )
-SELECT EXISTS (SELECT FROM known) OR EXISTS (SELECT FROM met) AS is_met
+SELECT EXISTS (SELECT FROM known) OR EXISTS (SELECT FROM met)
+    OR EXISTS (SELECT FROM erased) AND NOT EXISTS (SELECT FROM person) AS is_met
 """)
 
 
@@ -143,9 +147,12 @@ def meet(
     org_id: UUID | None,
     user_id: UserId,
     *,
+    leaving: str | None = None,
     now: datetime | None = None,
 ) -> bool:
-    given = {"device_id": device_id, "subject": subject, "org_id": org_id, "user_id": user_id, "now": now}
+    """`leaving`: the device's digest, where its person is about to be erased. Nobody is made anew who was erased from it."""
+    given = {"device_id": device_id, "subject": subject, "org_id": org_id, "user_id": user_id}
+    given |= {"leaving": leaving, "now": now}
     row = database.row(_MEET, given)
     return row is not None and bool(row["is_met"])
 

@@ -404,3 +404,21 @@ def test_who_knows_an_id_alone_gets_nothing_of_what_was_said_from_it(
         assert everything(database_url) == before
         signed = door.call("POST", "/v1/devices/link", device, user_token("ada"), json={"secret": SECRET})
         assert len(signed.json()["sessions"]) == 1
+
+
+def test_where_people_are_named_too_a_receipt_is_shown_again(settings: Settings, database_url: str) -> None:
+    """The reply was lost, and another process is asked."""
+    shared, own = new_device(), new_device()
+    receipts = []
+    for _ in range(3):
+        with opened(settings_of(settings, "jwt")) as door:
+            if not receipts:
+                door.say(shared, user_token("ada"))
+                door.say(own, user_token("bob"))
+            receipts.append(door.call("DELETE", "/v1/user", shared, user_token("ada")).json()["id"])
+    assert len(set(receipts)) == 1
+    assert users(database_url) == 1
+    with opened(settings_of(settings, "jwt")) as door:
+        bobs = door.call("DELETE", "/v1/user", shared, user_token("bob")).json()
+    assert bobs["id"] not in receipts, "of somebody else who has the device now"
+    assert users(database_url) == 0
