@@ -33,7 +33,16 @@ from dev.demo_model import DemoModel, Reply
 from dev.redis import EmbeddedRedis
 from functions.app import build_app
 from tests.agents import Workshop
-from tests.conversations import answer, arrival, asking, conversations, held, refusals
+from tests.conversations import (
+    answer,
+    arrival,
+    asking,
+    conversations,
+    held,
+    in_the_way,
+    refusals,
+    wait_for_locks,
+)
 from tests.databases import run
 from tests.images import image, png
 
@@ -398,6 +407,26 @@ def test_two_at_once_give_one_receipt(filled: tuple[House, UserId], database_url
     assert {receipt.id for receipt in receipts} == {last.id}
     assert last.removed["postgres.messages"] == 2
     assert found_in_rows(database_url, MARK, str(user_id), str(device)) == []
+
+
+def test_whoever_signs_in_at_that_moment_is_erased_as_who_they_are_by_then(
+    full_house: House, database_url: str, device: UUID, friend: UUID
+) -> None:
+    for one in (device, friend):
+        answer(full_house, arrival(one, f"Hello, {MARK}"))
+    guest, person = user_of(database_url, device), user_of(database_url, friend)
+    receipts: list[erasures.Erasure] = []
+    caller = Caller(DeviceId(device))
+    erasing = threading.Thread(target=lambda: receipts.append(full_house.erasing.erase(caller, 20)))
+    with in_the_way(database_url, f"SELECT FROM users WHERE id = '{guest}' FOR UPDATE") as going_on:
+        erasing.start()
+        wait_for_locks(database_url, 1)
+        for table in ("connections", "conversation_states"):
+            going_on(f"UPDATE {table} SET user_id = '{person}' WHERE user_id = '{guest}'")
+        going_on(f"DELETE FROM users WHERE id = '{guest}'")
+    erasing.join()
+    assert receipts[0].ended_at is not None
+    assert found_in_rows(database_url, MARK) == []
 
 
 def test_the_sweep_ends_what_nobody_went_on_with(
