@@ -409,7 +409,7 @@ def test_who_knows_an_id_alone_gets_nothing_of_what_was_said_from_it(
 def test_where_people_are_named_too_a_receipt_is_shown_again(settings: Settings, database_url: str) -> None:
     """The reply was lost, and another process is asked."""
     shared, own = new_device(), new_device()
-    receipts = []
+    receipts: list[str] = []
     for _ in range(3):
         with opened(settings_of(settings, "jwt")) as door:
             if not receipts:
