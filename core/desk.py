@@ -7,9 +7,9 @@ from uuid import UUID, uuid5
 
 from core.access import Caller, Role
 from core.deadline import Deadline
-from core.editing import Metadata, merged
+from core.editing import Metadata, are_same, merged
 from core.entrance import enter, nothing_for
-from core.errors import DatabaseConflict, NotAsSeen
+from core.errors import DatabaseConflict, IdempotencyKeyReused, NotAsSeen
 from core.ids import SessionId, new_session_id, new_user_id
 from core.sessions.current import CurrentSessions, Told
 from core.store import metadata, sessions, user_sessions, visitors
@@ -48,6 +48,8 @@ class Desk:
             caller.about(None), session_id, new_user_id(), given, self.lock_ttl_s, self.idle_ttl_s
         )
 
+        begun = caller.about(session_id)
+
         def attempt() -> StoredSession | None:
             moved = user_sessions.begin(self.database, beginning)
             if moved is not None:
@@ -55,7 +57,12 @@ class Desk:
                 self._told(caller, moved)
             elif visitors.is_barred(self.database, caller):
                 raise nothing_for(self.database, caller)
-            return sessions.find(self.database, caller.about(session_id))
+            found = sessions.find(self.database, begun)
+            if found is None and user_sessions.is_gone(self.database, begun):
+                raise IdempotencyKeyReused(
+                    "What was begun with this Idempotency-Key is not there any more. A new conversation needs a new key."
+                )
+            return found
 
         return again_and_again(Deadline.after(PATIENCE_S), attempt)
 
@@ -81,7 +88,7 @@ class Desk:
                 return None
             visit, session = found
             after = merged(session.metadata, part)
-            if after == session.metadata:
+            if are_same(after, session.metadata):
                 return session
             changed = metadata.put(self.database, visit, after)
             if changed is None:

@@ -115,25 +115,44 @@ class Devices:
             raise DeviceBarred
         return self._welcome(device_id, found.user_id, found.token_version)
 
-    def meet(self, device_id: DeviceId, person: Person) -> None:
-        """Before a call of a person's device: it may be its first. Where the database is away, the call itself says so."""
-        if self._met.has(device_id, person):
+    def meet(self, device_id: DeviceId, person: Person, *, leaves: bool = False) -> None:
+        """Before a call of a person's device: it may be its first. Where the database is away, the call itself says so. `leaves`:
+        they are to be erased, and may have been.
+        """
+        if not leaves and self._met.has(device_id, person):
             return
-        user_id = new_user_id()
+        user_id, leaving = new_user_id(), digest(str(device_id)) if leaves else None
         try:
             again_and_again(
                 Deadline.after(_WITHIN_S),
                 lambda: (
-                    devices.meet(self.database, device_id, person.subject, person.org_id, user_id) or None
+                    devices.meet(
+                        self.database, device_id, person.subject, person.org_id, user_id, leaving=leaving
+                    )
+                    or None
                 ),
             )
         except (DatabaseNotConfigured, DatabaseUnavailable):
             return
-        self._met.note(device_id, person)
+        if not leaves:
+            self._met.note(device_id, person)
 
-    def sign_in(self, device_id: DeviceId, token_version: int | None, person: Person) -> SignedInDevice:
+    def sign_in(
+        self, device_id: DeviceId, token_version: int | None, person: Person, secret: str | None = None
+    ) -> SignedInDevice:
+        """Where people are named, nothing but its secret says that a device is theirs; so what it said as nobody's goes to who has it."""
         mark = f"device {digest(str(device_id))[:16]}"
-        wish = Wish(device_id, token_version, person.subject, person.org_id, new_user_id(), mark)
+        secret_digest = None if secret is None else digest(secret)
+        wish = Wish(
+            device_id,
+            token_version,
+            person.subject,
+            person.org_id,
+            new_user_id(),
+            mark,
+            self.mode == "jwt",
+            secret_digest,
+        )
         deadline = Deadline.after(_WITHIN_S)
 
         def once() -> tuple[UserId, int] | None:

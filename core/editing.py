@@ -3,6 +3,7 @@
 The part is a JSON merge patch (RFC 7386): what it names is set, what it names as null is taken away, the rest stays as it is.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -29,6 +30,11 @@ def checked(given: object) -> Metadata:
 
 def merged(metadata: Metadata, part: Metadata) -> Metadata:
     return _within(_merged(metadata, part))
+
+
+def are_same(one: Metadata, other: Metadata) -> bool:
+    """As JSON, where `true` is not 1, in whatever order."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _merged(whole: object, part: Metadata) -> Metadata:

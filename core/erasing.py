@@ -6,6 +6,7 @@ behind it. Each conversation leaves the cache before and after its rows go: befo
 is next, and the user's own row is last. Whoever dies on the way leaves a receipt that is not ended, and the next one goes on.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from core.cache.allowance import allowance
 from core.deadline import Deadline
 from core.digest import digest
 from core.entrance import nothing_for
-from core.errors import NothingErased, SessionNotFound
+from core.errors import LatchkeyError, NothingErased, SessionNotFound
 from core.ids import SessionId, UserId
 from core.partials import Partials
 from core.sessions.farewell import Farewell, conversation_key
@@ -29,6 +30,8 @@ from core.store.traces import Blotted
 from core.tries import again_and_again, past_dead_connections
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 50
 _PATIENCE_S: Final = 5.0
@@ -54,17 +57,25 @@ class Erasing:
             erasures.begin(self.database, caller, device_digest)
             return erasures.of_device(self.database, device_digest)
 
-        receipt = past_dead_connections(begun)
+        # Once more for a device that was signed in at that moment, and has another user by now.
+        receipt = past_dead_connections(begun) or past_dead_connections(begun)
         if receipt is None:
             barred = nothing_for(self.database, caller)
             raise NothingErased() if isinstance(barred, SessionNotFound) else barred
         return receipt if receipt.ended_at else self.go_on(receipt, Deadline.after(budget_s))
 
     def sweep(self, limit: int = 10) -> int:
-        """How many were ended that somebody else had left alone."""
+        """How many were ended that somebody else had left alone. One that cannot be ended now does not stand in the way of the rest."""
         left = erasures.unended(self.database, _LEFT_ALONE_S, limit)
         deadline = Deadline.after(_SWEEP_S)
-        return sum(self.go_on(receipt, deadline).ended_at is not None for receipt in left)
+        return sum(self._swept(receipt, deadline) for receipt in left)
+
+    def _swept(self, receipt: Erasure, deadline: Deadline) -> bool:
+        try:
+            return self.go_on(receipt, deadline).ended_at is not None
+        except LatchkeyError as error:
+            _log.warning("erasure %s: %s; the next sweep tries again", receipt.id, error.code)
+            return False
 
     def go_on(self, receipt: Erasure, deadline: Deadline) -> Erasure:
         user_id = receipt.user_id

@@ -9,6 +9,7 @@ What a gateway says of a caller is believed from its event alone: no header can 
 
 import hmac
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
@@ -33,8 +34,12 @@ async def _bearer(given: Annotated[HTTPAuthorizationCredentials | None, Depends(
 Bearer = Annotated[str | None, Depends(_bearer)]
 
 
-async def identify(request: Request, device_id: DeviceId, bearer: str | None) -> Caller:
-    """Whom a call under /v1 is believed to come from. What only the database knows of them, statements look at."""
+async def identify(
+    request: Request, device_id: DeviceId, bearer: str | None, *, leaves: bool = False
+) -> Caller:
+    """Whom a call under /v1 is believed to come from. What only the database knows of them, statements look at. `leaves`: they want
+    to be erased.
+    """
     house: House = request.app.state.house
     mode = house.settings.access_mode
     if mode == "open":
@@ -44,7 +49,7 @@ async def identify(request: Request, device_id: DeviceId, bearer: str | None) ->
             raise TokenMissing
         return Caller(device_id, token_version=house.tokens.device(bearer, device_id))
     who = person(request, house, bearer)
-    await request.app.state.look(house.devices.meet, device_id, who)
+    await request.app.state.look(partial(house.devices.meet, device_id, who, leaves=leaves))
     return Caller(device_id, subject=who.subject)
 
 

@@ -106,9 +106,7 @@ async def _asking(
     ] = None,
 ) -> Caller:
     """Who asks, and which conversation they mean: the one that the path names, or that their link opens, or that they are in."""
-    named = str(request.path_params.get("session_id", ""))
-    # What is no UUID is refused where the path's parts are declared.
-    session_id = SessionId(UUID(named)) if _UUID.fullmatch(named) else None
+    session_id = _in_path(request)
     if x_share_link is None:
         return caller.about(session_id)
     found = _LINK.fullmatch(x_share_link.strip())
@@ -117,6 +115,15 @@ async def _asking(
     return replace(
         caller, link=digest(x_share_link.strip()), session_id=session_id or SessionId(UUID(found[1]))
     )
+
+
+def _in_path(request: Request) -> SessionId | None:
+    """However its ID is written there; never the current one in place of one that cannot be read."""
+    named = request.path_params.get("session_id")
+    try:
+        return None if named is None else SessionId(UUID(str(named)))
+    except ValueError:
+        raise InvalidRequest(errors=(FieldProblem("session_id", "must be a conversation's ID"),)) from None
 
 
 async def _names_session(session_id: UUID) -> None:

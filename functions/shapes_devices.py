@@ -31,6 +31,8 @@ class SignInBody(_Shape):
     )
 
     user_token: Annotated[str, Field(min_length=1, max_length=LONGEST_TOKEN)]
+    # Asked for where a person's token alone speaks for a device, of one that talked before it was anybody's.
+    secret: Annotated[str, Field(min_length=SHORTEST_SECRET, max_length=LONGEST_SECRET, default_factory=str)]
 
 
 class WelcomeShape(_Shape):

@@ -8,6 +8,7 @@ What can go wrong, and why it cannot:
   conversation that it is in, so what was let in before writes nothing after.
 * *It went to another conversation at that moment.* Then it is not signed out at the version of one that it is not in any more:
   nothing is written, and the caller reads anew.
+* *A device is erased, and its ID is registered again.* Its tokens begin with a version that nobody can have been given before.
 
 Sessions are locked before the devices that are in them, as everywhere.
 """
@@ -52,6 +53,10 @@ class SignedOut:
     epoch: int
 
 
+# The first version of a device's tokens. Of one that was erased nothing is known any more, and what was signed for it then names a
+# version that its row had: it must not count for whoever registers the ID anew.
+_FIRST_VERSION: Final = "CASE WHEN EXISTS (SELECT FROM erasures) THEN CAST(1 + floor(random() * 1000000000) AS integer) ELSE 0 END"
+
 # Meets the device, with a user of its own, if it is new; else gives it the secret if it never had one and may still speak; else
 # tells how it stands. No row: somebody else was at it at the same moment.
 _REGISTER: Final = text(f"""
@@ -62,8 +67,8 @@ known AS MATERIALIZED (
     FROM connections c JOIN users u ON u.id = c.user_id WHERE c.device_id = :device_id
 ),
 met AS (
-    INSERT INTO connections (device_id, user_id, secret_digest, created_at)
-    SELECT :device_id, :user_id, :secret_digest, at FROM clock WHERE NOT EXISTS (SELECT FROM known)
+    INSERT INTO connections (device_id, user_id, secret_digest, token_version, created_at)
+    SELECT :device_id, :user_id, :secret_digest, {_FIRST_VERSION}, at FROM clock WHERE NOT EXISTS (SELECT FROM known)
     ON CONFLICT (device_id) DO NOTHING
     RETURNING user_id, token_version
 ),
@@ -109,10 +114,13 @@ known AS MATERIALIZED (
 person AS MATERIALIZED (
     SELECT id, org_id FROM users WHERE subject = :subject
 ),
+erased AS MATERIALIZED (
+    SELECT FROM erasures e WHERE e.device_digest = :leaving LIMIT 1
+),
 made AS (
     INSERT INTO users (id, subject, org_id, created_at)
     SELECT :user_id, :subject, :org_id, at FROM clock
-    WHERE NOT EXISTS (SELECT FROM person) AND NOT EXISTS (SELECT FROM known)
+    WHERE NOT EXISTS (SELECT FROM person) AND NOT EXISTS (SELECT FROM known) AND NOT EXISTS (SELECT FROM erased)
     ON CONFLICT (subject) WHERE subject IS NOT NULL DO NOTHING
     RETURNING id
 ),
@@ -127,7 +135,8 @@ met AS (
     ON CONFLICT (device_id) DO NOTHING
     RETURNING true
 )
-SELECT EXISTS (SELECT FROM known) OR EXISTS (SELECT FROM met) AS is_met
+SELECT EXISTS (SELECT FROM known) OR EXISTS (SELECT FROM met)
+    OR EXISTS (SELECT FROM erased) AND NOT EXISTS (SELECT FROM person) AS is_met
 """)
 
 
@@ -138,9 +147,12 @@ def meet(
     org_id: UUID | None,
     user_id: UserId,
     *,
+    leaving: str | None = None,
     now: datetime | None = None,
 ) -> bool:
-    given = {"device_id": device_id, "subject": subject, "org_id": org_id, "user_id": user_id, "now": now}
+    """`leaving`: the device's digest, where its person is about to be erased. Nobody is made anew who was erased from it."""
+    given = {"device_id": device_id, "subject": subject, "org_id": org_id, "user_id": user_id}
+    given |= {"leaving": leaving, "now": now}
     row = database.row(_MEET, given)
     return row is not None and bool(row["is_met"])
 

@@ -62,13 +62,16 @@ noted AS (
 
 
 # Begins an erasure for the caller's user, and bars all of their devices and signs them out of their account, all or nothing; of two
-# at once one does. Nothing for whom nobody knows, or who is barred.
+# at once one does. Nothing for whom nobody knows, or who is barred, or whose user is another since a sign-in of that moment.
 _BEGIN: Final = text(f"""
 WITH {CLOCK}, {ASKER},
+whose AS MATERIALIZED (
+    SELECT u.id AS user_id FROM asker a JOIN users u ON u.id = a.user_id FOR UPDATE OF u
+),
 begun AS (
     INSERT INTO erasures (id, user_id, user_digest, device_digest, created_at)
     SELECT gen_random_uuid(), a.user_id, encode(sha256(convert_to(CAST(a.user_id AS text), 'UTF8')), 'hex'), :device_digest, at
-    FROM asker a, clock WHERE a.user_id IS NOT NULL
+    FROM whose a, clock
     ON CONFLICT (user_id) WHERE user_id IS NOT NULL DO NOTHING
     RETURNING id, user_id
 ),

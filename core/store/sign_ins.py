@@ -9,6 +9,8 @@ What can go wrong, and why it cannot:
   person's before it can be settled; for that the person's rows of those days are there before anything is locked, so that a
   statement that waits for the lock can see them.
 * *Two sign in as the same new person.* A subject is one user's; the later one finds that out by the index, and tries again.
+* *Somebody who knows a device's ID signs it in as theirs.* Its token says that it is theirs, and where only people have tokens, the
+  secret that it was registered with; else nothing comes along.
 * *The reply is lost.* Sent again it finds the device with its person, and answers the same: which conversations came along
   stands in their audit.
 
@@ -22,7 +24,7 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping, TextClause, text
 
 from core.deadline import Deadline
-from core.errors import DatabaseConflict
+from core.errors import DatabaseConflict, DeviceTaken
 from core.ids import DeviceId, SessionId, UserId
 from core.store.alive import ALIVE
 from core.store.database import Database, translated
@@ -42,6 +44,9 @@ class Wish:
     user_id: UserId
     # What the audit says of conversations that came along with this device.
     mark: str
+    # Where no token says that the device is whose it claims to be, its secret does, if it has one.
+    proves: bool = False
+    secret_digest: str | None = None
 
     def named(self) -> dict[str, Any]:
         return {field: getattr(self, field) for field in Wish.__slots__}
@@ -88,7 +93,7 @@ SELECT
 # ---- one after the other, in a transaction
 
 _DEVICE: Final = text("""
-SELECT c.user_id, c.session_id, c.token_version, c.revoked_at IS NOT NULL AS is_revoked, u.subject
+SELECT c.user_id, c.session_id, c.token_version, c.revoked_at IS NOT NULL AS is_revoked, u.subject, c.secret_digest
 FROM connections c JOIN users u ON u.id = c.user_id WHERE c.device_id = :device_id
 """)
 _PERSON: Final = text("SELECT id FROM users WHERE subject = :subject")
@@ -196,6 +201,8 @@ def _signed_in(connection: Connection, wish: Wish) -> SignedIn | None:
         return SignedIn(device["user_id"], device["token_version"], ())
     if device["subject"] is not None:
         return _changes_hands(connection, wish, device, person)
+    if wish.proves and device["secret_digest"] not in (None, wish.secret_digest):
+        raise DeviceTaken
     return _brings_its_guest(connection, wish, device, person)
 
 

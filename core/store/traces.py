@@ -40,10 +40,15 @@ _SOME: Final = "\n    UNION ALL ".join(
     )
 )
 
+# Others' forks of theirs, with what was copied of them that no turn tells of.
+_FORKS: Final = """(SELECT f.id FROM conversation_states s JOIN conversation_states f ON f.forked_from = s.id AND f.user_id <> s.user_id
+    WHERE s.user_id = :user_id AND (f.metadata <> '{}' OR EXISTS (SELECT FROM todos d WHERE d.session_id = f.id)) LIMIT :limit)"""
+
 # Some conversations of others that they left a trace in. What is blotted out is found no more.
 _TRACES: Final = text(f"""
 SELECT DISTINCT t.session_id FROM (
     {_SOME}
+    UNION ALL {_FORKS}
 ) AS t LIMIT :limit
 """)
 

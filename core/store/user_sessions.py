@@ -228,6 +228,17 @@ def begin(database: Database, beginning: Beginning, *, now: datetime | None = No
     return None if row is None else _moved(row)
 
 
+# Whether a conversation was begun that is not there for the caller any more: its time is over, it became a part of another, or the
+# device is another's. Read from one snapshot.
+_IS_GONE: Final = text(f"""
+{VISIT} SELECT true FROM conversation_states s WHERE s.id = :session_id AND NOT EXISTS (SELECT FROM its)
+""")
+
+
+def is_gone(database: Database, caller: Caller, *, now: datetime | None = None) -> bool:
+    return database.row(_IS_GONE, {**caller.named(), "now": now}) is not None
+
+
 # A device that is not known yet gets a user of its own; one that is keeps its own. Of two at once one makes it.
 _MEET: Final = text(f"""
 WITH {CLOCK}, {ASKER},

@@ -64,15 +64,20 @@ async def register(request: Request, house: TheHouse, device_id: DeviceHeader, b
 async def sign_in(request: Request, house: TheHouse, device_id: DeviceHeader, bearer: Bearer) -> JsonAnswer:
     """It is the person's from now on, and what was said from it anonymously becomes theirs: `sessions` are those that came
     along. From a device of another person nothing comes along. All or nothing, and it may be sent again. Where
-    `Authorization` names the person already, no body is needed. The device's token is a new one; the one before is worth nothing.
+    `Authorization` names the person already, `user_token` is not needed; but a device that talked before anybody was named, and has a
+    secret, sends that. The device's token is a new one; the one before is worth nothing.
     """
+    by_person = house.settings.access_mode == "jwt"
     version = None
-    if house.settings.access_mode == "jwt":
+    if by_person:
         who = person(request, house, bearer)
     else:
         version = (await identify(request, device_id, bearer)).token_version
-        who = house.tokens.person(await _read_text(request, house, "user_token", 1, LONGEST_TOKEN))
-    signed = await request.app.state.offload(house.devices.sign_in, device_id, version, who)
+    body = await read_fields(request, house, {"user_token", "secret"}, None if by_person else "user_token")
+    secret = _text(body, "secret", SHORTEST_SECRET, LONGEST_SECRET) if "secret" in body else None
+    if not by_person:
+        who = house.tokens.person(_text(body, "user_token", 1, LONGEST_TOKEN))
+    signed = await request.app.state.offload(house.devices.sign_in, device_id, version, who, secret)
     sessions = [str(session_id) for session_id in signed.sessions]
     return JsonAnswer({**_welcome(signed.welcome), "sessions": sessions})
 
@@ -112,7 +117,11 @@ def _welcome(welcome: Welcome) -> dict[str, Any]:
 
 
 async def _read_text(request: Request, house: House, name: str, least: int, most: int) -> str:
-    given = (await read_fields(request, house, {name}, name))[name]
+    return _text(await read_fields(request, house, {name}, name), name, least, most)
+
+
+def _text(body: dict[str, Any], name: str, least: int, most: int) -> str:
+    given = body[name]
     if not isinstance(given, str) or not least <= len(given) <= most:
         raise InvalidRequest(errors=(FieldProblem(name, f"must be a text of {least} to {most} characters"),))
     return given

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request
 
 from core.store.erasures import Erasure
 from functions.answers import JsonAnswer, moment
-from functions.incoming import Asking, TheHouse
+from functions.identity import Bearer, identify
+from functions.incoming import DeviceHeader, TheHouse
 from functions.shapes import PROBLEMS
 from functions.shapes_transfer import ErasureShape
 
@@ -21,12 +22,13 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 @router.delete("", summary="Erase everything of yours", response_model=ErasureShape, responses=_ANSWERS)
-async def erase(request: Request, house: TheHouse, caller: Asking) -> JsonAnswer:
+async def erase(request: Request, house: TheHouse, device_id: DeviceHeader, bearer: Bearer) -> JsonAnswer:
     """Of this device's user: conversations, what was said in those of others, devices, everything; from database, cache and archive. All
     of their devices are signed out at once. The answer is a receipt of what was removed from where; the same device is shown it
     again, also after all is gone. It cannot be taken back.
     """
-    receipt = await request.app.state.offload(house.erasing.erase, caller.about(None), _BUDGET_S)
+    caller = await identify(request, device_id, bearer, leaves=True)
+    receipt = await request.app.state.offload(house.erasing.erase, caller, _BUDGET_S)
     if receipt.ended_at is None:
         return JsonAnswer(erasure_shape(receipt), 202, {"Retry-After": str(_RETRY_AFTER_S)})
     return JsonAnswer(erasure_shape(receipt))

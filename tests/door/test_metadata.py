@@ -34,6 +34,13 @@ def test_what_a_part_names_is_set_and_what_it_names_as_null_is_taken_away(ada: P
     assert ada.ask("GET", PATH).headers["etag"] == answer.headers["etag"]
 
 
+def test_a_true_takes_the_place_of_a_one(ada: Person) -> None:
+    edit(ada, {"a": 1, "b": 0, "c": [1]})
+    assert json.dumps(edit(ada, {"a": True, "b": False, "c": [True]}).json()["metadata"]) == json.dumps(
+        {"a": True, "b": False, "c": [True]}
+    )
+
+
 # The examples of RFC 7386 whose both sides are objects.
 @pytest.mark.parametrize(
     ("whole", "part", "after"),

@@ -53,6 +53,22 @@ def test_the_same_key_gives_the_same_conversation(ada: Person, database_url: str
     )
 
 
+def test_a_key_whose_conversation_is_gone_is_told_so_at_once(ada: Person, database_url: str) -> None:
+    begun = ada.ask("POST", "/v1/sessions", {}, Idempotency_Key="k").json()["id"]
+    idle(database_url, UUID(begun))
+    assert code(ada.ask("POST", "/v1/sessions", {}, Idempotency_Key="k")) == (422, "idempotency_key_reused")
+    assert ada.ask("POST", "/v1/sessions", {}, Idempotency_Key="another").status_code == 201
+
+
+@pytest.mark.parametrize("form", ["{0.hex}", "{{{0}}}", "urn:uuid:{0}"])
+def test_a_path_names_its_conversation_however_the_id_is_written(ada: Person, form: str) -> None:
+    named = ada.current
+    ada.begin()
+    path = f"/v1/sessions/{form.format(UUID(named))}"
+    assert f'"id":"{named}"' in ada.ask("GET", f"{path}/export").text
+    assert code(ada.ask("GET", "/v1/sessions/nothing/export")) == (422, "invalid_request")
+
+
 def test_of_many_beginnings_at_once_with_one_key_there_is_one(door: TestClient, database_url: str) -> None:
     new = stranger(door, database_url)
     answers: list[str] = []

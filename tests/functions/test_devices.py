@@ -378,3 +378,47 @@ def test_no_token_secret_or_device_is_ever_logged(
     assert "database_unavailable" in caplog.text, "something was logged"
     secrets = {SECRET, OTHER_SECRET, digest(SECRET), str(device), device.hex, *shown}
     assert not [secret for secret in secrets if secret in caplog.text]
+
+
+def test_what_was_signed_before_an_erasure_counts_for_nobody_who_comes_after(bound: Door) -> None:
+    device = new_device()
+    before = bound.register(device)["token"]
+    assert bound.call("DELETE", "/v1/user", device, before).status_code == 200
+    after = bound.register(device, OTHER_SECRET)["token"]
+    bound.say(device, after)
+    assert problem(bound.call("GET", "/v1/session", device, before)) == (401, "device_barred")
+    assert bound.call("GET", "/v1/session", device, after).status_code == 200
+
+
+def test_who_knows_an_id_alone_gets_nothing_of_what_was_said_from_it(
+    bound: Door, settings: Settings, database_url: str
+) -> None:
+    """A service that was `bound` is `jwt` from now on."""
+    device = new_device()
+    bound.say(device, bound.register(device)["token"])
+    before = everything(database_url)
+    with opened(settings_of(settings, "jwt")) as door:
+        for given in ({}, {"json": {"secret": OTHER_SECRET}}):
+            taken = door.call("POST", "/v1/devices/link", device, user_token("mallory"), **given)
+            assert problem(taken) == (409, "device_taken")
+        assert everything(database_url) == before
+        signed = door.call("POST", "/v1/devices/link", device, user_token("ada"), json={"secret": SECRET})
+        assert len(signed.json()["sessions"]) == 1
+
+
+def test_where_people_are_named_too_a_receipt_is_shown_again(settings: Settings, database_url: str) -> None:
+    """The reply was lost, and another process is asked."""
+    shared, own = new_device(), new_device()
+    receipts: list[str] = []
+    for _ in range(3):
+        with opened(settings_of(settings, "jwt")) as door:
+            if not receipts:
+                door.say(shared, user_token("ada"))
+                door.say(own, user_token("bob"))
+            receipts.append(door.call("DELETE", "/v1/user", shared, user_token("ada")).json()["id"])
+    assert len(set(receipts)) == 1
+    assert users(database_url) == 1
+    with opened(settings_of(settings, "jwt")) as door:
+        bobs = door.call("DELETE", "/v1/user", shared, user_token("bob")).json()
+    assert bobs["id"] not in receipts, "of somebody else who has the device now"
+    assert users(database_url) == 0

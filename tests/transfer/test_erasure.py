@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from core.access import Caller
 from core.archive import Archive, _client
+from core.digest import digest
 from core.erasing import Erasing
 from core.errors import DatabaseUnavailable
 from core.holding import HoldLost
@@ -32,7 +33,16 @@ from dev.demo_model import DemoModel, Reply
 from dev.redis import EmbeddedRedis
 from functions.app import build_app
 from tests.agents import Workshop
-from tests.conversations import answer, arrival, asking, conversations, held, refusals
+from tests.conversations import (
+    answer,
+    arrival,
+    asking,
+    conversations,
+    held,
+    in_the_way,
+    refusals,
+    wait_for_locks,
+)
 from tests.databases import run
 from tests.images import image, png
 
@@ -239,6 +249,51 @@ def test_a_user_who_was_erased_is_found_nowhere(
     assert run(database_url, "SELECT count(*) FROM erasures WHERE ended_at IS NOT NULL") == [(1,)]
 
 
+def test_a_fork_in_which_they_said_nothing_loses_what_they_called_it(
+    full_house: House, database_url: str, device: UUID, friend: UUID
+) -> None:
+    """A friend spoke in their conversation, and took a copy along."""
+    answer(full_house, arrival(device, "Hello"))
+    answer(full_house, arrival(friend, "Hello"))
+    own = session_of(database_url, device)
+    run(
+        database_url,
+        f"UPDATE conversation_states SET metadata = '{{\"title\": \"{MARK}\"}}' WHERE id = '{own}'",
+    )
+    run(
+        database_url,
+        f"INSERT INTO todos (session_id, position, content, status) VALUES ('{own}', 1, '{MARK}', 'pending')",
+    )
+    copy = fork(database_url, own, friend)
+    for table in ("messages", "turns", "compactions"):
+        run(database_url, f"DELETE FROM {table} WHERE session_id = '{copy}'")
+    full_house.erasing.erase(Caller(DeviceId(device)), 20)
+    assert found_in_rows(database_url, MARK) == []
+    assert copy in conversations(database_url)
+
+
+def test_what_cannot_be_ended_now_does_not_stand_in_the_way_of_others(
+    full_house: House, database_url: str, device: UUID, friend: UUID
+) -> None:
+    for one in (device, friend):
+        answer(full_house, arrival(one, "Hello"))
+        assert erasures.begin(full_house.database, DeviceId(one), digest(str(one)))
+    run(database_url, "UPDATE erasures SET created_at = now() - interval '1 hour'")
+    first = user_of(database_url, device)
+    run(
+        database_url,
+        "UPDATE erasures SET created_at = now() - interval '2 hours' WHERE user_id = %s",
+        str(first),
+    )
+    run(
+        database_url,
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION SQLSTATE '40001'; END $$;"
+        f"CREATE TRIGGER refuse BEFORE DELETE ON users FOR EACH ROW WHEN (OLD.id = '{first}') EXECUTE FUNCTION refuse()",
+    )
+    assert full_house.erasing.sweep() == 1
+    assert run(database_url, "SELECT count(*) FROM erasures WHERE ended_at IS NULL") == [(1,)]
+
+
 def test_friends_go_on_talking_and_find_their_own_words(
     filled: tuple[House, UserId], database_url: str, model: DemoModel, device: UUID, friend: UUID
 ) -> None:
@@ -352,6 +407,26 @@ def test_two_at_once_give_one_receipt(filled: tuple[House, UserId], database_url
     assert {receipt.id for receipt in receipts} == {last.id}
     assert last.removed["postgres.messages"] == 2
     assert found_in_rows(database_url, MARK, str(user_id), str(device)) == []
+
+
+def test_whoever_signs_in_at_that_moment_is_erased_as_who_they_are_by_then(
+    full_house: House, database_url: str, device: UUID, friend: UUID
+) -> None:
+    for one in (device, friend):
+        answer(full_house, arrival(one, f"Hello, {MARK}"))
+    guest, person = user_of(database_url, device), user_of(database_url, friend)
+    receipts: list[erasures.Erasure] = []
+    caller = Caller(DeviceId(device))
+    erasing = threading.Thread(target=lambda: receipts.append(full_house.erasing.erase(caller, 20)))
+    with in_the_way(database_url, f"SELECT FROM users WHERE id = '{guest}' FOR UPDATE") as going_on:
+        erasing.start()
+        wait_for_locks(database_url, 1)
+        for table in ("connections", "conversation_states"):
+            going_on(f"UPDATE {table} SET user_id = '{person}' WHERE user_id = '{guest}'")
+        going_on(f"DELETE FROM users WHERE id = '{guest}'")
+    erasing.join()
+    assert receipts[0].ended_at is not None
+    assert found_in_rows(database_url, MARK) == []
 
 
 def test_the_sweep_ends_what_nobody_went_on_with(
