@@ -64,6 +64,8 @@ def _parsed(file: Iterable[bytes], max_message_bytes: int) -> Draft:
             _take(draft, given, number, max_message_bytes)
         except NotALine as problem:
             raise _refused(number, str(problem)) from None
+        except RecursionError:
+            raise _refused(number, "is nested too deeply") from None
     if not draft.digest:
         raise _refused(number + 1, "is missing: the file was cut, as its last line is not its end")
     if not draft.session:
