@@ -260,10 +260,11 @@ export function sleep(ms, signal, untilOnline = false) {
 }
 
 /** @template T @param {Promise<T>} promise @param {AbortSignal} [signal] @returns {Promise<T>} */
-function untilAborted(promise, signal) {
+export function untilAborted(promise, signal) {
   if (!signal) return promise;
   return new Promise((wake, fail) => {
     const stopped = () => fail(signal.reason);
+    if (signal.aborted) return stopped();
     signal.addEventListener("abort", stopped, { once: true });
     promise.then(wake, fail).finally(() => signal.removeEventListener("abort", stopped));
   });
