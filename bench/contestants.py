@@ -201,5 +201,5 @@ def _for_psycopg2(statement: TextClause) -> str:
 
 
 _CLAIM, _REPLY, _RESULTS, _FINISH = map(
-    _for_psycopg2, (claims._CLAIMS[False, True], steps._REPLY, steps._RESULTS, ends._FINISH)
+    _for_psycopg2, (claims._CLAIMS[False, True, False], steps._REPLY, steps._RESULTS, ends._FINISH)
 )

@@ -74,7 +74,7 @@ def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
     with _step("server") as tell:
         server = _server(read_settings(environ), running)
         tell(f"http://127.0.0.1:{port}")
-    _serve_until_stopped(server, listening, port, environ, made)
+    _serve_until_stopped(server, listening, port, environ["ACCESS_MODE"], made)
 
 
 def _let_in(environ: dict[str, str]) -> str | None:
@@ -186,8 +186,8 @@ def _serve_until_stopped(
     server: "uvicorn.Server",
     listening: socket.socket,
     port: int,
-    environ: dict[str, str],
-    admin_token: str | None,
+    mode: str = "open",
+    admin_token: str | None = None,
 ) -> None:
     """uvicorn ends a signalled process by raising the signal again; here it just stops serving, and we clean up."""
 
@@ -198,7 +198,7 @@ def _serve_until_stopped(
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]  # a context manager without arguments
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    _invite(port, environ["ACCESS_MODE"], admin_token)
+    _invite(port, mode, admin_token)
     server.run(sockets=[listening])
 
 

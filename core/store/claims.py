@@ -60,7 +60,7 @@ from core.store.rates import (
     read_ahead,
 )
 from core.store.spending import OVER, DoorLimits
-from core.store.visitors import ASKER, EDITS, HELD_AS
+from core.store.visitors import ASKER, EDITS, HELD_AS, HELD_WITHOUT_LINK
 
 
 class Outcome(StrEnum):
@@ -147,7 +147,7 @@ device AS MATERIALIZED (  -- one row, unless it is barred; one that nobody knows
         held.role AS held_as, CASE WHEN held.role IS NOT NULL THEN {ALIVE} END AS is_alive
     FROM asker a CROSS JOIN clock
     LEFT JOIN conversation_states s ON s.id = COALESCE(CAST(:named_session AS uuid), a.session_id)
-    CROSS JOIN LATERAL (SELECT {HELD_AS} AS role) AS held
+    CROSS JOIN LATERAL (SELECT %(held)s AS role) AS held
 ),
 known AS MATERIALIZED (
     SELECT session_id, version, lease_expires_at, lease_holder, floor FROM device
@@ -272,7 +272,7 @@ CROSS JOIN clock LEFT JOIN granted g ON true LEFT JOIN prior p ON true LEFT JOIN
 """
 
 
-def _claim_text(*, within: bool, rated: bool) -> str:
+def _claim_text(*, within: bool, rated: bool, linked: bool) -> str:
     """Where budgets are set, nothing is granted to a message whose conversation, user or organisation has none left; and where
     rates are, to one whose sender has no room. What is not set costs nothing.
     """
@@ -285,6 +285,7 @@ def _claim_text(*, within: bool, rated: bool) -> str:
             WHERE is_alive IS NOT TRUE AND NOT is_elsewhere AND ({" OR ".join(reasons)})"""
         if reasons
         else "",
+        "held": HELD_AS if linked else HELD_WITHOUT_LINK,
         "may_take": "EXISTS (SELECT FROM open)",
         "ahead": "false AS is_over_rate",
     }
@@ -332,13 +333,14 @@ charged AS (
     "ahead": AHEAD,
     "with_rate": "LEFT JOIN rate ON true",
 }
-# By whether budgets are set, and rates.
+# By whether budgets are set, and rates, and whether a link is shown.
 _CLAIMS: Final = {
-    (within, rated): text(_claim_text(within=within, rated=rated))
+    (within, rated, linked): text(_claim_text(within=within, rated=rated, linked=linked))
     for within in (False, True)
     for rated in (False, True)
+    for linked in (False, True)
 }
-_CLAIM: Final = _CLAIMS[False, False]
+_CLAIM: Final = _CLAIMS[False, False, False]
 
 
 def claim(
@@ -355,7 +357,7 @@ def claim(
 ) -> Claim:
     asked = named(arrival.who)
     row = database.row(
-        _CLAIMS[limits is not None, charge is not None],
+        _CLAIMS[limits is not None, charge is not None, asked["link"] is not None],
         {
             **asked,
             "named_session": asked["session_id"],

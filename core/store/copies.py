@@ -10,15 +10,16 @@ A copy costs nothing: it was paid for where it was said.
 
 from typing import Final
 
-# Turns that have ended, with nothing that a retry or a holder could take hold of. Who sent them is on record where that is not
-# whom the target belongs to.
+# Turns that have ended, with nothing that a holder could take hold of, under the keys that are given. Who sent them is on record where
+# that is not whom the target belongs to.
 TURNS: Final = """
 turned AS (
-    INSERT INTO turns (session_id, id, seq, body_digest, status, agent, first_seq, last_seq, crashes, sent_by, error,
-        created_at, ended_at)
-    SELECT target.id, p.new_id, {seq}, t.body_digest, t.status, t.agent, p.new_first, p.new_last, t.crashes,
+    INSERT INTO turns (session_id, id, seq, idempotency_key, body_digest, status, agent, first_seq, last_seq, joined_to, crashes,
+        sent_by, error, created_at, ended_at)
+    SELECT target.id, p.new_id, {seq}, {key}, t.body_digest, t.status, t.agent, p.new_first, p.new_last, j.new_id, t.crashes,
         NULLIF(COALESCE(t.sent_by, source.user_id), target.user_id), t.error, t.created_at, t.ended_at
     FROM target, source JOIN turns t ON t.session_id = source.id JOIN picked p ON p.id = t.id
+    LEFT JOIN picked j ON j.id = t.joined_to
 )
 """
 

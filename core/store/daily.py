@@ -55,7 +55,8 @@ OF_TURNS: Final = tuple(_OF_TURN)
 # A turn that was copied along with a conversation was counted where it was said first. Looked up by the key, for it is not an
 # EXISTS, which could be answered by reading all that was ever said.
 _FIRST: Final = """COALESCE((
-    SELECT m.origin_session IS NULL FROM messages m WHERE m.session_id = t.session_id AND m.seq = t.first_seq), true)"""
+    SELECT m.origin_session IS NULL FROM messages m WHERE m.session_id = t.session_id AND m.seq = COALESCE(
+        t.first_seq, (SELECT j.first_seq FROM turns j WHERE j.session_id = t.session_id AND j.id = t.joined_to))), true)"""
 
 
 def of_turns(source: str, where: str, *, still_open: str, figures: tuple[str, ...] = OF_TURNS) -> str:

@@ -64,7 +64,7 @@ target AS (
 ),
 renames AS (SELECT NULL::text AS id, NULL::text AS new_id WHERE false),
 moved AS (SELECT NULL::bigint AS seq, NULL::bigint AS new_seq WHERE false),
-{TURNS.format(seq="p.new_seq")},
+{TURNS.format(seq="p.new_seq", key="NULL")},
 said AS (
     INSERT INTO messages (session_id, seq, turn_id, role, agent, content, prefix_digest, stop_reason, left_out, origin_session,
         origin_seq, created_at)

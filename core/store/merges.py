@@ -10,6 +10,7 @@ What can go wrong, and why it cannot:
   turns that both began with, as a fork and its source do, are not told twice; and no thinking of the source is sent again, for it
   was signed behind other messages.
 * *The whole is too long to be loaded.* Where the source had been summed up, its summary is said in the place of what it stands for.
+* *A client sends again what was answered in the source.* Keys go along, also of messages that never became a turn of their own.
 * *The reply is lost.* What the source became a part of is on record, once by an index, so it is found and not done again.
 """
 
@@ -194,6 +195,10 @@ LOCK_NOTE: Final = """SELECT 1 AS part, {place} AS id, clock.at, 'system' AS act
         FROM clock, conversation_states was WHERE was.id = :session_id
           AND (was.active_agent, was.locked_at) IS DISTINCT FROM (CAST(:agent AS text), CAST(:locked_at AS timestamptz))"""
 
+# What was sent under a key is not done again for whoever sends it again to the target, where they are now.
+_KEY: Final = """CASE WHEN NOT EXISTS (SELECT FROM turns o WHERE o.session_id = target.id AND o.idempotency_key = t.idempotency_key)
+        THEN t.idempotency_key END"""
+
 # Appends the source's turns to the target, with all that belongs to them, and makes the source nobody's: all or nothing, while both
 # are as they were read and nobody works on either.
 _MERGE: Final = text(f"""
@@ -213,7 +218,10 @@ picked AS MATERIALIZED (
     SELECT t.id, gen_random_uuid() AS new_id, b.turn_seq + row_number() OVER (ORDER BY t.seq) AS new_seq,
         (SELECT v.new_seq FROM moved v WHERE v.seq = t.first_seq) AS new_first,
         (SELECT v.new_seq FROM moved v WHERE v.seq = t.last_seq) AS new_last
-    FROM both_as_read b, turns t WHERE t.session_id = :source_id AND t.id IN (SELECT id FROM wanted)
+    FROM both_as_read b, turns t
+    WHERE t.session_id = :source_id AND (t.id IN (SELECT id FROM wanted)
+        OR t.first_seq IS NULL AND t.idempotency_key IS NOT NULL
+            AND (t.joined_to IS NULL OR t.joined_to IN (SELECT id FROM wanted)))
 ),
 renames AS MATERIALIZED (
     SELECT u.id, u.new_id FROM unnest(CAST(:renamed_ids AS text[]), CAST(:new_ids AS text[])) AS u(id, new_id)
@@ -236,7 +244,7 @@ given_up AS (
     FROM both_as_read, clock WHERE s.id = :source_id
     RETURNING s.id, s.lease_epoch
 ),
-{TURNS.format(seq="p.new_seq")},
+{TURNS.format(seq="p.new_seq", key=_KEY)},
 said AS (
     INSERT INTO messages (session_id, seq, turn_id, role, agent, content, stop_reason, left_out, origin_session, origin_seq,
         created_at)

@@ -44,6 +44,12 @@ HELD_AS: Final = f"""CASE
         WHERE l.session_id = s.id AND l.digest = :link AND l.revoked_at IS NULL AND l.expires_at > clock.at) AS way
     ORDER BY array_position({RANKS}, way.role::text) DESC LIMIT 1) END"""
 
+# The same of whoever shows no link, which costs less to plan.
+HELD_WITHOUT_LINK: Final = """CASE
+    WHEN s.org_id IS NOT NULL AND s.org_id IS DISTINCT FROM a.org_id THEN NULL
+    WHEN s.user_id = a.user_id THEN 'owner'
+    ELSE (SELECT b.role FROM members b WHERE b.session_id = s.id AND b.user_id = a.user_id) END"""
+
 # The conversation that they mean, if it is alive and there for them: one row, or none. With ASKER and a `clock` before it. Of its
 # row no more is copied than is asked for here: join it again for the rest.
 ITS: Final = f"""

@@ -19,6 +19,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from core.settings import Secret, read_settings
+from dev import serve
 from dev.postgres.processes import is_over, until
 from tests.databases import ROOT, run
 
@@ -90,6 +92,17 @@ def _free_port() -> int:
 def served(database_url: str) -> Iterator[Served]:
     with Served(DATABASE_URL=database_url) as running:
         yield running
+
+
+def test_a_run_is_open_unless_it_is_asked_otherwise_and_operators_have_a_token() -> None:
+    given: dict[str, str] = {"ACCESS_MODE": " ", "ADMIN_TOKEN": ""}
+    made = serve._let_in(given)
+    assert made is not None
+    assert given == {"ACCESS_MODE": "open", "ADMIN_TOKEN": made}
+    assert read_settings(given).admin_token == Secret(made)
+    kept = {"ACCESS_MODE": "bound", "ADMIN_TOKEN": "a" * 40}
+    assert serve._let_in(kept) is None
+    assert kept == {"ACCESS_MODE": "bound", "ADMIN_TOKEN": "a" * 40}
 
 
 def test_a_hundred_devices_at_once_are_a_hundred_whole_conversations(

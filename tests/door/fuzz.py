@@ -64,7 +64,8 @@ def tried(mode: str, file: Path, phases: str = "", *, cases: int, seed: int) -> 
     begun = time.monotonic()
     told = json.loads(file.read_text())["paths"]
     last = [path for path in LAST if path in told]
-    examples = max(3, cases // sum(map(len, told.values())) // 3)
+    # The edges of each parameter alone come to some 50 a call; these come on top, in each of two phases, and with what they lead to.
+    examples = max(3, cases // sum(map(len, told.values())) // 12)
     with postgres() as url, serving(url, mode) as standing, tempfile.TemporaryDirectory() as place:
         (Path(place) / "plan.toml").write_text(_plan(standing))
         told_here = _as_told_in(mode, file, Path(place))

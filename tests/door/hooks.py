@@ -39,3 +39,8 @@ def map_headers(_context: Any, headers: Any) -> Any:
     if re.fullmatch(r"[0-9a-f-]{36}\.[A-Za-z0-9_-]{43}", link) and int(link[:2], 16) % 8:
         return {name: value for name, value in headers.items() if name != "X-Share-Link"}
     return headers
+
+
+@schemathesis.serializer("application/x-ndjson")
+def as_lines(_context: Any, value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")

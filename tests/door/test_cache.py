@@ -51,7 +51,7 @@ def test_the_first_turn_in_a_conversation_that_was_begun_by_itself_is_seen_past_
     for one in (ada, elsewhere(ada)):
         assert seen(one)["state"]["sequence"] == 0  # type: ignore[index]  # JSON
     ada.says("Hello")
-    for one in (ada, elsewhere(ada)):
+    for one in (elsewhere(ada), ada):
         assert seen(one)["state"]["sequence"] == 2  # type: ignore[index]  # JSON
 
 

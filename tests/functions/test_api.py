@@ -101,6 +101,40 @@ def test_a_wrong_setting_stops_the_handler_with_a_sentence_for_each() -> None:
     assert "hunter2" not in result.stderr
 
 
+def test_a_handler_that_could_tell_no_device_from_another_does_not_start() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", "import functions.api"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "DEVICE_TOKEN_KEYS is not set" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_said"),
+    [
+        ({"ACCESS_MODE": "open"}, True),
+        ({"ACCESS_MODE": "jwt"}, False),
+        ({"DEVICE_TOKEN_KEYS": json.dumps({"one": "k" * 32})}, False),
+    ],
+)
+def test_an_open_handler_says_so_in_its_log_and_no_other_does(environ: dict[str, str], is_said: bool) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", "import functions.api"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("whoever knows a device ID can speak for it" in result.stderr) is is_said
+
+
 @pytest.fixture
 def environ(settings: Settings) -> dict[str, str]:
     assert settings.database_url is not None

@@ -6,14 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fastapi import APIRouter
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from core.house import build_house
 from core.settings import Secret, Settings
 from functions.app import build_app
-from functions.identity import Admin
 from tests.doors import (
     ISSUER,
     OTHER_KEY,
@@ -151,36 +149,23 @@ def test_a_bound_device_signs_in_and_goes_on_with_its_new_token(settings: Settin
 # ---- operators
 
 
-@contextmanager
-def operators(settings: Settings) -> Iterator[Door]:
-    with opened(settings) as door:
-        router = APIRouter(prefix="/v1/figures-of-a-test", dependencies=[Admin])
-
-        @router.get("")
-        async def figures() -> dict[str, int]:
-            return {"figures": 1}
-
-        door.client.app.include_router(router)  # type: ignore[attr-defined]  # it is a FastAPI
-        yield door
-
-
 def shown(door: Door, token: str | None = None) -> tuple[int, str | None]:
-    answer = door.call("GET", "/v1/figures-of-a-test", token=token)
+    answer = door.call("GET", "/v1/admin/overview", token=token)
     return (200, None) if answer.status_code == 200 else problem(answer)
 
 
 @pytest.mark.parametrize("mode", ["open", "bound"])
 def test_without_a_token_for_operators_their_calls_are_not_there(settings: Settings, mode: str) -> None:
-    with operators(settings_of(settings, mode)) as door:
+    with opened(settings_of(settings, mode)) as door:
         nowhere = door.call("GET", "/v1/nowhere").json()
         for token in (None, TOKEN, user_token(latchkey_role="admin")):
-            answer = door.call("GET", "/v1/figures-of-a-test", token=token)
+            answer = door.call("GET", "/v1/admin/overview", token=token)
             assert {**answer.json(), "request_id": 0} == {**nowhere, "request_id": 0}
 
 
 @pytest.mark.parametrize("mode", ["open", "bound", "jwt"])
 def test_operators_show_their_token_and_nothing_else_will_do(settings: Settings, mode: str) -> None:
-    with operators(settings_of(settings, mode, admin_token=Secret(TOKEN))) as door:
+    with opened(settings_of(settings, mode, admin_token=Secret(TOKEN))) as door:
         assert shown(door, TOKEN) == (200, None)
         assert shown(door) == (401, "not_admin")
         wrong = (TOKEN[:-1], TOKEN + "a", TOKEN.upper())
@@ -189,10 +174,10 @@ def test_operators_show_their_token_and_nothing_else_will_do(settings: Settings,
 
 
 def test_a_person_is_an_operator_if_their_token_says_so(settings: Settings) -> None:
-    with operators(settings_of(settings, "jwt")) as door:
+    with opened(settings_of(settings, "jwt")) as door:
         assert shown(door, user_token(latchkey_role="admin")) == (200, None)
         assert shown(door, user_token()) == (401, "not_admin")
         assert shown(door, user_token(latchkey_role="admin", key=OTHER_KEY)) == (401, "token_invalid")
         assert shown(door, user_token(latchkey_role="admin", exp=1)) == (401, "token_expired")
-    with operators(settings_of(settings, "bound", admin_token=Secret(TOKEN))) as door:
+    with opened(settings_of(settings, "bound", admin_token=Secret(TOKEN))) as door:
         assert shown(door, user_token(latchkey_role="admin")) == (401, "not_admin")

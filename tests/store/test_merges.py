@@ -24,7 +24,7 @@ from core.ids import DeviceId, SessionId
 from core.settings import Settings
 from core.store import endings, merges, partings, steps
 from core.store.revisions import Revision
-from dev.demo_model import DemoModel, Reply
+from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import (
     answer,
@@ -211,6 +211,32 @@ def test_what_stands_for_merged_messages_goes_with_them(two: Two, model: DemoMod
     two.undo(revision)
     assert run(two.url, "SELECT left_out FROM compactions") == [(True,)]
     two.say(0, "and now?")
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_what_is_sent_again_after_a_merge_is_not_done_again(two: Two, model: DemoModel, undone: bool) -> None:
+    first = answer(two.house, arrival(two.devices[1], "pay", "k"))
+    model.faults.add(Fault.status(402))
+    holding = held(two.house, arrival(two.devices[1], "slow", "slow"))
+    joining = arrival(two.devices[1], "and this", "joined", on_busy="merge")
+    queued = arrival(two.devices[1], "then", "queued")
+    answer(two.house, queued, 0)
+    answer(two.house, joining, 0)
+    expire(two.url)
+    for _ in range(3):
+        two.house.turns.work(holding.hold.session_id)
+    revision = two.merge()
+    if undone:
+        two.undo(revision)
+        two.merge()
+    asked = len(model.requests)
+    for key, text in (("k", "pay"), ("joined", "and this"), ("queued", "then")):
+        again = answer(two.house, arrival(two.devices[1], text, key, "merge" if key == "joined" else "queue"))
+        assert again.session_id == two.home
+        assert again.ended_at is not None
+    same = answer(two.house, arrival(two.devices[1], "pay", "k"))
+    assert (same.reply, same.id != first.id) == (first.reply, True)
+    assert len(model.requests) == asked
 
 
 # ---- lock, todos, metadata, usage

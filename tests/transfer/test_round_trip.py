@@ -28,7 +28,7 @@ def talking(settings: Settings, database_url: str) -> Iterator[House]:
 def exported(
     house: House, device: UUID, session_id: UUID | None = None, most_bytes: int = 4_000_000
 ) -> bytes:
-    caller = Caller(DeviceId(device), session_id=session_id and SessionId(session_id))
+    caller = Caller(DeviceId(device), session_id=None if session_id is None else SessionId(session_id))
     found = part(house.database, caller, None, most_bytes)
     content = found.content
     while found.next is not None:

@@ -61,7 +61,8 @@ export class Service {
     if (fault.page) return response.writeHead(200, { "Content-Type": "text/html" }).end("<h1>Sign in to our wifi</h1>");
     const said = this.#answer(asked);
     if (fault.lose) return request.socket.destroy();
-    const [status, content, headers] = said;
+    const [status, content, { ...headers } = {}] = said;
+    if (fault.hidesLocation) delete headers.Location;
     if (typeof content !== "string") return answer(response, status, content, headers);
     response.writeHead(status, { "Content-Type": "text/event-stream", ...headers });
     const bytes = Buffer.from(content);
