@@ -111,6 +111,7 @@ def _check_result(block: Block, max_bytes: int) -> None:
             part.get("type") == "text"
             and isinstance(part.get("text"), str)
             and part.keys() == {"type", "text"}
+            and says_something(part)
         ):
             continue
         _accept(part, max_bytes)

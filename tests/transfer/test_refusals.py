@@ -60,6 +60,11 @@ def revision(**changes: object) -> dict[str, Any]:
     return {**row, "undone_at": None, **changes}
 
 
+def merged_twice(lines: Lines) -> None:
+    source, place = str(uuid4()), lines.index(of(lines, "audit")[0])
+    lines[place:place] = [revision(change="merge", source_id=source) for _ in range(2)]
+
+
 def test_what_is_rewound_after_an_import_can_be_told_again(client: TestClient, lines: Lines) -> None:
     """Though the file tells of rewinds of before, which count from elsewhere."""
     lines.insert(lines.index(of(lines, "audit")[0]), revision())
@@ -129,6 +134,10 @@ CHANGES: dict[str, Callable[[Lines], object]] = {
     "a revision that cannot be listed": lambda lines: lines.insert(
         lines.index(of(lines, "audit")[0]), revision(after={"left": 5})
     ),
+    "a result with a text that says nothing": lambda lines: said(lines, "tool_result")["content"][0].update(
+        content=[{"type": "text", "text": ""}]
+    ),
+    "one conversation that was merged in twice": merged_twice,
     "a revision that counts in words": lambda lines: lines.insert(
         lines.index(of(lines, "audit")[0]), revision(after={"rewrites": "many"})
     ),
