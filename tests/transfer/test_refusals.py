@@ -48,7 +48,7 @@ def nested(levels: int) -> dict[str, Any]:
 
 def revision(**changes: object) -> dict[str, Any]:
     at = "2026-11-01T00:00:00.000000Z"
-    row = {
+    row: dict[str, Any] = {
         "kind": "revision",
         "id": str(uuid4()),
         "change": "rewind",
