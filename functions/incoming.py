@@ -38,6 +38,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TOLD = re.compile(rf"({_UUID.pattern})\.([0-9]{{1,19}})")
 # The conversation, and 32 random bytes in base64url.
 _LINK = re.compile(rf"({_UUID.pattern})\.([A-Za-z0-9_-]{{43}})")
+# Named in `Accept`, and not with the weight 0, which says that it is not wanted.
+_EVENTS = re.compile(r"text/event-stream(?!.*;q=0(\.0*)?(;|$))(;.*)?")
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 _LONGEST_LOCK_S = 31_536_000
 _TURN_FIELDS = {"message", "on_busy", "session_id", "wait_s"}
@@ -254,8 +256,8 @@ def prefers_async(request: Request) -> bool:
 
 
 def wants_events(request: Request) -> bool:
-    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
-    return any(media.partition(";")[0].strip() == "text/event-stream" for media in accepted)
+    accepted = ",".join(request.headers.getlist("accept")).lower().replace(" ", "").split(",")
+    return any(_EVENTS.fullmatch(media) for media in accepted)
 
 
 def parse_json(body: bytes) -> Any:

@@ -90,6 +90,8 @@ class Streams:
     def _gathered(self, reader: Reader, ended: Ended, deadline: Deadline) -> Iterator[bytes]:
         position, look, size = reader.position, reader.look, 0
         pause_s = FIRST_PAUSE_S
+        # All of it together: the gateway does not begin to count anew where a turn is gone on with in the end.
+        whole = Deadline.after(LONGEST_WAIT_S)
         yield RETRY
         while True:
             events, position = tell(position, look.standing)
@@ -102,7 +104,7 @@ class Streams:
             if not look.standing.is_cut:
                 if size or not deadline.left_s():
                     return
-                self._wait(reader, look, min(pause_s, deadline.left_s()))
+                self._wait(reader, look, min(pause_s, deadline.left_s()), whole)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             found = self.house.following.look(reader.there, reader.turn_id, position)
             if found is None:
@@ -111,10 +113,10 @@ class Streams:
                 return
             look = found
 
-    def _wait(self, reader: Reader, look: Look, seconds: float) -> None:
+    def _wait(self, reader: Reader, look: Look, seconds: float, whole: Deadline) -> None:
         if look.is_open_and_free and self.house.turns.wakeups is None:
             # Nobody else goes on with it.
-            self.house.turns.look(reader.caller, reader.turn_id, LONGEST_WAIT_S)
+            self.house.turns.look(reader.caller, reader.turn_id, whole.left_s())
         else:
             time.sleep(seconds)
 

@@ -6,7 +6,6 @@ reads the pages looks before and after whether it is still the one that it was; 
 People's IDs mean nothing elsewhere: who did something is told as `owner` or `other`.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -53,20 +52,28 @@ FROM (
 ) AS m
 WHERE before < :most_bytes ORDER BY seq
 """),
-    # All calls of a message on one page.
+    # Each has a place of its own, for a part may end between two calls of one message.
     "tool_call": text("""
-SELECT c.message_seq AS place, c.id, c.turn_id, c.message_seq, c.name, c.effect, c.status, c.input_digest, c.approver, c.result,
+SELECT c.place, c.id, c.turn_id, c.message_seq, c.name, c.effect, c.status, c.input_digest, c.approver, c.result,
     c.created_at, c.ended_at, c.settled_at
-FROM tool_calls c WHERE c.session_id = :session_id AND c.message_seq > :place
-ORDER BY c.message_seq FETCH FIRST :limit ROWS WITH TIES
+FROM (
+    SELECT k.*, row_number() OVER (ORDER BY k.message_seq, k.id COLLATE "C", k.turn_id) AS place
+    FROM tool_calls k WHERE k.session_id = :session_id
+) AS c
+WHERE c.place > :place
+ORDER BY c.place LIMIT :limit
 """),
     "approval": text(f"""
-SELECT c.message_seq AS place, a.id, a.turn_id, a.tool_call_id, a.kind AS asks, a.role, a.input_digest, a.status, a.note,
+SELECT a.place, a.id, a.turn_id, a.tool_call_id, a.kind AS asks, a.role, a.input_digest, a.status, a.note,
     {_WHO.format(id="a.decided_by")} AS decided_by, a.created_at, a.expires_at, a.decided_at
-FROM approvals a JOIN conversation_states s ON s.id = a.session_id
-JOIN tool_calls c ON c.session_id = a.session_id AND c.turn_id = a.turn_id AND c.id = a.tool_call_id
-WHERE a.session_id = :session_id AND c.message_seq > :place
-ORDER BY c.message_seq FETCH FIRST :limit ROWS WITH TIES
+FROM (
+    SELECT q.*, row_number() OVER
+        (ORDER BY c.message_seq, q.tool_call_id COLLATE "C", q.kind COLLATE "C", q.created_at, q.id) AS place
+    FROM approvals q JOIN tool_calls c ON c.session_id = q.session_id AND c.turn_id = q.turn_id AND c.id = q.tool_call_id
+    WHERE q.session_id = :session_id
+) AS a JOIN conversation_states s ON s.id = a.session_id
+WHERE a.place > :place
+ORDER BY a.place LIMIT :limit
 """),
     "todo": text("""
 SELECT d.position AS place, d.position, d.content, d.status, d.updated_at
@@ -105,11 +112,6 @@ WHERE p.place > :place
 ORDER BY p.place LIMIT :limit
 """),
 }
-# What the rows of one place are told apart by.
-_WITHIN: Final[dict[str, Sequence[str]]] = {
-    "tool_call": ("message_seq", "id"),
-    "approval": ("place", "tool_call_id", "asks", "created_at", "id"),
-}
 
 
 def session(database: Database, session_id: SessionId) -> Row | None:
@@ -130,9 +132,6 @@ def page(database: Database, session_id: SessionId, kind: str, place: int) -> li
     """The next rows of a kind, each with its place. None: that was all."""
     given = {"session_id": session_id, "place": place, "limit": _AT_ONCE, "most_bytes": _MOST_BYTES}
     rows = [dict(row) for row in database.rows(_PAGES[kind], given)]
-    within = _WITHIN.get(kind)
-    if within is not None:
-        rows.sort(key=lambda row: tuple(row[field] for field in within))
     return [(row.pop("place"), _plain(row)) for row in rows]
 
 

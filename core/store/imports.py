@@ -35,6 +35,8 @@ class Importing:
     # Where it came from, for the audit.
     source: str
     idle_ttl_s: int
+    # How often what is told was changed, by the revisions that come along: those to come count on from there.
+    rewrites: int
 
 
 # Who asks gets a user, if nobody knows the device yet: of two at once one makes it. No row: they are barred, or somebody was quicker.
@@ -80,10 +82,10 @@ _IMPORT: Final = text(f"""
 WITH {CLOCK},
 its AS (
     INSERT INTO conversation_states
-        (id, user_id, org_id, active_agent, locked_at, session_ttl, lease_epoch, message_seq, turn_seq, version, state, metadata, usage,
-        created_at, last_active_at, idle_ttl, forked_from)
-    SELECT :session_id, u.id, u.org_id, g.active_agent, g.locked_at, g.session_ttl, 1, g.message_seq, g.turn_seq, 1, g.state,
-        g.metadata, g.usage, g.created_at, at, :idle_ttl, g.forked_from
+        (id, user_id, org_id, active_agent, locked_at, session_ttl, lease_epoch, message_seq, turn_seq, version, rewrites, state,
+        metadata, usage, created_at, last_active_at, idle_ttl, forked_from)
+    SELECT :session_id, u.id, u.org_id, g.active_agent, CASE WHEN g.locked_at > at THEN at ELSE g.locked_at END, g.session_ttl, 1,
+        g.message_seq, g.turn_seq, 1, :rewrites, g.state, g.metadata, g.usage, g.created_at, at, :idle_ttl, g.forked_from
     FROM users u CROSS JOIN clock CROSS JOIN json_to_record(CAST(:session AS json)) AS g(active_agent text, locked_at timestamptz,
         session_ttl integer, message_seq bigint, turn_seq bigint, state jsonb, metadata jsonb, usage jsonb, created_at timestamptz,
         forked_from uuid)
@@ -175,6 +177,7 @@ def store(database: Database, importing: Importing, *, now: datetime | None = No
         "session": dump(importing.session),
         "source": importing.source,
         "idle_ttl": importing.idle_ttl_s,
+        "rewrites": importing.rewrites,
         "now": now,
         **{kind: dump(rows) for kind, rows in importing.rows.items()},
     }

@@ -5,6 +5,7 @@ is, if the API knows such blocks.
 """
 
 import json
+import re
 from typing import Any, Final
 
 from core.acceptance import accept
@@ -28,7 +29,17 @@ _SAID_BY_MODELS: Final[dict[str, dict[str, type]]] = {
     "text_editor_code_execution_tool_result": {"tool_use_id": str},
     "compaction": {},
 }
+# Of the commonest, all that there may be.
+_MOST_OF: Final = {
+    "text": {"type", "text", "citations"},
+    "thinking": {"type", "thinking", "signature"},
+    "redacted_thinking": {"type", "data"},
+    "tool_use": {"type", "id", "name", "input", "caller"},
+}
 _RESULT: Final = {"type", "tool_use_id", "content", "is_error"}
+# As the API knows them.
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_TOOL: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def blocks(content: str | None, role: str, max_bytes: int) -> Blocks:
@@ -58,6 +69,13 @@ def _check_models(block: Block) -> None:
     needed = _SAID_BY_MODELS.get(str(block.get("type")))
     if needed is None or not all(isinstance(block.get(name), kind) for name, kind in needed.items()):
         raise NotALine(f"content holds no block that a model says: {str(block.get('type'))[:50]!r}")
+    kind = str(block["type"])
+    if not block.keys() <= _MOST_OF.get(kind, block.keys()):
+        raise NotALine(f"content holds more in a block than a model says: {kind!r}")
+    if not all(_ID.fullmatch(block[name]) for name in ("id", "tool_use_id") if name in needed):
+        raise NotALine("content holds an ID that no call has")
+    if kind == "tool_use" and not _TOOL.fullmatch(block["name"]):
+        raise NotALine("content holds a call of what cannot be the name of a tool")
     if "cache_control" in block:
         raise NotALine("content marks what is to be cached, which is not for a conversation to say")
 
@@ -68,6 +86,8 @@ def _check_users(block: Block, max_bytes: int) -> None:
     elif block.get("type") == "text":
         if block.keys() != {"type", "text"} or not isinstance(block["text"], str) or "\0" in block["text"]:
             raise NotALine("content holds a text that no client could have sent")
+        if not says_something(block):
+            raise NotALine("content holds a text that says nothing")
         if len(block["text"]) > max_bytes:
             raise NotALine(f"content holds a text of more than {max_bytes} bytes")
     else:
@@ -91,6 +111,7 @@ def _check_result(block: Block, max_bytes: int) -> None:
             part.get("type") == "text"
             and isinstance(part.get("text"), str)
             and part.keys() == {"type", "text"}
+            and says_something(part)
         ):
             continue
         _accept(part, max_bytes)

@@ -12,6 +12,10 @@ Check = Callable[[Any], str | None]
 
 MOST: Final = 2**53
 _LONGEST_S: Final = 31_536_000
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,50}")
+# Deeper than anybody nests, and not so deep that reading it again could fail.
+_MOST_LEVELS: Final = 100
+_CANNOT: Final = "holds what a field here cannot: a NUL, half a character, or more than 100 levels"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOMENT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
@@ -48,18 +52,33 @@ def uuid(given: Any) -> str | None:
 def moment(given: Any) -> str | None:
     if isinstance(given, str) and _MOMENT.fullmatch(given):
         try:
-            datetime.fromisoformat(given)
+            at = datetime.fromisoformat(given)
         except ValueError:
             pass
         else:
-            return None
+            # Times are reckoned with, and what comes of it must be one that can be read.
+            return None if 1970 <= at.year < 3000 else "must be a time from 1970 to 2999"
     return "must be a time such as 2026-11-21T14:00:00.000000Z"
 
 
 def fields(given: Any) -> str | None:
     if not isinstance(given, dict):
         return "must be an object"
-    return None if _can_be_kept(given) else "holds what a field here cannot: a NUL, or half a character"
+    return None if _can_be_kept(given) else _CANNOT
+
+
+def revised(given: Any) -> str | None:
+    """What a revision left, as it is read again: its place among the others, and what was not put back."""
+    problem = fields(given)
+    if problem is not None:
+        return problem
+    left = given.get("left", [])
+    right = (
+        all(whole()(given[name]) is None for name in ("rewrites", "undone_rewrites") if name in given)
+        and isinstance(left, list)
+        and all(isinstance(one, str) for one in left)
+    )
+    return None if right else "must count `rewrites` and `undone_rewrites`, and list what is `left`"
 
 
 def counts(given: Any) -> str | None:
@@ -83,17 +102,25 @@ def none_or(check: Check) -> Check:
     return lambda given: None if given is None else check(given)
 
 
-def _can_be_kept(given: Any) -> bool:
+def agent(given: Any) -> str | None:
+    """It stands in the IDs of events."""
+    right = isinstance(given, str) and _NAME.fullmatch(given)
+    return None if right else "must be an agent's name"
+
+
+def _can_be_kept(given: Any, levels: int = _MOST_LEVELS) -> bool:
     if isinstance(given, str):
         return "\0" not in given and not any("\ud800" <= character <= "\udfff" for character in given)
+    if isinstance(given, list | dict) and not levels:
+        return False
     if isinstance(given, list):
-        return all(map(_can_be_kept, given))
+        return all(_can_be_kept(one, levels - 1) for one in given)
     if isinstance(given, dict):
-        return all(_can_be_kept(key) and _can_be_kept(value) for key, value in given.items())
+        return all(_can_be_kept(key) and _can_be_kept(value, levels - 1) for key, value in given.items())
     return True
 
 
-_AGENT: Final = none_or(text(50))
+_AGENT: Final = none_or(agent)
 _SEQ: Final = whole(1)
 _WHO: Final = none_or(one_of("owner", "other"))
 _ROLE: Final = one_of("owner", "editor", "viewer")
@@ -182,7 +209,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
     "compaction": {
         "upto_seq": _SEQ,
         "content": json_text,
-        "agent": text(50, 1),
+        "agent": agent,
         "usage": none_or(fields),
         "left_out": flag,
         "created_at": moment,
@@ -194,7 +221,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "first_seq": whole(),
         "last_seq": whole(),
         "before": fields,
-        "after": fields,
+        "after": revised,
         "created_by": _WHO,
         "created_at": moment,
         "undo_until": moment,

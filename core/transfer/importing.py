@@ -86,7 +86,11 @@ def _importing(session_id: SessionId, user_id: UserId, draft: Draft, terms: Term
     if not terms.trusted:
         rows["application_session"] = []
     source = f"{draft.session['id']} {draft.digest}"
-    return Importing(session_id, user_id, draft.session, rows, source, terms.idle_ttl_s)
+    counted = (
+        row["after"].get(name, 0) for row in rows["revision"] for name in ("rewrites", "undone_rewrites")
+    )
+    rewrites = max(counted, default=0)
+    return Importing(session_id, user_id, draft.session, rows, source, terms.idle_ttl_s, rewrites)
 
 
 _OWN_IDS: Final = ("turn_id", "joined_to", "source_id")

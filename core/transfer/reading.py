@@ -64,6 +64,8 @@ def _parsed(file: Iterable[bytes], max_message_bytes: int) -> Draft:
             _take(draft, given, number, max_message_bytes)
         except NotALine as problem:
             raise _refused(number, str(problem)) from None
+        except RecursionError:
+            raise _refused(number, "is nested too deeply") from None
     if not draft.digest:
         raise _refused(number + 1, "is missing: the file was cut, as its last line is not its end")
     if not draft.session:
@@ -136,6 +138,8 @@ def _check_references(draft: Draft) -> None:
     calls = _unique(draft.rows["tool_call"], lambda row: (row["turn_id"], row["id"]))
     _unique(draft.rows["approval"], lambda row: row["id"])
     _unique(draft.rows["revision"], lambda row: row["id"])
+    merged = [row for row in draft.rows["revision"] if row["source_id"] and row["undone_at"] is None]
+    _unique(merged, lambda row: row["source_id"])
     for row in draft.rows["turn"]:
         _must(row, row["joined_to"] is None or row["joined_to"] in turns, "joined a turn that is not there")
         _must(row, (row["status"] in _OPEN) == (row["ended_at"] is None), "is over, or not: it says both")

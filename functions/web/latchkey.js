@@ -12,7 +12,7 @@
 
 import { newId } from "./device.js";
 import { EventParser, Telling, readEvents } from "./events.js";
-import { LatchkeyProblem, Wire, sleep } from "./wire.js";
+import { LatchkeyProblem, Wire, sleep, untilAborted } from "./wire.js";
 
 export { LatchkeyProblem };
 
@@ -34,6 +34,7 @@ const SETTLED = ["completed", "failed", "cancelled", "waiting"];
 const SILENCE_MS = 35_000;
 // A message waits for the one before it to be taken, but not for its whole answer where streams are held back.
 const IN_LINE_MS = 1_000;
+const MOST_EXPORTS = 5;
 
 export class Latchkey {
   #wire;
@@ -78,9 +79,10 @@ export class Latchkey {
   async send(message, options = {}) {
     const before = this.#line;
     const [taken, take] = gate();
-    this.#line = taken;
+    // Whoever gives up in line leaves it to those behind to wait for those before.
+    this.#line = before.then(() => taken);
     try {
-      await before;
+      await untilAborted(before, options.signal);
       return await this.#follow(new Telling(), options, { message, key: options.key ?? newId(), take });
     } finally {
       take();
@@ -145,6 +147,8 @@ export class Latchkey {
     const accept = "text/event-stream, application/json;q=0.5";
     try {
       if (telling.turnId === null && sent) {
+        // What was told without an ID is told again from its beginning.
+        for (const event of telling.forget()) tell(event, telling, options);
         const body = { message: sent.message, on_busy: onBusy, session_id: options.sessionId };
         const headers = { Accept: accept, "Idempotency-Key": sent.key };
         return await this.#wire.request("POST", "/v1/turns", { ...common, ...inLine(sent.take), body, headers });
@@ -278,6 +282,19 @@ export class Latchkey {
 
   /** The conversation as JSON Lines; what is too long for one answer comes in parts. @param {string} sessionId */
   async exportSession(sessionId) {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.#parts(sessionId);
+      } catch (error) {
+        // It was changed between two parts, so there is no whole of these.
+        if (!(error instanceof LatchkeyProblem) || error.code !== "export_changed" || tries >= MOST_EXPORTS) throw error;
+        await this.#wire.pause(tries);
+      }
+    }
+  }
+
+  /** @param {string} sessionId */
+  async #parts(sessionId) {
     const parts = [];
     for (let after = null; ; ) {
       const ask = { query: { after }, reads: /** @type {const} */ ("text") };

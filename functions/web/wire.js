@@ -115,6 +115,7 @@ export class Wire {
     const stop = () => control.abort(ask.signal?.reason);
     ask.signal?.addEventListener("abort", stop, { once: true });
     const timer = setTimeout(() => control.abort(), ask.timeoutMs ?? 40_000);
+    let isRead = true;
     try {
       ask.onAttempt?.();
       const response = await this.fetch(this.#url(path, ask.query), {
@@ -126,14 +127,16 @@ export class Wire {
       });
       if (!response.ok && !ask.takes?.includes(response.status)) return await LatchkeyProblem.of(response);
       this.device.saw(response.headers.get("X-Session-Version"));
-      return { status: response.status, headers: response.headers, body: await bodyOf(response, ask.reads ?? "json"), response };
+      const body = await bodyOf(response, ask.reads ?? "json");
+      isRead = !(body instanceof ReadableStream);
+      return { status: response.status, headers: response.headers, body, response };
     } catch (error) {
       ask.signal?.throwIfAborted();
       return new LatchkeyProblem({ code: "network", status: 0, detail: String(/** @type {any} */ (error)?.message ?? error) });
     } finally {
       clearTimeout(timer);
       // A stream is still being read: it ends with its signal.
-      if (ask.reads !== "stream") ask.signal?.removeEventListener("abort", stop);
+      if (isRead) ask.signal?.removeEventListener("abort", stop);
     }
   }
 
@@ -260,10 +263,11 @@ export function sleep(ms, signal, untilOnline = false) {
 }
 
 /** @template T @param {Promise<T>} promise @param {AbortSignal} [signal] @returns {Promise<T>} */
-function untilAborted(promise, signal) {
+export function untilAborted(promise, signal) {
   if (!signal) return promise;
   return new Promise((wake, fail) => {
     const stopped = () => fail(signal.reason);
+    if (signal.aborted) return stopped();
     signal.addEventListener("abort", stopped, { once: true });
     promise.then(wake, fail).finally(() => signal.removeEventListener("abort", stopped));
   });

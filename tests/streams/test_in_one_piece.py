@@ -158,3 +158,17 @@ def test_an_event_id_of_another_turn_is_refused(client: TestClient) -> None:
     for wrong in (last, "nonsense", "1-00000000-0-0---s-"):
         answer = client.get(f"/v1/turns/{other}/events", headers={"Last-Event-ID": wrong})
         assert (answer.status_code, answer.json()["code"]) == (400, "last_event_id_malformed")
+
+
+def test_whoever_says_that_they_want_no_stream_gets_none(client: TestClient) -> None:
+    kinds = {}
+    for accept in (
+        "text/event-stream",
+        "application/json;q=0.5, Text/Event-Stream; q=0.8",
+        "text/event-stream;q=0, application/json",
+        "application/json, text/event-stream; q=0.0",
+        "application/json",
+    ):
+        answer = client.post("/v1/turns", json={"message": "Hello"}, headers={"Accept": accept})
+        kinds[accept] = answer.headers["content-type"].partition(";")[0]
+    assert list(kinds.values()) == ["text/event-stream"] * 2 + ["application/json"] * 3

@@ -39,6 +39,44 @@ def said(lines: Lines, type_: str) -> dict[str, Any]:
     )
 
 
+def nested(levels: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for _ in range(levels):
+        fields = {"a": fields}
+    return fields
+
+
+def revision(**changes: object) -> dict[str, Any]:
+    at = "2026-11-01T00:00:00.000000Z"
+    row: dict[str, Any] = {
+        "kind": "revision",
+        "id": str(uuid4()),
+        "change": "rewind",
+        "source_id": None,
+        "first_seq": 1,
+        "last_seq": 2,
+    }
+    row |= {"before": {}, "after": {"rewrites": 7}, "created_by": "owner", "created_at": at, "undo_until": at}
+    return {**row, "undone_at": None, **changes}
+
+
+def merged_twice(lines: Lines) -> None:
+    source, place = str(uuid4()), lines.index(of(lines, "audit")[0])
+    lines[place:place] = [revision(change="merge", source_id=source) for _ in range(2)]
+
+
+def test_what_is_rewound_after_an_import_can_be_told_again(client: TestClient, lines: Lines) -> None:
+    """Though the file tells of rewinds of before, which count from elsewhere."""
+    lines.insert(lines.index(of(lines, "audit")[0]), revision())
+    copy = client.post("/v1/sessions/import", content=sealed(lines)).json()["id"]
+    to = of(lines, "turn")[0]["last_seq"]
+    done = client.post(f"/v1/sessions/{copy}/rewind", json={"to": to})
+    assert done.status_code in (200, 201), done.text
+    made = done.json()["revision"]["id"]
+    back = client.post(f"/v1/sessions/{copy}/revisions/{made}/undo")
+    assert back.status_code == 200, back.text
+
+
 def test_what_was_sealed_anew_is_taken(client: TestClient, lines: Lines) -> None:
     """Else the refusals below could all be of the seal."""
     assert client.post("/v1/sessions/import", content=sealed(lines)).status_code == 201
@@ -78,6 +116,31 @@ CHANGES: dict[str, Callable[[Lines], object]] = {
     "a result without its call": lambda lines: lines.remove(said(lines, "tool_use")),
     "a conversation that begins with the model": lambda lines: lines.remove(of(lines, "message")[0]),
     "its own note of an import": lambda lines: of(lines, "audit")[0].update(action="session_imported"),
+    "fields that are nested too deeply": lambda lines: lines[0].update(metadata=nested(900)),
+    "a lock from the end of time": lambda lines: lines[0].update(
+        active_agent="scheduling", locked_at="9999-12-31T23:59:59.999999Z", session_ttl=31_536_000
+    ),
+    "an agent that writes events": lambda lines: of(lines, "turn")[0].update(agent="x\n\nevent: turn_ended"),
+    "a text with more than a text": lambda lines: said(lines, "tool_use")["content"].insert(
+        0, {"type": "text", "text": "Let me look.", "more": 1}
+    ),
+    "a user who says nothing": lambda lines: of(lines, "message")[0].update(
+        content=[{"type": "text", "text": " "}]
+    ),
+    "a call of no tool's name": lambda lines: said(lines, "tool_use")["content"][-1].update(name="a b"),
+    "a call with no call's ID": lambda lines: said(lines, "tool_use")["content"].append(
+        {"type": "server_tool_use", "id": "a b", "name": "web_search", "input": {}}
+    ),
+    "a revision that cannot be listed": lambda lines: lines.insert(
+        lines.index(of(lines, "audit")[0]), revision(after={"left": 5})
+    ),
+    "a result with a text that says nothing": lambda lines: said(lines, "tool_result")["content"][0].update(
+        content=[{"type": "text", "text": ""}]
+    ),
+    "one conversation that was merged in twice": merged_twice,
+    "a revision that counts in words": lambda lines: lines.insert(
+        lines.index(of(lines, "audit")[0]), revision(after={"rewrites": "many"})
+    ),
 }
 
 

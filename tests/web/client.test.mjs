@@ -158,6 +158,54 @@ test("a message is not kept by one before it whose answer is held back", async (
   await assert.rejects(held, { name: "AbortError" });
 });
 
+test("an answer that is stored nowhere is told anew when it was cut, and is not doubled", async () => {
+  const lines = [["turn_started", { turn_id: "t", session_id: null, seq: 0 }], ["agent_changed", { agent: "manager", previous: null }],
+    ["text_delta", { message_seq: 0, block: 0, text: "Hello." }], ["turn_ended", { turn: { id: "t", status: "completed", reply: "Hello." } }]];
+  const told = (count) => lines.slice(0, count).map(([event, data]) => `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`).join("");
+  const answers = [told(3), told(4)];
+  const away = () => Promise.resolve(new Response(answers.shift(), { headers: { "Content-Type": "text/event-stream" } }));
+  latchkey = client({ fetch: (url, options) => (url.endsWith("/v1/turns") ? away() : fetch(url, options)) });
+  const texts = [];
+  const turn = await latchkey.send("Hello", { onEvent: ({ text }) => texts.push(text) });
+  assert.equal(turn.reply, "Hello.");
+  assert.equal(texts.at(-1), "Hello.");
+});
+
+test("whoever gives up in line is let go at once, and keeps nobody out of their place", async () => {
+  let goOn;
+  const away = new Promise((up) => (goOn = up));
+  const slow = async (url, options) => {
+    if (options.body?.includes("first")) await away;
+    return fetch(url, options);
+  };
+  latchkey = client({ fetch: slow });
+  const first = latchkey.send("first");
+  const control = new AbortController();
+  const second = latchkey.send("second", { signal: control.signal });
+  const third = latchkey.send("third");
+  setTimeout(() => control.abort(), 20);
+  const begun = Date.now();
+  await assert.rejects(second, { name: "AbortError" });
+  assert.ok(Date.now() - begun < 500);
+  assert.equal(service.posts.length, 0, "the third still waits for the first");
+  goOn();
+  await Promise.all([first, third]);
+  assert.deepEqual([...service.turns.values()].map(({ message }) => message), ["first", "third"]);
+});
+
+test("an export that was overtaken by a message is begun again", async () => {
+  const parts = [[200, "old 1\n", "a"], [412, { code: "export_changed" }], [200, "new 1\n", "b"], [200, "new 2\n"]];
+  const asked = [];
+  const exporting = async (url) => {
+    const [status, body, next] = parts.shift();
+    asked.push(new URL(url).searchParams.get("after"));
+    return new Response(typeof body === "string" ? body : JSON.stringify(body), { status, headers: next ? { "X-Next-Part": next } : {} });
+  };
+  latchkey = client({ fetch: (url, options) => (url.includes("/export") ? exporting(url) : fetch(url, options)) });
+  assert.equal(await latchkey.exportSession("s"), "new 1\nnew 2\n");
+  assert.deepEqual(asked, [null, "a", null, "b"]);
+});
+
 test("whoever gives up is let go, in the stream and in a pause", async () => {
   for (const fault of [{ cut: 400, hang: true }, { status: 503, headers: { "Retry-After": "60" } }]) {
     service.fault(/POST .v1.turns$/, fault);
