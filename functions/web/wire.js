@@ -53,7 +53,7 @@ function mayTryAgain({ status, code }, tries) {
 
 /**
  * @typedef {object} Ask
- * @property {any} [body] sent as JSON; a text as it is
+ * @property {any} [body] sent as JSON; a text or a file as it is
  * @property {Record<string, string>} [headers]
  * @property {Record<string, any>} [query]
  * @property {AbortSignal} [signal]
@@ -120,7 +120,7 @@ export class Wire {
       const response = await this.fetch(this.#url(path, ask.query), {
         method,
         headers: this.#headers(ask, token),
-        body: ask.body === undefined || typeof ask.body === "string" ? ask.body : JSON.stringify(ask.body),
+        body: isAsItIs(ask.body) ? ask.body : JSON.stringify(ask.body),
         signal: control.signal,
         cache: "no-store",
       });
@@ -210,6 +210,11 @@ export class Wire {
     if (isOffline()) await untilOnline(this.longestPauseMs, signal);
     else await sleep(ms, signal, atLeastS === null);
   }
+}
+
+/** @param {any} body */
+function isAsItIs(body) {
+  return body === undefined || typeof body === "string" || body instanceof Blob;
 }
 
 /** @param {Response} response @param {"json" | "text" | "stream"} reads */
