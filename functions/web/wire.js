@@ -61,6 +61,7 @@ function mayTryAgain({ status, code }, tries) {
  * @property {number} [timeoutMs] until the answer is here; of a stream, its beginning
  * @property {number[]} [takes] further statuses that are answers
  * @property {string[]} [gives] codes of problems that are given back at once
+ * @property {boolean} [registers] it is what gets the device its token
  * @property {() => void} [onAttempt]
  * @property {() => void} [onPause]
  *
@@ -96,10 +97,10 @@ export class Wire {
     let mended = 0;
     for (let tries = 0; ; tries++) {
       ask.signal?.throwIfAborted();
-      const token = await this.#token(path, ask.signal);
+      const token = await this.#token(ask);
       const answer = await this.#once(method, path, ask, token);
       if (!(answer instanceof LatchkeyProblem)) return answer;
-      if (answer.status === 401 && mended < 2 && (await this.#mended(path, token, ask.signal))) {
+      if (answer.status === 401 && mended < 2 && (await this.#mended(ask, token))) {
         mended++;
         continue;
       }
@@ -155,10 +156,10 @@ export class Wire {
 
   // ---- tokens
 
-  /** @param {string} path @param {AbortSignal} [signal] @returns {Promise<string | null>} */
-  async #token(path, signal) {
+  /** @param {Ask} ask @returns {Promise<string | null>} */
+  async #token({ registers, signal }) {
     if (this.userToken) return typeof this.userToken === "function" ? await this.userToken() : this.userToken;
-    if (path === "/v1/devices" || this.#wantsTokens === false) return null;
+    if (registers || this.#wantsTokens === false) return null;
     const token = this.device.kept.token;
     if (token && !this.#isNearlyOver(token)) return token;
     await this.register(signal);
@@ -170,9 +171,9 @@ export class Wire {
     return Date.now() - this.#registeredAt > 60_000 && expiryOf(token) - Date.now() < 60_000;
   }
 
-  /** Whether a request that was refused with this token may be sent again. @param {string} path @param {string | null} token @param {AbortSignal} [signal] */
-  async #mended(path, token, signal) {
-    if (path === "/v1/devices") return false;
+  /** Whether a request that was refused with this token may be sent again. @param {Ask} ask @param {string | null} token */
+  async #mended({ registers, signal }, token) {
+    if (registers) return false;
     if (this.userToken) return typeof this.userToken === "function";
     this.#wantsTokens = true;
     if (this.device.kept.token === token) await this.register(signal);
@@ -189,7 +190,7 @@ export class Wire {
 
   async #register() {
     const { secret } = this.device.kept;
-    const answer = await this.request("POST", "/v1/devices", { body: { secret }, takes: [404, 405] });
+    const answer = await this.request("POST", "/v1/devices", { body: { secret }, takes: [404, 405], registers: true });
     const token = answer.response.ok ? answer.body.token : null; // a service without tokens may not know the call
     this.#wantsTokens = token !== null;
     this.#registeredAt = Date.now();
