@@ -312,16 +312,17 @@ export class Latchkey {
 
   /** @param {Where} where */
   async #exported(where) {
-    const parts = [];
+    const decoder = new TextDecoder(); // a part may end within a character
+    let lines = "";
     /** @type {string | null} */
     let after = null;
     do {
-      const ask = { query: { after }, reads: /** @type {const} */ ("text"), signal: where.signal };
+      const ask = { query: { after }, reads: /** @type {const} */ ("bytes"), signal: where.signal };
       const part = await this.#wire.request("GET", `${pathOf(where)}/export`, ask);
-      parts.push(part.body);
+      lines += decoder.decode(part.body, { stream: true });
       after = part.headers.get("X-Next-Part");
     } while (after);
-    return parts.join("");
+    return lines;
   }
 
   /** @param {string | Blob} lines of an export, or the file */

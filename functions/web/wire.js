@@ -57,7 +57,7 @@ function mayTryAgain({ status, code }, tries) {
  * @property {Record<string, string>} [headers]
  * @property {Record<string, any>} [query]
  * @property {AbortSignal} [signal]
- * @property {"json" | "text" | "stream"} [reads]
+ * @property {"json" | "bytes" | "stream"} [reads]
  * @property {number} [timeoutMs] until the answer is here; of a stream, its beginning
  * @property {number[]} [takes] further statuses that are answers
  * @property {string[]} [gives] codes of problems that are given back at once
@@ -218,13 +218,14 @@ function isAsItIs(body) {
   return body === undefined || typeof body === "string" || body instanceof Blob;
 }
 
-/** @param {Response} response @param {"json" | "text" | "stream"} reads */
+/** @param {Response} response @param {"json" | "bytes" | "stream"} reads */
 async function bodyOf(response, reads) {
   const isEvents = (response.headers.get("Content-Type") ?? "").startsWith("text/event-stream");
   if (reads === "stream" && isEvents) return response.body;
   if (response.status === 204) return null;
+  if (reads === "bytes") return response.arrayBuffer();
   const text = await response.text();
-  return reads === "text" ? text : text && JSON.parse(text);
+  return text && JSON.parse(text);
 }
 
 /** @param {string} token when it ends, as it says itself: nothing hangs on that but asking for another in time */

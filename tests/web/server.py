@@ -26,6 +26,8 @@ def main() -> None:
         if not buffers:
             running.callback(house.start_workers(threads=2).stop)
         app = build_app(house, one_at_a_time=buffers)
+        # What is a lot here, so that a test need not send megabytes.
+        app.state.streams.most_bytes = 4_000
         uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None)).run(sockets=[listening])
 
 

@@ -66,7 +66,7 @@ def test_a_long_export_is_put_together_and_begun_again_when_it_is_changed(
     said = json.loads(node("a_long_export.mjs", BASE=base, DOES="export", KEPT=kept))
     assert said["statuses"][:2] == [200, 412], "it was changed behind the first part"
     assert said["statuses"][2:] == [200] * 3
-    assert said["bytes"] > 2 * 4_000_000
+    assert said["bytes"] > 4_000_000
     assert said["digestIsRight"] and said["metadata"] == {"changed": True}
 
 
@@ -76,15 +76,14 @@ def test_answers_in_one_piece_are_gone_on_with_by_coming_back(
     """What is too much for one answer, a question to a person, and a turn that another process answers."""
     (buffering,) = serve(1, "tests.web.server", BUFFERS="1")
     (streaming,) = serve(1, "tests.web.server")
-    blocks = [{"type": "text", "text": letter * 2_500_000} for letter in "xy"]
+    blocks = [{"type": "text", "text": letter * 2500} for letter in "xy"]
     model.replies.add(Reply(blocks), Reply([{"type": "text", "text": "I will."}, *call("burn")]), Reply("It is burnt."))
-    model.replies.add(Reply("slowly " * 300))
-    for fault in (None, None, None, Fault.drip(0.04, size=60)):
+    model.replies.add(Reply("slowly " * 100))
+    for fault in (None, None, None, Fault.drip(0.03, size=150)):
         model.faults.add(fault or Fault.delay(0))
     ports = {"BUFFERING": f"http://127.0.0.1:{buffering.port}", "STREAMING": f"http://127.0.0.1:{streaming.port}"}
     said = json.loads(node("in_one_piece.mjs", **ports))
-    assert said["long"] == {"status": "completed", "isWhole": True, "answers": said["long"]["answers"]}
-    assert said["long"]["answers"] >= 2, "more than one answer carries"
+    assert said["long"] == {"status": "completed", "isWhole": True, "answers": 3}, "two blocks, and the turn"
     assert said["asked"]["events"][-1] == "turn_waiting"
     assert said["decided"] == {"status": "completed", "text": "I will.\n\nIt is burnt.", "end": "turn_ended"}
     assert said["elsewhere"]["isWhole"] and said["elsewhere"]["answers"] >= 2 and said["elsewhere"]["end"] == "turn_ended"
