@@ -8,10 +8,15 @@ import { memory } from "./service.mjs";
 const { BASE, MODE, USER_TOKEN } = process.env;
 const called = new Set();
 const asked = new Set();
+/** Done once, before somebody looks at a turn. */
+let meanwhile = null;
 
 function client(options = {}) {
   const fetched = async (address, init) => {
-    asked.add(`${init.method} ${new URL(address).pathname}`);
+    const path = new URL(address).pathname;
+    asked.add(`${init.method} ${path}`);
+    const isLook = init.method === "GET" && /turns\/[^/]+$/.test(path);
+    if (isLook && meanwhile) await [meanwhile, (meanwhile = null)][0](path.split("/").at(-1));
     return fetch(address, init);
   };
   const made = new Latchkey({ baseUrl: BASE, storage: memory(), fetch: fetched, pauseMs: 20, longestPauseMs: 100, ...options });
@@ -62,6 +67,15 @@ const stopped = await owner.send("burn the rest");
 assert.equal((await owner.cancel(stopped.id)).status, "cancelled");
 assert.equal((await owner.follow(stopped.id)).status, "cancelled");
 assert.deepEqual((await owner.approvals()).items, []);
+
+heard = [];
+meanwhile = async (turnId) => {
+  const [asks] = (await owner.approvals()).items;
+  await owner.decide(asks.id, "approve", { inputDigest: asks.input_digest });
+  assert.equal((await owner.turn(turnId, { waitS: 25 })).status, "completed");
+};
+assert.equal((await owner.send("burn at last", { onEvent })).reply, "At last.");
+assert.deepEqual([heard.at(-1).event, heard.at(-1).text], ["turn_ended", "I will.\n\nAt last."], "decided before it was looked at");
 
 // ---- how it stands
 

@@ -26,7 +26,9 @@ def _calls() -> dict[str, re.Pattern[str]]:
     """A user's, each with what its requests look like."""
     paths = json.loads((ROOT / "docs" / "openapi.json").read_text())["paths"]
     return {
-        f"{method.upper()} {path}": re.compile(f"{method.upper()} {re.sub(r'{[^}]+}', '[0-9a-f-]{36}', path)}")
+        f"{method.upper()} {path}": re.compile(
+            f"{method.upper()} {re.sub(r'{[^}]+}', '[0-9a-f-]{36}', path)}"
+        )
         for path, methods in paths.items()
         if not path.startswith(_OTHERS)
         for method in methods
@@ -36,11 +38,11 @@ def _calls() -> dict[str, re.Pattern[str]]:
 @pytest.mark.parametrize("mode", ["bound", "open"])
 def test_every_method_does_what_it_says(node: RunNode, serve: Serve, model: DemoModel, mode: str) -> None:
     (server,) = serve(1, "tests.web.server", ACCESS_MODE=mode, **KEYS)
-    burn = [{"type": "text", "text": "I will."}, *call("burn")]
+    burn: list[dict[str, object]] = [{"type": "text", "text": "I will."}, *call("burn")]
     todos = {"todos": [{"content": "sweep up", "status": "pending"}]}
-    plan = [{"type": "tool_use", "name": "set_todos", "input": todos}]
+    plan: list[dict[str, object]] = [{"type": "tool_use", "name": "set_todos", "input": todos}]
     model.replies.add(Reply(burn), Reply("It is burnt."), Reply(burn), Reply("Then not."), Reply(burn))
-    model.replies.add(Reply(plan), Reply("It is planned."))
+    model.replies.add(Reply(burn), Reply("At last."), Reply(plan), Reply("It is planned."))
     base = f"http://127.0.0.1:{server.port}"
     said: dict[str, Any] = json.loads(node("every_call.mjs", BASE=base, MODE=mode, USER_TOKEN=user_token()))
     assert said["left"] == [], "methods that nobody called"
@@ -67,7 +69,8 @@ def test_a_long_export_is_put_together_and_begun_again_when_it_is_changed(
     assert said["statuses"][:2] == [200, 412], "it was changed behind the first part"
     assert said["statuses"][2:] == [200] * 3
     assert said["bytes"] > 4_000_000
-    assert said["digestIsRight"] and said["metadata"] == {"changed": True}
+    assert said["digestIsRight"]
+    assert said["metadata"] == {"changed": True}
 
 
 def test_answers_in_one_piece_are_gone_on_with_by_coming_back(
@@ -77,13 +80,20 @@ def test_answers_in_one_piece_are_gone_on_with_by_coming_back(
     (buffering,) = serve(1, "tests.web.server", BUFFERS="1")
     (streaming,) = serve(1, "tests.web.server")
     blocks = [{"type": "text", "text": letter * 2500} for letter in "xy"]
-    model.replies.add(Reply(blocks), Reply([{"type": "text", "text": "I will."}, *call("burn")]), Reply("It is burnt."))
+    model.replies.add(
+        Reply(blocks), Reply([{"type": "text", "text": "I will."}, *call("burn")]), Reply("It is burnt.")
+    )
     model.replies.add(Reply("slowly " * 100))
     for fault in (None, None, None, Fault.drip(0.03, size=150)):
         model.faults.add(fault or Fault.delay(0))
-    ports = {"BUFFERING": f"http://127.0.0.1:{buffering.port}", "STREAMING": f"http://127.0.0.1:{streaming.port}"}
+    ports = {
+        "BUFFERING": f"http://127.0.0.1:{buffering.port}",
+        "STREAMING": f"http://127.0.0.1:{streaming.port}",
+    }
     said = json.loads(node("in_one_piece.mjs", **ports))
     assert said["long"] == {"status": "completed", "isWhole": True, "answers": 3}, "two blocks, and the turn"
     assert said["asked"]["events"][-1] == "turn_waiting"
     assert said["decided"] == {"status": "completed", "text": "I will.\n\nIt is burnt.", "end": "turn_ended"}
-    assert said["elsewhere"]["isWhole"] and said["elsewhere"]["answers"] >= 2 and said["elsewhere"]["end"] == "turn_ended"
+    elsewhere = said["elsewhere"]
+    assert (elsewhere["isWhole"], elsewhere["end"]) == (True, "turn_ended")
+    assert elsewhere["answers"] >= 2, "it came back for more"
