@@ -197,7 +197,7 @@ def test_who_finds_the_conversation_taken_is_not_charged_for_it(
                 lease_ttl_s=30,
                 lock_ttl_s=60,
                 idle_ttl_s=1_800,
-                charge=Charge(DEVICE, Bucket(6, 3), HERE),
+                charge=Charge(Bucket(1, 3), Bucket(6, 3), HERE),
             )
             wait_for_locks(database_url, 1)
         assert late.result(20).outcome is Outcome.AGAIN
