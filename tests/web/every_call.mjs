@@ -6,10 +6,19 @@ import { Latchkey, LatchkeyProblem } from "../../functions/web/latchkey.js";
 import { memory } from "./service.mjs";
 
 const { BASE, MODE, USER_TOKEN } = process.env;
+const loses = Number(process.env.LOSES ?? 0);
+let state = Number(process.env.SEED ?? 0) + 1;
+let lost = 0;
 const called = new Set();
 const asked = new Set();
 /** Done once, before somebody looks at a turn. */
 let meanwhile = null;
+
+/** One in so many, the same each time for the same seed. */
+function isLost() {
+  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+  return loses > 0 && state / 2 ** 32 < 1 / loses;
+}
 
 function client(options = {}) {
   const fetched = async (address, init) => {
@@ -17,7 +26,12 @@ function client(options = {}) {
     asked.add(`${init.method} ${path}`);
     const isLook = init.method === "GET" && /turns\/[^/]+$/.test(path);
     if (isLook && meanwhile) await [meanwhile, (meanwhile = null)][0](path.split("/").at(-1));
-    return fetch(address, init);
+    const answer = await fetch(address, init);
+    // What went out with an `If-Match` cannot tell its own change from another's.
+    if (!isLost() || init.headers.has("If-Match")) return answer;
+    lost++;
+    await answer.body?.cancel();
+    throw new TypeError("The answer was lost.");
   };
   const made = new Latchkey({ baseUrl: BASE, storage: memory(), fetch: fetched, pauseMs: 20, longestPauseMs: 100, ...options });
   const noted = (_, name) => {
@@ -236,5 +250,5 @@ owner.forget();
 assert.deepEqual((await owner.sessions()).items, []);
 
 const there = Object.getOwnPropertyNames(Latchkey.prototype).filter((name) => name !== "constructor");
-console.log(JSON.stringify({ left: there.filter((name) => !called.has(name)), asked: [...asked] }));
+console.log(JSON.stringify({ left: there.filter((name) => !called.has(name)), asked: [...asked], lost }));
 process.exit(0);
