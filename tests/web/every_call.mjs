@@ -27,8 +27,8 @@ function client(options = {}) {
     const isLook = init.method === "GET" && /turns\/[^/]+$/.test(path);
     if (isLook && meanwhile) await [meanwhile, (meanwhile = null)][0](path.split("/").at(-1));
     const answer = await fetch(address, init);
-    // What went out with an `If-Match` cannot tell its own change from another's.
-    if (!isLost() || init.headers.has("If-Match")) return answer;
+    // What went out with an `If-Match` cannot tell its own change from another's; and a link whose secret was lost is there, for nobody.
+    if (!isLost() || init.headers.has("If-Match") || (init.method === "POST" && path.endsWith("/links"))) return answer;
     lost++;
     await answer.body?.cancel();
     throw new TypeError("The answer was lost.");
