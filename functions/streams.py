@@ -44,6 +44,8 @@ class Streams:
     house: House
     # One request at a time, and the answer goes out in one piece.
     buffers: bool
+    # Of one answer that goes out in one piece.
+    most_bytes: int = _MOST_BYTES
     # Apart from the threads that turns are answered on, which can all be busy for half a minute.
     _looks: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
@@ -98,7 +100,7 @@ class Streams:
             for event in events:
                 told = encoded(event, ended, reader.turn_id)
                 size += len(told)
-                if size > _MOST_BYTES and size > len(told):
+                if size > self.most_bytes and size > len(told):
                     return
                 yield told
             if not look.standing.is_cut:

@@ -369,7 +369,7 @@ PACKAGES: dict[str, set[str]] = {
     "pydantic": {"core.sessions.codec", "functions", "tests"},
     "pydantic_core": {"core.sessions.codec", "tests"},
     "mangum": {"functions.api", "bench", "tests"},
-    "uvicorn": {"dev", "tests.door.standing"},
+    "uvicorn": {"dev", "tests.door.standing", "tests.web.server"},
     "schemathesis": {"tests.door.hooks"},
     "alembic": {"alembic", "bench", "dev", "tests"},
     "boto3": {"core.archive", "tests"},

@@ -6,7 +6,8 @@
 /** @typedef {{getItem(key: string): string | null, setItem(key: string, value: string): void, removeItem(key: string): void}} Storage */
 /** @typedef {{id: string, secret: string, token: string | null, version: string | null}} Kept */
 
-const crypto = globalThis.crypto ?? /** @type {any} */ ((await import("node:crypto")).webcrypto);
+// @ts-ignore: node 18 has it as a module alone, whose types a page has not
+const crypto = globalThis.crypto ?? (await import("node:crypto")).webcrypto;
 
 /** A random UUID, also on pages that came without TLS, where browsers have no randomUUID. */
 export function newId() {
@@ -78,7 +79,7 @@ export class Device {
   /** The last version that was told, of the conversation that was told of last. @param {string | null} told */
   saw(told) {
     const before = this.kept.version;
-    if (!told || told === before) return;
+    if (!told || told === before || !/^[^.]+\.[0-9]+$/.test(told)) return;
     const [session, version] = told.split(".");
     const [known, newest] = before?.split(".") ?? [];
     if (session !== known || BigInt(version) > BigInt(newest)) this.keep({ version: told });

@@ -12,7 +12,7 @@
 
 import { newId } from "./device.js";
 import { EventParser, Telling, readEvents } from "./events.js";
-import { LatchkeyProblem, Wire, sleep, untilAborted } from "./wire.js";
+import { LatchkeyProblem, Wire, secondsOf, sleep, untilAborted } from "./wire.js";
 
 export { LatchkeyProblem };
 
@@ -127,7 +127,7 @@ export class Latchkey {
       if (telling.turn) return telling.turn;
       if (cut.waits) {
         const turn = await this.turn(/** @type {string} */ (telling.turnId), { signal: options.signal });
-        if (SETTLED.includes(turn.status)) return turn;
+        if (turn.status === "waiting") return turn; // else somebody has decided meanwhile, and there is more to hear
       }
       tries = telling.lastId === before ? tries + 1 : 0;
       await this.#wire.pause(tries, cut.isWhole ? cut.retryMs / 1000 : null, options.signal);
@@ -139,6 +139,7 @@ export class Latchkey {
    *
    * @param {Telling} telling @param {SendOptions} options
    * @param {{message: string | object[], key: string, take: () => void} | null} sent
+   * @returns {Promise<import("./wire.js").Answer | null>}
    */
   async #open(telling, options, sent) {
     const { signal, onBusy } = options;
@@ -206,10 +207,10 @@ export class Latchkey {
 
   // ---- conversations
 
-  /** How a conversation stands. @param {Where} [where] */
+  /** How a conversation stands, never older than what this device was told of it. @param {Where} [where] */
   async session(where = {}) {
     const { version } = this.#wire.device.kept;
-    const headers = version && !where.sessionId ? { "X-Session-Version": version } : undefined;
+    const headers = version ? { "X-Session-Version": version } : undefined;
     return this.#ask("GET", pathOf(where), { headers, signal: where.signal });
   }
 
@@ -221,6 +222,11 @@ export class Latchkey {
   /** @param {Where} [where] */
   async todos(where = {}) {
     return this.#ask("GET", `${pathOf(where)}/todos`, { signal: where.signal });
+  }
+
+  /** Who changed what of it. @param {Where & {after?: number, limit?: number}} [page] for editors */
+  async audit({ after, limit, ...where } = {}) {
+    return this.#ask("GET", `${pathOf(where)}/audit`, { query: { after, limit }, signal: where.signal });
   }
 
   /** @param {{cursor?: string, limit?: number}} [page] */
@@ -238,10 +244,23 @@ export class Latchkey {
     return this.#ask("PUT", "/v1/session", { body: { session_id: sessionId } });
   }
 
-  /** @param {object} metadata null takes a field away @param {Where & {etag?: string}} [where] */
+  /**
+   * @param {object} metadata null takes a field away
+   * @param {Where & {etag?: string}} [where] with the `etag` of a `session()`: only as long as nobody has changed it since
+   */
   async patchMetadata(metadata, { etag, ...where } = {}) {
-    const headers = etag ? { "If-Match": etag } : undefined;
-    return this.#ask("PATCH", pathOf(where), { body: { metadata }, headers, signal: where.signal });
+    return this.#ask("PATCH", pathOf(where), { body: { metadata }, headers: asSeen(etag), signal: where.signal });
+  }
+
+  /** From the next message on this agent answers. @param {string} agent @param {Where & {ttlS?: number, reason?: string, etag?: string}} [where] */
+  async setLock(agent, { ttlS, reason, etag, ...where } = {}) {
+    const body = { agent, ttl_s: ttlS, reason };
+    return this.#ask("PUT", `${pathOf(where)}/lock`, { body, headers: asSeen(etag), signal: where.signal });
+  }
+
+  /** The manager answers again. @param {Where & {etag?: string}} [where] */
+  async clearLock({ etag, ...where } = {}) {
+    return this.#ask("DELETE", `${pathOf(where)}/lock`, { headers: asSeen(etag), signal: where.signal });
   }
 
   /** Ends it, with all that was said in it. @param {Where} [where] */
@@ -261,8 +280,7 @@ export class Latchkey {
 
   /** @param {string} sessionId @param {string} from @param {string} etag of the preview @param {object} [keep] */
   async merge(sessionId, from, etag, keep) {
-    const headers = { "If-Match": etag };
-    return this.#ask("POST", `/v1/sessions/${sessionId}/merge`, { body: { from, keep }, headers });
+    return this.#ask("POST", `/v1/sessions/${sessionId}/merge`, { body: { from, keep }, headers: asSeen(etag) });
   }
 
   /** @param {string} sessionId @param {number} to a message's seq; what came after it is told no more */
@@ -280,32 +298,38 @@ export class Latchkey {
     return this.#ask("POST", `/v1/sessions/${sessionId}/revisions/${revisionId}/undo`);
   }
 
-  /** The conversation as JSON Lines; what is too long for one answer comes in parts. @param {string} sessionId */
-  async exportSession(sessionId) {
+  /**
+   * The conversation as JSON Lines; what is too long for one answer comes in parts. If it is changed meanwhile it is begun again.
+   *
+   * @param {Where} [where] @returns {Promise<string>}
+   */
+  async exportSession(where = {}) {
     for (let tries = 0; ; tries++) {
       try {
-        return await this.#parts(sessionId);
+        return await this.#exported(where);
       } catch (error) {
-        // It was changed between two parts, so there is no whole of these.
         if (!(error instanceof LatchkeyProblem) || error.code !== "export_changed" || tries >= MOST_EXPORTS) throw error;
-        await this.#wire.pause(tries);
+        await this.#wire.pause(tries, null, where.signal);
       }
     }
   }
 
-  /** @param {string} sessionId */
-  async #parts(sessionId) {
-    const parts = [];
-    for (let after = null; ; ) {
-      const ask = { query: { after }, reads: /** @type {const} */ ("text") };
-      const part = await this.#wire.request("GET", `/v1/sessions/${sessionId}/export`, ask);
-      parts.push(part.body);
+  /** @param {Where} where */
+  async #exported(where) {
+    const decoder = new TextDecoder(); // a part may end within a character
+    let lines = "";
+    /** @type {string | null} */
+    let after = null;
+    do {
+      const ask = { query: { after }, reads: /** @type {const} */ ("bytes"), signal: where.signal };
+      const part = await this.#wire.request("GET", `${pathOf(where)}/export`, ask);
+      lines += decoder.decode(part.body, { stream: true });
       after = part.headers.get("X-Next-Part");
-      if (!after) return parts.join("");
-    }
+    } while (after);
+    return lines;
   }
 
-  /** @param {string} lines of an export */
+  /** @param {string | Blob} lines of an export, or the file */
   async importSession(lines) {
     const headers = { ...keyed(), "Content-Type": "application/x-ndjson" };
     return this.#ask("POST", "/v1/sessions/import", { body: lines, headers });
@@ -351,19 +375,27 @@ export class Latchkey {
     return this.#ask("GET", `/v1/sessions/${sessionId}/members`);
   }
 
-  /** @param {string} sessionId @param {string} userId @param {"owner" | "editor" | "viewer"} role */
-  async setMember(sessionId, userId, role) {
-    return this.#ask("PUT", `/v1/sessions/${sessionId}/members/${userId}`, { body: { role } });
+  /**
+   * @param {string} sessionId @param {string} userId @param {"owner" | "editor" | "viewer"} role
+   * @param {{etag?: string}} [seen] with the `etag` of a `members()`
+   */
+  async setMember(sessionId, userId, role, { etag } = {}) {
+    return this.#ask("PUT", `/v1/sessions/${sessionId}/members/${userId}`, { body: { role }, headers: asSeen(etag) });
   }
 
-  /** @param {string} sessionId @param {string} userId */
-  async removeMember(sessionId, userId) {
-    await this.#ask("DELETE", `/v1/sessions/${sessionId}/members/${userId}`);
+  /** @param {string} sessionId @param {string} userId @param {{etag?: string}} [seen] */
+  async removeMember(sessionId, userId, { etag } = {}) {
+    await this.#ask("DELETE", `/v1/sessions/${sessionId}/members/${userId}`, { headers: asSeen(etag) });
   }
 
-  /** Signs the device in: what was said from it is the person's from now on. @param {string} userToken */
+  /**
+   * Signs the device in: what was said from it is the person's from now on.
+   *
+   * @param {string} [userToken] not needed where each request carries the person's token
+   */
   async link(userToken) {
-    const signedIn = await this.#ask("POST", "/v1/devices/link", { body: { user_token: userToken } });
+    const body = userToken === undefined ? undefined : { user_token: userToken };
+    const signedIn = await this.#ask("POST", "/v1/devices/link", { body });
     if (signedIn.token) this.#wire.device.keep({ token: signedIn.token });
     return signedIn;
   }
@@ -377,14 +409,25 @@ export class Latchkey {
     await this.#ask("DELETE", `/v1/devices/${deviceId}`);
   }
 
-  /** Erases everything of this device's user; gives a receipt of what was removed from where. */
-  async erase() {
-    return this.#ask("DELETE", "/v1/user", { timeoutMs: 120_000 });
+  /**
+   * Erases everything of this device's user, however long that takes; gives a receipt of what was removed from where. The device is
+   * shown that again, and nothing else: `forget` it.
+   *
+   * @param {{signal?: AbortSignal}} [options]
+   */
+  async erase({ signal } = {}) {
+    for (let tries = 0; ; tries++) {
+      const answer = await this.#wire.request("DELETE", "/v1/user", { timeoutMs: 120_000, signal });
+      if (answer.status !== 202) return answer.body;
+      await this.#wire.pause(tries, secondsOf(answer.headers.get("Retry-After")), signal);
+    }
   }
 
-  /** @param {string} method @param {string} path @param {import("./wire.js").Ask} [ask] */
+  /** The answer, and what it says it is to be changed by. @param {string} method @param {string} path @param {import("./wire.js").Ask} [ask] */
   async #ask(method, path, ask) {
-    return (await this.#wire.request(method, path, ask)).body;
+    const { body, headers } = await this.#wire.request(method, path, ask);
+    const etag = headers.get("ETag")?.replace(/^W\//, ""); // a proxy that compresses makes it a weak one
+    return etag && body ? { ...body, etag } : body;
   }
 }
 
@@ -436,6 +479,11 @@ function inLine(take) {
 /** @param {Where} where */
 function pathOf({ sessionId }) {
   return sessionId ? `/v1/sessions/${sessionId}` : "/v1/session";
+}
+
+/** @param {string} [etag] @returns {Record<string, string>} */
+function asSeen(etag) {
+  return etag ? { "If-Match": etag } : {};
 }
 
 function keyed() {

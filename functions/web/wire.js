@@ -53,14 +53,15 @@ function mayTryAgain({ status, code }, tries) {
 
 /**
  * @typedef {object} Ask
- * @property {any} [body] sent as JSON; a text as it is
+ * @property {any} [body] sent as JSON; a text or a file as it is
  * @property {Record<string, string>} [headers]
  * @property {Record<string, any>} [query]
  * @property {AbortSignal} [signal]
- * @property {"json" | "text" | "stream"} [reads]
+ * @property {"json" | "bytes" | "stream"} [reads]
  * @property {number} [timeoutMs] until the answer is here; of a stream, its beginning
  * @property {number[]} [takes] further statuses that are answers
  * @property {string[]} [gives] codes of problems that are given back at once
+ * @property {boolean} [registers] it is what gets the device its token
  * @property {() => void} [onAttempt]
  * @property {() => void} [onPause]
  *
@@ -96,10 +97,10 @@ export class Wire {
     let mended = 0;
     for (let tries = 0; ; tries++) {
       ask.signal?.throwIfAborted();
-      const token = await this.#token(path, ask.signal);
+      const token = await this.#token(ask);
       const answer = await this.#once(method, path, ask, token);
       if (!(answer instanceof LatchkeyProblem)) return answer;
-      if (answer.status === 401 && mended < 2 && (await this.#mended(path, token, ask.signal))) {
+      if (answer.status === 401 && mended < 2 && (await this.#mended(ask, token))) {
         mended++;
         continue;
       }
@@ -121,7 +122,7 @@ export class Wire {
       const response = await this.fetch(this.#url(path, ask.query), {
         method,
         headers: this.#headers(ask, token),
-        body: ask.body === undefined || typeof ask.body === "string" ? ask.body : JSON.stringify(ask.body),
+        body: isAsItIs(ask.body) ? ask.body : JSON.stringify(ask.body),
         signal: control.signal,
         cache: "no-store",
       });
@@ -158,10 +159,10 @@ export class Wire {
 
   // ---- tokens
 
-  /** @param {string} path @param {AbortSignal} [signal] @returns {Promise<string | null>} */
-  async #token(path, signal) {
+  /** @param {Ask} ask @returns {Promise<string | null>} */
+  async #token({ registers, signal }) {
     if (this.userToken) return typeof this.userToken === "function" ? await this.userToken() : this.userToken;
-    if (path === "/v1/devices" || this.#wantsTokens === false) return null;
+    if (registers || this.#wantsTokens === false) return null;
     const token = this.device.kept.token;
     if (token && !this.#isNearlyOver(token)) return token;
     await this.register(signal);
@@ -173,9 +174,9 @@ export class Wire {
     return Date.now() - this.#registeredAt > 60_000 && expiryOf(token) - Date.now() < 60_000;
   }
 
-  /** Whether a request that was refused with this token may be sent again. @param {string} path @param {string | null} token @param {AbortSignal} [signal] */
-  async #mended(path, token, signal) {
-    if (path === "/v1/devices") return false;
+  /** Whether a request that was refused with this token may be sent again. @param {Ask} ask @param {string | null} token */
+  async #mended({ registers, signal }, token) {
+    if (registers) return false;
     if (this.userToken) return typeof this.userToken === "function";
     this.#wantsTokens = true;
     if (this.device.kept.token === token) await this.register(signal);
@@ -192,7 +193,7 @@ export class Wire {
 
   async #register() {
     const { secret } = this.device.kept;
-    const answer = await this.request("POST", "/v1/devices", { body: { secret }, takes: [404, 405] });
+    const answer = await this.request("POST", "/v1/devices", { body: { secret }, takes: [404, 405], registers: true });
     const token = answer.response.ok ? answer.body.token : null; // a service without tokens may not know the call
     this.#wantsTokens = token !== null;
     this.#registeredAt = Date.now();
@@ -215,13 +216,19 @@ export class Wire {
   }
 }
 
-/** @param {Response} response @param {"json" | "text" | "stream"} reads */
+/** @param {any} body */
+function isAsItIs(body) {
+  return body === undefined || typeof body === "string" || body instanceof Blob;
+}
+
+/** @param {Response} response @param {"json" | "bytes" | "stream"} reads */
 async function bodyOf(response, reads) {
   const isEvents = (response.headers.get("Content-Type") ?? "").startsWith("text/event-stream");
   if (reads === "stream" && isEvents) return response.body;
   if (response.status === 204) return null;
+  if (reads === "bytes") return response.arrayBuffer();
   const text = await response.text();
-  return reads === "text" ? text : text && JSON.parse(text);
+  return text && JSON.parse(text);
 }
 
 /** @param {string} token when it ends, as it says itself: nothing hangs on that but asking for another in time */

@@ -40,7 +40,7 @@ def serve(database_url: str, model: DemoModel) -> Iterator[Serve]:
     """Starts so many servers, with these settings beside the usual ones."""
     started: list[Server] = []
 
-    def start(count: int, **more: str) -> list[Server]:
+    def start(count: int, module: str = "tests.streams.server", **more: str) -> list[Server]:
         environ = {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": database_url,
@@ -53,7 +53,7 @@ def serve(database_url: str, model: DemoModel) -> Iterator[Serve]:
             "NO_PROXY": "127.0.0.1",
             **more,
         }
-        fresh = [_start(environ) for _ in range(count)]
+        fresh = [_start(environ, module) for _ in range(count)]
         started.extend(fresh)
         for server in fresh:
             until(server.is_up, 60)
@@ -65,11 +65,11 @@ def serve(database_url: str, model: DemoModel) -> Iterator[Serve]:
         server.process.wait(10)
 
 
-def _start(environ: dict[str, str]) -> Server:
+def _start(environ: dict[str, str], module: str) -> Server:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.streams.server", str(port)]
+    command = [sys.executable, "-m", module, str(port)]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -1,5 +1,6 @@
 """Node, which runs the client's tests; and real servers, as the streams' tests start them."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -37,6 +38,12 @@ def node() -> RunNode:
         return done.stdout
 
     return run
+
+
+def seed() -> str:
+    chosen = os.environ.get("SEED") or str(int.from_bytes(os.urandom(2)))
+    print(f"SEED={chosen}")
+    return chosen
 
 
 def _is_new_enough(program: str) -> bool:

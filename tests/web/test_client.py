@@ -1,7 +1,6 @@
 """functions/web/latchkey.js under a real node: its parts, and the whole against real servers through a network that cuts it off."""
 
 import json
-import os
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.databases import run
 from tests.streams.conftest import Serve
-from tests.web.conftest import RunNode
+from tests.web.conftest import RunNode, seed
 
 KEYS = json.dumps({"first": "k" * 40})
 WORDS = "Grüße aus 日本 🙂 and then some more words of an answer\n"
@@ -19,12 +18,6 @@ WORDS = "Grüße aus 日本 🙂 and then some more words of an answer\n"
 def test_its_parts(node: RunNode, file: str) -> None:
     said = node("--test", file)
     assert "# fail 0" in said or "ℹ fail 0" in said
-
-
-def _seed() -> str:
-    seed = os.environ.get("SEED") or str(int.from_bytes(os.urandom(2)))
-    print(f"SEED={seed}")
-    return seed
 
 
 @pytest.mark.parametrize("mode", ["open", "bound"])
@@ -37,7 +30,7 @@ def test_what_it_puts_together_is_what_is_stored(
         model.replies.add(Reply(f"{number}: " + WORDS * 10))
         model.faults.add(Fault.drip(0.02, size=80))
     told: dict[str, Any] = json.loads(
-        node("end_to_end.mjs", PORTS=" ".join(str(server.port) for server in servers), SEED=_seed())
+        node("end_to_end.mjs", PORTS=" ".join(str(server.port) for server in servers), SEED=seed())
     )
     assert told["cuts"] >= 50
     assert [turn["status"] for turn in told["turns"]] == ["completed"] * 6
