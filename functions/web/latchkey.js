@@ -394,7 +394,8 @@ export class Latchkey {
    * @param {string} [userToken] not needed where each request carries the person's token
    */
   async link(userToken) {
-    const body = userToken === undefined ? undefined : { user_token: userToken };
+    // Whoever knows the device's ID alone is not to take what was said from it.
+    const body = { secret: this.#wire.device.kept.secret, ...(userToken === undefined ? {} : { user_token: userToken }) };
     const signedIn = await this.#ask("POST", "/v1/devices/link", { body });
     if (signedIn.token) this.#wire.device.keep({ token: signedIn.token });
     return signedIn;
