@@ -265,7 +265,12 @@ export class Latchkey {
 
   /** Ends it, with all that was said in it. @param {Where} [where] */
   async end(where = {}) {
-    await this.#ask("DELETE", pathOf(where), { signal: where.signal });
+    try {
+      await this.#ask("DELETE", pathOf(where), { signal: where.signal });
+    } catch (error) {
+      // Ended already: perhaps by this very call, whose answer was lost.
+      if (!(error instanceof LatchkeyProblem) || error.code !== "session_not_found") throw error;
+    }
   }
 
   /** @param {string} sessionId @param {{at?: number, metadata?: object}} [options] */

@@ -64,7 +64,11 @@ def roll_back(url: str) -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(8))
+# Together these talks hold all that a conversation can have; see below.
+SEEDS = (0, 1, 4, 7)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_export_and_import_and_export_give_the_same_file(
     talking: House, database_url: str, model: DemoModel, device: UUID, seed: int
 ) -> None:
@@ -99,7 +103,7 @@ def test_the_talks_hold_all_that_a_conversation_can_have(
     """Else the test above proves little."""
     found: set[str] = set()
     texts = ""
-    for seed in range(8):
+    for seed in SEEDS:
         device = uuid4()
         talk(talking, model, device, seed)
         file = exported(talking, device)
