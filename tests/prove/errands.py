@@ -5,10 +5,12 @@ tool call that the code makes on that way, each before and after. A trap counts 
 """
 
 import dataclasses
+import importlib
 import multiprocessing
 import os
+import pkgutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -16,26 +18,13 @@ from uuid import UUID
 
 from sqlalchemy import TextClause
 
+from core import store
 from core.content import dump
 from core.house import House, build_house
 from core.ids import DeviceId, SessionId, TurnId, new_session_id, new_turn_id, new_user_id
 from core.model.claude import Claude
 from core.settings import read_settings
 from core.shown import Turn
-from core.store import (
-    admissions,
-    approvals,
-    claims,
-    compactions,
-    endings,
-    ends,
-    locks,
-    outcomes,
-    spending,
-    steps,
-    takes,
-    turns,
-)
 from core.store.claims import Arrival
 from core.store.database import Database
 from tests.images import image
@@ -50,26 +39,18 @@ LEASE_MARGIN_S = 0.5
 # What a user may spend in a day: far more than any of them does, and so every call is reserved for.
 BUDGETED = {"BUDGET_USER_DAY_USD": "1000"}
 
-_MODULES = (
-    admissions,
-    approvals,
-    claims,
-    compactions,
-    endings,
-    ends,
-    locks,
-    outcomes,
-    spending,
-    steps,
-    takes,
-    turns,
-)
-_NAMES: dict[int, str] = {
-    id(statement): f"{module.__name__.rpartition('.')[2]}.{name.strip('_').lower()}"
-    for module in _MODULES
-    for name, statement in vars(module).items()
-    if isinstance(statement, TextClause)
-}
+
+def _statements() -> Iterator[tuple[str, TextClause]]:
+    """Every statement of the store, by its name; of those that come in several forms each."""
+    for found in pkgutil.iter_modules(store.__path__):
+        module = importlib.import_module(f"{store.__name__}.{found.name}")
+        for name, held in vars(module).items():
+            for statement in held.values() if isinstance(held, dict) else (held,):
+                if isinstance(statement, TextClause):
+                    yield f"{found.name}.{name.strip('_').lower()}", statement
+
+
+_NAMES: dict[int, str] = {id(statement): name for name, statement in _statements()}
 
 
 @dataclass(frozen=True, slots=True)
