@@ -21,7 +21,7 @@ Case = Callable[[Stage], None]
 def cases(seed: int, short: bool) -> dict[str, Case]:
     rng = random.Random(seed)
     return {
-        "kill": partial(kill.kill_everywhere, every=5 if short else 1),
+        "kill": partial(kill.kill_everywhere, every=8 if short else 1),
         "zombie": partial(zombie.wake_everywhere, every=3 if short else 1, rounds=1 if short else 3),
         "storm": partial(storm.storm, tries=4 if short else 100, rng=rng),
         "mix": partial(
@@ -31,7 +31,7 @@ def cases(seed: int, short: bool) -> dict[str, Case]:
         "network": partial(network.fail_each_statement, rounds=1 if short else 4),
         "lossy": partial(network.fail_at_random, tries=20 if short else 200, rng=rng),
         "pgbouncer": partial(network.pool_connections, rounds=1 if short else 25, rng=rng),
-        "walks": partial(walks.walk, tries=30 if short else 1_000, steps=30, rng=rng),
+        "walks": partial(walks.walk, tries=15 if short else 1_000, steps=30, rng=rng),
         "outage": partial(_durably, partial(outage.stop_postgres, tries=6 if short else 100)),
         "sleeper": partial(zombie.sleep_past_the_lease, tries=8 if short else 100),
     }
