@@ -16,7 +16,7 @@ run: $(INSTALLED) ## Serve on 127.0.0.1:8000 (PORT=8001 for another), with Postg
 	@$(PY) -m dev.serve
 
 test: $(INSTALLED) ## Run every test, on a real Postgres and a real Redis, in parallel
-	@$(PY) -W error -m pytest -W error -n 2 --dist worksteal
+	@$(PY) -W error -m pytest -W error -n 2
 
 check: $(INSTALLED) ## ruff, mypy (strict), and the arrows between the rooms
 	@$(PY) -m ruff check .

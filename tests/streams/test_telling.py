@@ -112,7 +112,7 @@ def _hear(told: Told, event: Event) -> None:
     told.hear(event.name, about)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=80, deadline=None, database=None)
 @given(_growth(), st.data())
 def test_whatever_was_told_put_together_is_what_is_stored(
     growth: list[Standing], data: st.DataObject
