@@ -2,19 +2,15 @@
 
 What can go wrong, and why it cannot: *the bucket keeps older versions of what is deleted.* An erasure deletes every version. *A file is
 cut on its way in.* S3 has all of it or nothing; and the file itself says where it ends.
-
-boto3 is not among the requirements: where functions run on Lambda it is there already. It takes a second to import, so only where
-something is archived.
 """
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
+from core.aws import client, translated
 from core.errors import ArchiveUnavailable
 from core.ids import SessionId, UserId
 
@@ -28,31 +24,31 @@ class Archive:
 
     def keep(self, user_id: UserId, session_id: SessionId, lines: Iterable[str]) -> None:
         """A file is as long as its conversation, so it waits on disk if it is long. The same again is a newer version of it."""
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file, _translated():
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file, translated(ArchiveUnavailable):
             for line in lines:
                 file.write(f"{line}\n".encode())
             file.seek(0)
             extra = {"ServerSideEncryption": "AES256", "ContentType": "application/x-ndjson"}
-            _client().upload_fileobj(file, self.bucket, _key(user_id, session_id), ExtraArgs=extra)
+            client("s3").upload_fileobj(file, self.bucket, _key(user_id, session_id), ExtraArgs=extra)
 
     def of_user(self, user_id: UserId) -> Iterator[SessionId]:
-        with _translated():
-            pages = _client().get_paginator("list_objects_v2")
+        with translated(ArchiveUnavailable):
+            pages = client("s3").get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket, Prefix=_prefix(user_id)):
                 for found in page.get("Contents", ()):
                     yield _session_id(found["Key"])
 
     def read(self, user_id: UserId, session_id: SessionId) -> Iterator[bytes]:
         """Its lines."""
-        with _translated():
-            found = _client().get_object(Bucket=self.bucket, Key=_key(user_id, session_id))
+        with translated(ArchiveUnavailable):
+            found = client("s3").get_object(Bucket=self.bucket, Key=_key(user_id, session_id))
             yield from found["Body"].iter_lines()
 
     def forget_user(self, user_id: UserId) -> int:
         """How many objects went, each with all of its versions. Sent again it finds none."""
         keys: set[str] = set()
-        with _translated():
-            pages = _client().get_paginator("list_object_versions")
+        with translated(ArchiveUnavailable):
+            pages = client("s3").get_paginator("list_object_versions")
             for page in pages.paginate(
                 Bucket=self.bucket,
                 Prefix=_prefix(user_id),
@@ -65,7 +61,7 @@ class Archive:
 
     def _delete(self, objects: list[dict[str, str]]) -> None:
         for first in range(0, len(objects), _AT_ONCE):
-            gone = _client().delete_objects(
+            gone = client("s3").delete_objects(
                 Bucket=self.bucket, Delete={"Objects": objects[first : first + _AT_ONCE], "Quiet": True}
             )
             if gone.get("Errors"):
@@ -82,24 +78,3 @@ def _key(user_id: UserId, session_id: SessionId) -> str:
 
 def _session_id(key: str) -> SessionId:
     return SessionId(UUID(key.rpartition("/")[2].removesuffix(".jsonl")))
-
-
-@cache
-def _client() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "s3", config=Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 3})
-    )
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (BotoCoreError, ClientError, Boto3Error) as error:
-        raise ArchiveUnavailable from error

@@ -189,6 +189,8 @@ class Settings:
     """Every setting, its variable and its default. A default holds for a variable that is unset or empty."""
 
     database_url: Secret | None = _setting("DATABASE_URL", _postgres_address, secret=True)
+    # For migrations, where DATABASE_URL goes through a pooler.
+    migration_database_url: Secret | None = _setting("MIGRATION_DATABASE_URL", _postgres_address, secret=True)
     database_pool_size: int = _setting("DATABASE_POOL_SIZE", _whole(1, 100), 1)
     database_connect_timeout_s: int = _setting("DATABASE_CONNECT_TIMEOUT_S", _whole(1, 30), 3)
     database_statement_timeout_s: int = _setting("DATABASE_STATEMENT_TIMEOUT_S", _whole(1, 60), 10)
@@ -255,6 +257,13 @@ class Settings:
     stream_s: int = _setting("STREAM_S", _whole(5, 3_600), 300)
     # For how long a merge and a rewind can be taken back.
     undo_s: int = _setting("UNDO_S", _whole(60, 31_536_000), 86_400)
+    # Which of several deployments this is: in its logs and metrics.
+    stage: str = _setting("STAGE", _name, "local")
+    # A secret of AWS Secrets Manager, by name or ARN: a JSON object of the variables here that are secrets. Read at first use.
+    secrets_id: str | None = _setting("SECRETS_ID", _text)
+    secrets_ttl_s: int = _setting("SECRETS_TTL_S", _whole(1, 86_400), 300)
+    # The SQS queue (FIFO) that wakes workers. None: nobody goes on with what a request leaves behind but the clean-up.
+    queue_url: str | None = _setting("QUEUE_URL", _web_address)
     # The S3 bucket that holds what was archived.
     archive_bucket: str | None = _setting("ARCHIVE_BUCKET", _name)
 

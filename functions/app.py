@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from core.house import House
-from core.settings import SettingsError
+from core.settings import Settings, SettingsError
 from core.tries import past_dead_connections
 from functions.describing import describes
 from functions.edge import guard
@@ -60,14 +60,24 @@ def _looking(offload: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
-    if house.settings.access_mode == "bound" and house.settings.device_token_keys is None:
+    check(house.settings)
+    return app_of(house.settings, lambda: house, one_at_a_time=one_at_a_time)
+
+
+def check(settings: Settings) -> None:
+    if settings.access_mode == "bound" and settings.device_token_keys is None:
         raise SettingsError([_NO_KEYS])
+
+
+def app_of(settings: Settings, houses: Callable[[], House], *, one_at_a_time: bool) -> FastAPI:
+    """Each request asks for the house, which a function on Lambda builds at the first, and anew when its secrets have changed. What
+    the application itself is made of are settings that are no secrets.
+    """
     app = FastAPI(title="Latchkey", version="0.1.0", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.house = house
     app.state.offload = inline if one_at_a_time else run_in_threadpool
     app.state.look = _looking(app.state.offload)
-    app.state.streams = Streams(house, buffers=one_at_a_time)
-    guard(app, house)
+    app.state.streams = Streams(houses, buffers=one_at_a_time)
+    guard(app, settings, houses)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
     for resource in (

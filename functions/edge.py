@@ -6,6 +6,8 @@ web pages may call (CORS). From the outside in:
     Problems   every error as a problem (see problems.py)
 """
 
+from collections.abc import Callable
+
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -14,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import AddressTooLong, HeadersTooLarge, LatchkeyError, OriginRefused
 from core.house import House
+from core.settings import Settings
 from functions.problems import Problems, problem_answer
 from functions.request_ids import current, request_id, tell_in_every_line, under
 
@@ -86,13 +89,13 @@ class Origins(CORSMiddleware):
         return problem_answer(OriginRefused(), current(), _kept(answer))
 
 
-def guard(app: FastAPI, house: House) -> None:
+def guard(app: FastAPI, settings: Settings, houses: Callable[[], House]) -> None:
     """The last one that is added stands outermost."""
-    app.add_middleware(Problems, house=house)
-    if house.settings.cors_origins:
+    app.add_middleware(Problems, houses=houses)
+    if settings.cors_origins:
         app.add_middleware(
             Origins,
-            allow_origins=house.settings.cors_origins,
+            allow_origins=settings.cors_origins,
             allow_methods=METHODS,
             allow_headers=READ,
             expose_headers=SHOWN,

@@ -40,7 +40,7 @@ async def identify(
     """Whom a call under /v1 is believed to come from. What only the database knows of them, statements look at. `leaves`: they want
     to be erased.
     """
-    house: House = request.app.state.house
+    house: House = request.state.house
     mode = house.settings.access_mode
     if mode == "open":
         return Caller(device_id)
@@ -76,7 +76,7 @@ def _verified_by_the_gateway(request: Request) -> Mapping[str, Any] | None:
 
 
 async def _admin(request: Request, bearer: Bearer) -> None:
-    house: House = request.app.state.house
+    house: House = request.state.house
     by_person = house.settings.access_mode == "jwt"
     if house.settings.admin_token is None and not by_person:
         # As if the path were not there: nobody could be let in.

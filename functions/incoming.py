@@ -133,7 +133,7 @@ async def _names_session(session_id: UUID) -> None:
 
 
 async def _house(request: Request) -> House:
-    house: House = request.app.state.house
+    house: House = request.state.house
     return house
 
 

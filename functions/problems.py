@@ -7,6 +7,7 @@ caller gets a code and a request ID; the traceback goes to the log, under that I
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +23,8 @@ from core.store.database import reason
 from functions.answers import JsonAnswer
 
 _log = logging.getLogger(__name__)
+# They are answered whatever has become of everything else.
+_NEED_NO_HOUSE = ("/health", "/web/")
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
@@ -32,14 +35,15 @@ class ProblemAnswer(JsonAnswer):
 class Problems:
     """ASGI middleware: turns whatever is raised into a problem."""
 
-    def __init__(self, app: ASGIApp, house: House) -> None:
+    def __init__(self, app: ASGIApp, houses: Callable[[], House]) -> None:
         self._app = app
-        self._house = house
+        self._houses = houses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        house: House | None = None
         started = False
 
         async def send_and_see(message: Message) -> None:
@@ -48,15 +52,18 @@ class Problems:
             await send(message)
 
         try:
-            with one_request(self._house.cache_s):
+            if not scope["path"].startswith(_NEED_NO_HOUSE):
+                house = scope["state"]["house"] = self._houses()
+            with one_request(0.0 if house is None else house.cache_s):
                 await self._app(scope, receive, send_and_see)
         except Exception as error:
             if started:
                 raise
             await problem(Request(scope), error)(scope, receive, send_and_see)
         finally:
-            # A function has no time of its own between two requests.
-            self._house.figures.tell_if_due(time.monotonic())
+            if house is not None:
+                # A function has no time of its own between two requests.
+                house.figures.tell_if_due(time.monotonic())
 
 
 async def handle(request: Request, error: Exception) -> ProblemAnswer:

@@ -41,7 +41,7 @@ _LOOKS: Final = 4
 class Streams:
     """Built once an application."""
 
-    house: House
+    houses: Callable[[], House]
     # One request at a time, and the answer goes out in one piece.
     buffers: bool
     # Of one answer that goes out in one piece.
@@ -50,6 +50,10 @@ class Streams:
     _looks: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
     )
+
+    @property
+    def house(self) -> House:
+        return self.houses()
 
     def open(self, caller: Caller, turn_id: TurnId, last: str | None, *, strictly: bool = True) -> Reader:
         """What the reader has been told, by the ID of the last event that they have; if that is of another turn, they are refused, or

@@ -267,7 +267,9 @@ ARROWS: dict[str, set[str]] = {
         "core.transfer",
         "core.tries",
     },
-    "core.archive": {"core.errors", "core.ids"},
+    # AWS's clients, and what stands behind them.
+    "core.aws": {"core.errors"},
+    "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {
         "core.access",
         "core.archive",
@@ -371,15 +373,17 @@ PACKAGES: dict[str, set[str]] = {
     "mangum": {"functions.api", "bench", "tests"},
     "uvicorn": {"dev", "tests.door.standing", "tests.web.server"},
     "schemathesis": {"tests.door.hooks"},
-    "alembic": {"alembic", "bench", "dev", "tests"},
-    "boto3": {"core.archive", "tests"},
-    "botocore": {"core.archive", "tests"},
+    "alembic": {"alembic", "bench", "dev", "functions.migrate", "tests"},
+    "boto3": {"core.aws", "dev", "tests"},
+    "botocore": {"core.aws", "dev", "tests"},
     "jwt": {"core.tokens", "tests"},
     "redis": {"core.cache.native", "dev", "tests"},
     "upstash_redis": {"core.cache.upstash", "tests"},
     "httpx": {"core.cache.upstash", "tests"},
     "pytest": {"tests"},
-    "moto": {"tests"},
+    "moto": {"dev", "tests"},
+    # Metrics are told by functions; the library tells what there is to tell.
+    "aws_lambda_powertools": {"functions", "tests"},
 }
 
 # Costs a second at import: only inside a function that needs it.

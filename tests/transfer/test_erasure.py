@@ -15,7 +15,8 @@ from moto import mock_aws
 from starlette.testclient import TestClient
 
 from core.access import Caller
-from core.archive import Archive, _client
+from core.archive import Archive
+from core.aws import client
 from core.digest import digest
 from core.erasing import Erasing
 from core.errors import DatabaseUnavailable
@@ -56,12 +57,12 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     with mock_aws():
-        _client.cache_clear()
+        client.cache_clear()
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield BUCKET
-    _client.cache_clear()
+    client.cache_clear()
 
 
 @pytest.fixture
