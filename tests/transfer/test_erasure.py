@@ -14,9 +14,9 @@ import pytest
 from moto import mock_aws
 from starlette.testclient import TestClient
 
+from core import aws
 from core.access import Caller
 from core.archive import Archive
-from core.aws import client
 from core.digest import digest
 from core.erasing import Erasing
 from core.errors import DatabaseUnavailable
@@ -57,12 +57,12 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     with mock_aws():
-        client.cache_clear()
+        aws.client.cache_clear()
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield BUCKET
-    client.cache_clear()
+    aws.client.cache_clear()
 
 
 @pytest.fixture
