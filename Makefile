@@ -37,8 +37,8 @@ bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand
 	@$(PY) -m bench.turn
 	@$(PY) -m bench.sessions
 
-migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
-	@$(PY) -m alembic upgrade head
+migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release (ARGS="current", or "downgrade 0005")
+	@$(PY) -m functions.migrate $(or $(ARGS),upgrade)
 
 openapi: $(INSTALLED) ## Write docs/openapi.json anew, as the calls are
 	@$(PY) -m dev.openapi
