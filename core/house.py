@@ -156,7 +156,10 @@ class House:
             self._database.close()
 
 
-def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
+def build_house(
+    settings: Settings, roster: Roster = ROSTER, newer_database_url: Callable[[], str | None] | None = None
+) -> House:
+    """`newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still."""
     _check(settings, roster)
     figures = Figures()
     figures.watch("memory.bytes", memory_bytes)
@@ -169,6 +172,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         pool_size=settings.database_pool_size,
         connect_timeout_s=settings.database_connect_timeout_s,
         statement_timeout_s=settings.database_statement_timeout_s,
+        newer_url=newer_database_url,
     )
     kept = keeping(settings, database, figures)
     current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s, figures)

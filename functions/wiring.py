@@ -9,10 +9,11 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.agents.refusal import WrongDeclaration
-from core.errors import SettingsWrong
+from core.errors import LatchkeyError, SettingsWrong
 from core.secrets import Secrets
 from core.settings import Settings, SettingsError, read_settings
 from functions import metrics
@@ -82,7 +83,19 @@ class Wiring:
         from core.house import build_house
 
         self._check(settings)
-        return build_house(settings)
+        if self._secrets is None:
+            return build_house(settings)
+        return build_house(
+            settings, newer_database_url=partial(self._newer_database_url, self._secrets, settings)
+        )
+
+    def _newer_database_url(self, secrets: Secrets, settings: Settings) -> str | None:
+        """The request that found out is served by it, the next one by a house of its own."""
+        try:
+            newer = read_settings(self._environ, secrets=secrets.refresh()).database_url
+        except (SettingsError, LatchkeyError):
+            return None
+        return None if newer is None or newer == settings.database_url else newer.reveal()
 
     def _judge_without_secrets(self) -> None:
         """Agents whose declaration is wrong show while they are imported."""

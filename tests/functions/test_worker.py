@@ -71,7 +71,7 @@ def worker(wiring: OneHouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
-    monkeypatch.setattr(metrics, "count", lambda name, by=1, **_: names.append(name))
+    monkeypatch.setattr(metrics, "count", lambda name, *_, **__: names.append(name))
     return names
 
 
