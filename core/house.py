@@ -27,6 +27,7 @@ from core.partials import Partials
 from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
+from core.reports import Tell, log
 from core.sessions.current import CurrentSessions
 from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
@@ -151,7 +152,7 @@ class House:
             self._database.close()
 
 
-def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
+def build_house(settings: Settings, roster: Roster = ROSTER, tell: Tell = log) -> House:
     _check(settings, roster)
     figures = Figures()
     figures.watch("memory.bytes", memory_bytes)
@@ -203,6 +204,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
+        tell=tell,
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 
