@@ -28,6 +28,7 @@ from core.queue import Queue
 from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
+from core.reports import Tell, log
 from core.sessions.current import CurrentSessions
 from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
@@ -157,10 +158,13 @@ class House:
 
 
 def build_house(
-    settings: Settings, roster: Roster = ROSTER, newer_database_url: Callable[[], str | None] | None = None
+    settings: Settings,
+    roster: Roster = ROSTER,
+    tell: Tell = log,
+    newer_database_url: Callable[[], str | None] | None = None,
 ) -> House:
     """`newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still."""
-    _check(settings, roster)
+    judge(settings, roster)
     figures = Figures()
     figures.watch("memory.bytes", memory_bytes)
     if settings.database_url is None:
@@ -211,6 +215,7 @@ def build_house(
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
+        tell=tell,
         wakeups=None if settings.queue_url is None else Queue(settings.queue_url),
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
@@ -238,9 +243,10 @@ def _budgets(settings: Settings, roster: Roster) -> Budgets:
     )
 
 
-def _check(settings: Settings, roster: Roster) -> None:
+def judge(settings: Settings, roster: Roster = ROSTER, *, is_whole: bool = True) -> None:
+    """Whether agents and settings fit each other. Not `is_whole`: those that are secret are not known yet."""
     problems = roster.problems(longest_call_s=settings.worker_budget_s - WORKER_RESERVE_S)
-    problems += _missing_tokens(settings, roster)
+    problems += _missing_tokens(settings, roster) if is_whole else []
     problems += _missing_prices(settings, roster)
     problems += _too_little(settings, roster)
     if problems:

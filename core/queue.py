@@ -12,10 +12,10 @@ import time
 from typing import Any, Final
 from uuid import uuid4
 
+from core import trace
 from core.attendance import on_a_thread
 from core.aws import ON_THE_WAY, client
 from core.ids import SessionId
-from core.settings import trace_header
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class Queue:
             "MessageGroupId": group,
             "MessageDeduplicationId": deduplication_id,
         }
-        if trace := trace_header():
+        if header := trace.header():
             message["MessageSystemAttributes"] = {
-                "AWSTraceHeader": {"DataType": "String", "StringValue": trace}
+                "AWSTraceHeader": {"DataType": "String", "StringValue": header}
             }
         # On a thread, for how long the name of a server is looked for has no limit that could be set.
         sent = on_a_thread(lambda: client("sqs", ON_THE_WAY).send_message(**message), "queue")

@@ -27,7 +27,7 @@ def _wired() -> FastAPI:
         from functions.app import app_of, check
     except WrongDeclaration as problem:
         sys.exit(f"latchkey  {problem}")
-    wiring = wired(check)
+    wiring = wired("api", check)
     if wiring.settings.access_mode == "open":
         logging.getLogger(__name__).warning(
             "ACCESS_MODE is open: devices are not signed in, and whoever knows a device ID can speak for it"

@@ -61,7 +61,7 @@ def wiring(house: House) -> OneHouse:
 @pytest.fixture
 def worker(wiring: OneHouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """As in a process of its own: the handler's module is made by its import."""
-    monkeypatch.setattr("functions.wiring.wired", lambda: wiring)
+    monkeypatch.setattr("functions.wiring.wired", lambda _: wiring)
     monkeypatch.setattr("gc.freeze", lambda: None)
     sys.modules.pop("functions.worker", None)
     yield importlib.import_module("functions.worker")
