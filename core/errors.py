@@ -390,6 +390,12 @@ class IdempotencyKeyReused(LatchkeyError):
     code, status, title = "idempotency_key_reused", 422, "Idempotency key reused"
 
 
+class AnswerTooLarge(LatchkeyError):
+    """The answer is larger than can be sent. What was asked for stands; for a list, ask for less at a time with `limit`."""
+
+    code, status, title = "answer_too_large", 500, "Answer too large"
+
+
 # ---- what we stand on
 
 
