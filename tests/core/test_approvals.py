@@ -93,7 +93,7 @@ def test_no_answer_in_time_is_a_no(
     (overdue,) = approvals.overdue(house.database, 10)
     assert not decide(house.database, overdue, "approved"), "its time is over"
     assert sweep(house.database, bell, key_ttl_s=60).expired == 1
-    assert len(woken) == 1
+    assert len(bell.woken) == 1
     with pytest.raises(ApprovalExpired):
         house.turns.decide(DeviceId(device), asked, yes=True)
     assert answer(house, arrival(device, "burn it", "k")).status == "completed"
