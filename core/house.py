@@ -28,6 +28,7 @@ from core.queue import Queue
 from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
+from core.reports import Tell, log
 from core.sessions.current import CurrentSessions
 from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
@@ -156,7 +157,7 @@ class House:
             self._database.close()
 
 
-def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
+def build_house(settings: Settings, roster: Roster = ROSTER, tell: Tell = log) -> House:
     _check(settings, roster)
     figures = Figures()
     figures.watch("memory.bytes", memory_bytes)
@@ -208,6 +209,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
         wakeups=None if settings.queue_url is None else Queue(settings.queue_url),
+        tell=tell,
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from core import about
 from core.errors import LatchkeyError
 from core.ids import SessionId
 from core.store.database import reason
@@ -77,10 +78,11 @@ class WorkerThreads:
     def _surviving(self, do: Callable[[], object]) -> None:
         """The last resort of a thread: a defect or an outage ends one errand, not the worker."""
         try:
-            do()
+            with about.under(function=threading.current_thread().name):
+                do()
         except Exception as error:
             if isinstance(error, LatchkeyError):
                 # What it says itself is for a client.
                 _log.warning("worker: %s: %s; the next sweep tries again", error.code, reason(error))
             else:
-                _log.warning("worker: %s: %s", type(error).__name__, error, exc_info=True)
+                _log.error("worker: unexpected %s", type(error).__name__, exc_info=error)
