@@ -31,7 +31,17 @@ def runtime_python(home: Path = HOME) -> Path:
         if not (place / "complete").exists():
             shutil.rmtree(place, ignore_errors=True)
             _run(str(base), "-m", "venv", "--without-pip", str(place))
-            install = [sys.executable, "-m", "uv", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:"]
+            install = [
+                sys.executable,
+                "-m",
+                "uv",
+                "pip",
+                "install",
+                "-q",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+            ]
             _run(*install, "--python", str(python), "-r", str(_PINNED))
             (place / "complete").touch()
     return python

@@ -107,7 +107,9 @@ class Sandbox:
         self.served += 1
         self._api.give(invocation)
         answer = self._api.wait_for_answer(invocation)
-        took = f"REPORT RequestId: {invocation.request_id} Duration: {(time.monotonic() - begun) * 1000:.2f} ms"
+        took = (
+            f"REPORT RequestId: {invocation.request_id} Duration: {(time.monotonic() - begun) * 1000:.2f} ms"
+        )
         if answer is not None:
             self._say(took)
             # A client that goes on at once finds it here again, as it nearly always does over a network.

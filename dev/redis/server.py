@@ -23,6 +23,7 @@ _POLL_S = 0.005
 _TRIES = 3
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 108, and 104 on a Mac
 
+
 class RedisFailed(Exception):
     """redis-server did not start; the message holds what it said."""
 
