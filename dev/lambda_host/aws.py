@@ -31,7 +31,6 @@ class LocalAws:
         return f"http://{host}:{port}"
 
     def start(self) -> Self:
-        from moto.backends import get_backend  # noqa: F401 - its import is part of the start
         from moto.moto_server.werkzeug_app import (
             DomainDispatcherApplication,
             MotoRequestHandler,
@@ -46,7 +45,9 @@ class LocalAws:
         app = self._recorded(DomainDispatcherApplication(create_backend_app))
         self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="moto", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="moto", daemon=True
+        )
         self._thread.start()
         return self
 
@@ -54,7 +55,6 @@ class LocalAws:
         """And forgets all that there was."""
         if self._server is None:
             return
-        from moto.core.models import botocore_stubber  # noqa: F401
         from moto.moto_api._internal.models import moto_api_backend
 
         self._server.shutdown()

@@ -115,7 +115,7 @@ def answer_of(given: Any) -> HttpAnswer:
 
 
 def _decoded(given: Mapping[str, Any]) -> bytes:
-    body = given.get("body") or ""
+    body = "" if given.get("body") is None else given["body"]
     if not isinstance(body, str):
         raise Malformed("body is no text")
     if not given.get("isBase64Encoded"):

@@ -13,7 +13,8 @@ from .fleet import Throttled
 from .function import REGION, Answer
 from .host import LambdaHost
 
-_LONG_POLL_S = 1
+# No long polls: moto decides at the beginning of one which groups are busy, and a second is long on one's own machine.
+_POLLS_EVERY_S = 0.1
 _AGAIN_S = 0.2
 
 
@@ -57,6 +58,7 @@ class QueueSource:
             messages = self._receive()
             if not messages:
                 self._room.release()
+                self._stopping.wait(_POLLS_EVERY_S)
                 continue
             threading.Thread(
                 target=self._deliver, args=(messages,), name=f"{self._function}-batch", daemon=True
@@ -67,7 +69,7 @@ class QueueSource:
             found = self._sqs.receive_message(
                 QueueUrl=self._queue_url,
                 MaxNumberOfMessages=self._batch_size,
-                WaitTimeSeconds=_LONG_POLL_S,
+                WaitTimeSeconds=0,
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],
             )

@@ -40,9 +40,7 @@ def hosting(runtime: Path, fakes: Path) -> Iterator[Hosting]:
     with ExitStack() as running:
 
         def host(name: str, *, root: Path = fakes, idle_s: float = 300.0, **declared: Any) -> LambdaHost:
-            function = Function(
-                name=name, **{"handler": f"fakes.{name}", "timeout_s": 10.0, **declared}
-            )
+            function = Function(name=name, **{"handler": f"fakes.{name}", "timeout_s": 10.0, **declared})
             return running.enter_context(LambdaHost(root, [function], idle_s=idle_s, python=runtime))
 
         yield host
