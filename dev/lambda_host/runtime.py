@@ -9,7 +9,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from dev.package.target import find_python
+from dev.package.target import interpreter
 
 _PINNED = Path(__file__).with_name("runtime.txt")
 HOME = Path(__file__).parents[2] / ".latchkey" / "lambda"
@@ -21,7 +21,7 @@ class RuntimeMissing(Exception):
 
 def runtime_python(home: Path = HOME) -> Path:
     """The Python that runs functions. Several that ask at once get the same."""
-    base = find_python()
+    base = interpreter()
     named = sha256(f"{base}\n{_PINNED.read_text()}".encode()).hexdigest()[:12]
     place = home / f"runtime-{named}"
     python = place / "bin" / "python"
