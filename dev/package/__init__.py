@@ -1,0 +1,1 @@
+"""The artifact that is deployed: built for one Python, on whatever machine."""
