@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -26,14 +26,21 @@ ROOT = Path(__file__).parent.parent
 @contextmanager
 def database() -> Iterator[str]:
     """With full durability, as in production."""
+    with server() as (_, url):
+        yield url
+
+
+@contextmanager
+def server(options: Mapping[str, str] | None = None) -> Iterator[tuple[EmbeddedPostgres, str]]:
+    """The same, with the server itself; `options` are settings of Postgres."""
     with (
         tempfile.TemporaryDirectory(prefix="latchkey-bench-") as home,
-        EmbeddedPostgres(Path(home), keep=False) as postgres,
+        EmbeddedPostgres(Path(home), options=options, keep=False) as postgres,
     ):
         postgres.ensure_database("bench")
         url = postgres.url("bench")
         _migrate(url)
-        yield url
+        yield postgres, url
 
 
 def conversation(url: str, stored: int) -> UUID:

@@ -370,7 +370,7 @@ ARROWS: dict[str, set[str]] = {
     "functions": {"core", "functions"},
     "alembic": {"core.errors", "core.settings", "core.store"},
     "dev": {"core", "functions", "dev"},
-    "bench": {"bench", "core", "dev", "functions", "tests.wire"},
+    "bench": {"bench", "core", "dev", "functions", "tests.network.pgbouncer", "tests.wire"},
     "tests": {"bench", "core", "dev", "functions", "tests"},
 }
 
