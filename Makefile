@@ -40,8 +40,8 @@ bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand
 growth: $(INSTALLED) ## What turns and connections cost the database, and when one is full (ARGS="--at-once 25 100")
 	@$(PY) -m bench.growth $(ARGS)
 
-migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
-	@$(PY) -m alembic upgrade head
+migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release (ARGS="current", or "downgrade 0005")
+	@$(PY) -m functions.migrate $(or $(ARGS),upgrade)
 
 openapi: $(INSTALLED) ## Write docs/openapi.json anew, as the calls are
 	@$(PY) -m dev.openapi

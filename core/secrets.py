@@ -27,7 +27,8 @@ _LONGEST_NAME: Final = 60
 
 
 class _NoObject(Exception):
-    """The secret is no JSON object of variables."""
+    def __init__(self) -> None:
+        super().__init__("what it holds is no JSON object of variables")
 
 
 class Secrets:
@@ -43,6 +44,7 @@ class Secrets:
         # When it was asked last, and how long what came of that is good for.
         self._asked_at = float("-inf")
         self._good_for_s = 0.0
+        self._why: BaseException | None = None
 
     def read(self) -> Mapping[str, str]:
         """Its variables; the same object as long as nothing in it has changed."""
@@ -58,7 +60,7 @@ class Secrets:
             if not 0 <= self._clock() - self._asked_at < good_for_s():
                 self._ask()
             if self._known is None:
-                raise SecretsUnavailable
+                raise SecretsUnavailable from self._why
             return self._known
 
     def _ask(self) -> None:
@@ -70,8 +72,8 @@ class Secrets:
         except (SecretsUnavailable, _NoObject) as error:
             self._good_for_s = min(_AGAIN_S, self._ttl_s)
             stays = "nobody can be served" if self._known is None else "what was read before stays"
-            why = reason(error) if isinstance(error, SecretsUnavailable) else error.__doc__
-            _log.error("the secret %s cannot be read, so %s: %s", self._id, stays, why)
+            self._why = error.__cause__ or error
+            _log.error("the secret %s cannot be read, so %s: %s", self._id, stays, reason(self._why))
         self._asked_at = self._clock()
 
     def _fetch(self) -> Any:
