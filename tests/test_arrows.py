@@ -396,6 +396,7 @@ PACKAGES: dict[str, set[str]] = {
     "httpx": {"core.cache.upstash", "tests"},
     "pytest": {"tests"},
     "moto": {"dev", "tests"},
+    "awslambdaric": {"tests"},
     # Metrics are told by functions; the library tells what there is to tell.
     "aws_lambda_powertools": {"functions", "tests"},
 }
