@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove fences doctor bench growth migrate openapi fuzz demo-model redis format lock clean
+.PHONY: help run test check prove fences doctor bench package growth migrate openapi fuzz demo-model redis format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,9 +33,13 @@ fences: $(INSTALLED) ## Take each fence out of the code in turn, and see a test 
 doctor: $(INSTALLED) ## Check the conversations at DATABASE_URL for what the model would refuse (ARGS=--fix mends)
 	@$(PY) -m dev.doctor $(ARGS)
 
-bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand; what a look and a session cost
+bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand; what a look, a session and a cold start cost
 	@$(PY) -m bench.turn
 	@$(PY) -m bench.sessions
+	@$(PY) -m bench.cold
+
+package: $(INSTALLED) ## Make the zip that Lambda runs, and its twin for tests, in build/ (ARGS="--arch arm64")
+	@$(PY) -m dev.package $(ARGS)
 
 growth: $(INSTALLED) ## What turns and connections cost the database, and when one is full (ARGS="--at-once 25 100")
 	@$(PY) -m bench.growth $(ARGS)
