@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from core.settings import Settings, read_settings
 from tests import left_out
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -66,6 +67,13 @@ class Stack:
     def environment(self, function: str) -> dict[str, str]:
         found = self.function(function).get("Environment", {}).get("Variables", {})
         return {name: str(value) for name, value in found.items()}
+
+    def settings(self, function: str) -> Settings:
+        """As the function reads them. A queue that is not made yet has an address all the same."""
+        environ = self.environment(function)
+        return read_settings(
+            {name: value.replace("<Queue>", "https://sqs.example.com/q") for name, value in environ.items()}
+        )
 
     # ---- the template's own functions
 
