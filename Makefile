@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run lambda test check prove fences doctor bench migrate openapi fuzz demo-model redis format lock clean
+.PHONY: help run lambda test check prove fences doctor bench package migrate openapi fuzz demo-model redis format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,9 +36,13 @@ fences: $(INSTALLED) ## Take each fence out of the code in turn, and see a test 
 doctor: $(INSTALLED) ## Check the conversations at DATABASE_URL for what the model would refuse (ARGS=--fix mends)
 	@$(PY) -m dev.doctor $(ARGS)
 
-bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand; what a look and a session cost
+bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand; what a look, a session and a cold start cost
 	@$(PY) -m bench.turn
 	@$(PY) -m bench.sessions
+	@$(PY) -m bench.cold
+
+package: $(INSTALLED) ## Make the zip that Lambda runs, and its twin for tests, in build/ (ARGS="--arch arm64")
+	@$(PY) -m dev.package $(ARGS)
 
 migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
 	@$(PY) -m alembic upgrade head
