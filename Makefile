@@ -44,8 +44,8 @@ bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand
 package: $(INSTALLED) ## Make the zip that Lambda runs, and its twin for tests, in build/ (ARGS="--arch arm64")
 	@$(PY) -m dev.package $(ARGS)
 
-migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
-	@$(PY) -m alembic upgrade head
+migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release (ARGS="current", or "downgrade 0005")
+	@$(PY) -m functions.migrate $(or $(ARGS),upgrade)
 
 openapi: $(INSTALLED) ## Write docs/openapi.json anew, as the calls are
 	@$(PY) -m dev.openapi
