@@ -213,12 +213,12 @@ def _percentile(ordered: list[float], share: int) -> float:
     return ordered[min(len(ordered) - 1, math.ceil(len(ordered) * share / 100) - 1)]
 
 
-def _check(
-    url: str, sessions: int, ended: int, live: list[list[UUID]], bucket: str | None
-) -> Iterator[str]:
+def _check(url: str, sessions: int, ended: int, live: list[list[UUID]], bucket: str | None) -> Iterator[str]:
     if ended != sessions:
         yield f"{ended} of {sessions} are in the book as expired"
-    left = _one(url, "SELECT count(*) FROM conversation_states WHERE last_active_at < now() - interval '1 hour'")
+    left = _one(
+        url, "SELECT count(*) FROM conversation_states WHERE last_active_at < now() - interval '1 hour'"
+    )
     if left:
         yield f"{left} expired ones are still there"
     for table in ("turns", "messages", "tool_calls", "audit_log"):
@@ -264,13 +264,21 @@ def _say(line: str) -> None:
 
 
 def _arguments() -> Asked:
-    parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.sweep", description=(__doc__ or "").splitlines()[0]
+    )
     whole: Callable[[str], int] = int
-    parser.add_argument("--sessions", type=whole, default=1_000_000, help="how many have expired (default 1000000)")
-    parser.add_argument("--archive", type=whole, default=0, help="how many more are archived first (default 0)")
+    parser.add_argument(
+        "--sessions", type=whole, default=1_000_000, help="how many have expired (default 1000000)"
+    )
+    parser.add_argument(
+        "--archive", type=whole, default=0, help="how many more are archived first (default 0)"
+    )
     parser.add_argument("--cleaners", type=whole, default=3, help="clean-ups at once (default 3)")
     parser.add_argument("--clients", type=whole, default=2, help="clients at once (default 2)")
-    parser.add_argument("--turns", type=float, default=20.0, help="turns a second of all clients (default 20)")
+    parser.add_argument(
+        "--turns", type=float, default=20.0, help="turns a second of all clients (default 20)"
+    )
     given = parser.parse_args()
     return Asked(given.sessions, given.archive, given.cleaners, given.clients, given.turns)
 
