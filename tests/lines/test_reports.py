@@ -21,6 +21,7 @@ from core.store import ends
 from core.store.database import Database
 from dev.demo_model import DemoModel, Fault, Reply
 from functions import metrics
+from tests.wakeups import Deaf
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, dead, held, taken, waiting
 from tests.lines.emf import broken_rules
@@ -37,13 +38,6 @@ def house(settings: Settings, shop: Workshop, told: list[Report]) -> Iterator[Ho
     built = build_house(settings, shop.roster(), told.append)
     yield built
     built.close()
-
-
-class _Nobody:
-    """Somebody could go on, and nobody does."""
-
-    def wake(self, session_id: SessionId) -> None:
-        pass
 
 
 def test_a_turn_that_was_answered(house: House, model: DemoModel, device: UUID, told: list[Report]) -> None:
@@ -121,7 +115,7 @@ def test_a_turn_that_was_handed_over_is_told_by_each_that_had_it(
     house: House, model: DemoModel, device: UUID, shop: Workshop, told: list[Report]
 ) -> None:
     """Their tokens add up to the turn's, so nothing is counted twice."""
-    house.turns.wakeups = _Nobody()
+    house.turns.wakeups = Deaf()
     model.replies.add(Reply(call("peek")))
     # The calls are made; then the model is away for longer than this function can wait.
     shop.does["peek"] = lambda *_: _away(model)
