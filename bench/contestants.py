@@ -18,13 +18,14 @@ from core.agents.tool import Effect, Tool
 from core.content import dump
 from core.deadline import Deadline
 from core.house import House, build_house
-from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
+from core.ids import DeviceId, TurnId, new_session_id, new_turn_id, new_user_id
 from core.model.bill import Bill
 from core.model.prompt import Prompt
 from core.model.reply import Model, ModelReply, Sink
 from core.settings import read_settings
 from core.store import claims, ends, steps
 from core.store.claims import Arrival
+from core.store.holds import Hold
 from core.store.rates import Bucket, Charge
 from core.store.steps import Consequences
 from core.store.used import Used
@@ -89,6 +90,14 @@ class Latchkey:
         if not self._remembers:
             self._house.turns.reception.memory.of_device(DeviceId(device))
         assert self._house.turns.answer(arrival(device), 25).status == "completed"
+
+    def renew(self, hold: Hold) -> None:
+        """What a function does every three seconds that it waits."""
+        assert steps.renew(self._house.database, hold, lease_ttl_s=30) is not None
+
+    def look(self, device: UUID, turn_id: TurnId) -> None:
+        """What a client does that waits for its turn elsewhere."""
+        assert self._house.turns.look(DeviceId(device), turn_id, 0).id == turn_id
 
     def asks(self, model: Model) -> None:
         """Another model from now on."""

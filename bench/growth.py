@@ -9,13 +9,14 @@ clients is a lower bound of what a server of its own does.
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
+from itertools import islice
 from uuid import UUID
 
 from bench.contestants import Latchkey
-from bench.conversations import conversation, server
+from bench.conversations import conversation, held, last_turn, server
 from bench.crowd import Crowd, gather
 from bench.primary import AS_DEPLOYED, Primary, Spent
 from bench.turn import timed
@@ -24,6 +25,7 @@ from tests.wire import WireCounter
 
 # What the arithmetic takes for granted; the rest is measured.
 TURN_S = 8.0
+RENEWED_S = 3.0
 PEAK = 4.0
 FULL = 0.6
 DAY_S = 86_400
@@ -38,6 +40,9 @@ INSTANCES = (
     ("db.r7g.8xlarge", 256, 32),
 )
 POOL = 4
+RENEWAL = "a renewal of its lease"
+Work = Callable[[], object]
+Begin = Callable[[str, Sequence[UUID]], Generator[Work]]
 # For migrations, the clean-up, and whoever looks with psql.
 SPARE = 15
 
@@ -45,65 +50,85 @@ SPARE = 15
 def main() -> None:
     asked = _arguments()
     with server(AS_DEPLOYED) as (postgres, url), Primary(postgres, url) as primary:
-        plain = turns(primary, asked.turns)
+        each = turns(primary, asked.turns)
         connections(primary)
         together = crowds(primary, asked.at_once, asked.seconds, asked.model_s)
-    arithmetic(max(plain.cpu_s, *(crowd.cpu_s / crowd.turns for crowd in together)), plain)
+    renewals = TURN_S // RENEWED_S * each[RENEWAL].cpu_s
+    arithmetic(max(crowd.cpu_s / crowd.turns for crowd in together) + renewals, each["a plain turn"].bytes)
 
 
-def turns(primary: Primary, many: int) -> Spent:
-    """One after the other, ten to a conversation, on a process that knows it."""
+def turns(primary: Primary, many: int) -> dict[str, Spent]:
+    """One after the other, ten to a conversation, on a process that knows it; and what goes on while a turn takes its time."""
     _table(
         "A turn, at the database",
-        "turn",
-        *(
-            "statements",
-            "sent, bytes",
-            "all of it but the model, ms",
-            "server's CPU, ms",
-            "rows in / changed (in place)",
-        ),
-        *("stored, bytes", "log, bytes"),
+        "what",
+        "statements",
+        "sent, bytes",
+        "all of it but the model, ms",
+        "server's CPU, ms",
+        "rows in / changed (in place)",
+        "stored, bytes",
+        "log, bytes",
     )
-    kinds = [
-        _turn(primary, name, calls, many) for name, calls in (("plain", False), ("one tool round", True))
-    ]
-    return kinds[0]
+    kinds: dict[str, Begin] = {
+        "a plain turn": partial(_turns, calls=False),
+        "one with a tool round": partial(_turns, calls=True),
+        RENEWAL: _renewals,
+        "a look at a turn": _looks,
+    }
+    return {name: _measured(primary, name, begin, many) for name, begin in kinds.items()}
 
 
-def _turn(primary: Primary, name: str, calls: bool, many: int) -> Spent:
-    sent, statements = _on_the_wire(primary.url, calls)
-    devices = [conversation(primary.url, 10) for _ in range(many // 10)]
+def _measured(primary: Primary, name: str, begin: Begin, many: int) -> Spent:
+    with WireCounter(primary.url) as counter:
+        works = begin(counter.url, [conversation(primary.url, 10)])
+        next(works)()
+        work = next(works)
+        counter.count.clear()
+        work()
+        sent = counter.count.statements.copy()
+        works.close()
     took: list[float] = []
+    devices = [conversation(primary.url, 10) for _ in range(many // 10)]
 
-    def speak() -> None:
-        runner = Latchkey(primary.url, calls=calls, remembers=True)
-        for device in devices:
-            took.extend(timed(partial(runner.turn, device)) for _ in range(10))
-        runner.close()
+    def go_through() -> None:
+        took.extend(timed(work) for work in islice(begin(primary.url, devices), many))
 
-    spent = primary.during(speak).each(len(devices) * 10)
+    spent = primary.during(go_through).each(many)
     _row(
         name,
-        str(statements),
-        f"{sent:,}",
-        f"{1e3 * sum(took) / len(took):.2f}",
+        str(len(sent)),
+        f"{sum(map(len, sent)):,}",
+        f"{1e3 * sum(took) / many:.2f}",
         f"{1e3 * spent.cpu_s:.2f}",
         f"{spent.inserted:.1f} / {spent.updated:.1f} ({spent.updated_in_place:.1f})",
-        f"{spent.bytes:,.0f}",
+        f"{max(0, spent.bytes):,.0f}",
         f"{spent.wal:,.0f}",
     )
     return spent
 
 
-def _on_the_wire(url: str, calls: bool) -> tuple[int, int]:
-    with WireCounter(url) as counter:
-        runner, device = Latchkey(counter.url, calls=calls, remembers=True), conversation(url, 10)
+def _turns(url: str, devices: Sequence[UUID], *, calls: bool) -> Generator[Work]:
+    with closing(Latchkey(url, calls=calls, remembers=True)) as runner:
+        for device in devices:
+            for _ in range(10):
+                yield partial(runner.turn, device)
+
+
+def _renewals(url: str, devices: Sequence[UUID]) -> Generator[Work]:
+    with closing(Latchkey(url)) as runner:
+        hold = held(url, devices[0])
+        while True:
+            yield partial(runner.renew, hold)
+
+
+def _looks(url: str, devices: Sequence[UUID]) -> Generator[Work]:
+    with closing(Latchkey(url)) as runner:
+        device = devices[0]
         runner.turn(device)
-        counter.count.clear()
-        runner.turn(device)
-        runner.close()
-        return sum(map(len, counter.count.statements)), len(counter.count.statements)
+        turn_id = last_turn(url, device)
+        while True:
+            yield partial(runner.look, device, turn_id)
 
 
 def connections(primary: Primary) -> None:
@@ -178,11 +203,11 @@ def _crowd(primary: Primary, by: str, url: str, at_once: int, seconds: float, mo
     return crowd
 
 
-def arithmetic(cpu_s: float, plain: Spent) -> None:
+def arithmetic(cpu_s: float, bytes_: float) -> None:
     """Little's law: as many turns at once as come in a second, times the seconds that each takes."""
     print(
         f"\nTaken for granted: a turn takes {TURN_S:g} s, the busiest minute has {PEAK:g} times the mean, "
-        f"and a core is full at {FULL:.0%}. Measured: {1e3 * cpu_s:.2f} ms of CPU a plain turn, the dearest of the above."
+        f"and a core is full at {FULL:.0%}. Measured: {1e3 * cpu_s:.2f} ms of CPU a plain turn: the dearest crowd's, and its renewals."
     )
     _table(
         "So many turns",
@@ -199,7 +224,7 @@ def arithmetic(cpu_s: float, plain: Spent) -> None:
             f"{rate:.2f}",
             f"{max(1, math.ceil(rate * TURN_S)):,}",
             f"{rate * cpu_s / FULL:.2f}",
-            f"{plain.bytes * day / 1e9:.3f}",
+            f"{bytes_ * day / 1e9:.3f}",
         )
     _table(
         "So many instances hold",
@@ -237,7 +262,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m bench.growth", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument(
-        "--turns", type=int, default=1_000, help="of each kind, one after the other (default 1000)"
+        "--turns", type=int, default=1_000, help="of each kind, one after the other, in tens (default 1000)"
     )
     parser.add_argument("--seconds", type=float, default=8.0, help="of each crowd (default 8)")
     parser.add_argument("--model-s", type=float, default=1.0, help="that its model takes (default 1)")
