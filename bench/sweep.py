@@ -140,7 +140,7 @@ def _clean(url: str, bucket: str | None, stage: Stage) -> None:
 def _talk(url: str, devices: list[UUID], turns_a_second: float, stage: Stage) -> None:
     """At moments of their own: not as fast as they can, for nobody does that."""
     took: list[tuple[float, bool]] = []
-    function, chance = Latchkey(url, calls=True, remembers=True), random.Random(os.getpid())
+    function, chance = Latchkey(url, calls=True, remembers=True), random.Random(os.getpid())  # noqa: S311 - when somebody speaks is no secret
     while not stage.over.is_set():
         was_swept, begun = stage.sweeping.is_set(), time.perf_counter()
         function.turn(chance.choice(devices))
@@ -224,7 +224,7 @@ def _check(url: str, sessions: int, ended: int, live: list[list[UUID]], bucket: 
     for table in ("turns", "messages", "tool_calls", "audit_log"):
         orphans = _one(
             url,
-            f"SELECT count(*) FROM {table} t LEFT JOIN conversation_states s ON s.id = t.session_id WHERE s.id IS NULL",
+            f"SELECT count(*) FROM {table} t LEFT JOIN conversation_states s ON s.id = t.session_id WHERE s.id IS NULL",  # noqa: S608 - a table of ours
         )
         if orphans:
             yield f"{orphans} rows of {table} belong to nothing"

@@ -13,7 +13,7 @@ from core import reports
 from core.about import short
 from core.errors import DatabaseUnavailable
 from core.house import House, build_house
-from core.ids import DeviceId, SessionId
+from core.ids import DeviceId
 from core.reports import Report
 from core.settings import Settings
 from core.stopwatch import CLAIM, COMMITS, FINISH, MODEL, OWN, TOOLS, Stopwatch
@@ -21,11 +21,11 @@ from core.store import ends
 from core.store.database import Database
 from dev.demo_model import DemoModel, Fault, Reply
 from functions import metrics
-from tests.wakeups import Deaf
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, dead, held, taken, waiting
 from tests.lines.emf import broken_rules
 from tests.lines.on_lambda import Log
+from tests.wakeups import Deaf
 
 
 @pytest.fixture
