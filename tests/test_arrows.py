@@ -418,7 +418,7 @@ NEVER_AT_IMPORT = {
     "httpx",
 }
 # Beside the settings: the trace, which is another one at each invocation.
-READS_THE_ENVIRONMENT = {"core.settings", "core.trace", "dev", "tests"}
+READS_THE_ENVIRONMENT = {"bench", "core.settings", "core.trace", "dev", "tests"}
 
 
 @dataclass(frozen=True, slots=True)
