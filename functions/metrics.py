@@ -10,6 +10,7 @@ Alarms and the dashboard name these metrics, and a test holds them to this list;
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +93,9 @@ class _Book:
         for name, dimension in ((name, BY_NAME[name].also_by) for name in values):
             if dimension is not None and dimension in also_by:
                 said["_aws"]["CloudWatchMetrics"].append(_more(BY_NAME[name]))
-        self._write(json.dumps(said, separators=(",", ":")) + "\n")
+        # What was done is done, also where nobody can be told of it.
+        with suppress(OSError):
+            self._write(json.dumps(said, separators=(",", ":"), default=str) + "\n")
 
     def _load(self) -> Callable[..., Any]:
         # Loaded at the first line: what is told is told after the work.

@@ -84,11 +84,16 @@ class Wiring:
     def _built(self, settings: Settings) -> "House":
         from core.house import build_house
 
-        self._check(settings)
-        if self._secrets is None:
-            return build_house(settings, tell=metrics.stint)
-        newer_url = partial(self._newer_database_url, self._secrets, settings)
-        return build_house(settings, tell=metrics.stint, newer_database_url=newer_url)
+        newer_url = (
+            None if self._secrets is None else partial(self._newer_database_url, self._secrets, settings)
+        )
+        house = build_house(settings, tell=metrics.stint, newer_database_url=newer_url)
+        try:
+            self._check(settings)
+        except SettingsError:
+            house.close()
+            raise
+        return house
 
     def _newer_database_url(self, secrets: Secrets, settings: Settings) -> str | None:
         """The request that found out is served by it, the next one by a house of its own."""
