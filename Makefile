@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove fences doctor bench migrate openapi fuzz demo-model redis format lock clean
+.PHONY: help run test check prove fences doctor bench sweep migrate restore openapi fuzz demo-model redis format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ doctor: $(INSTALLED) ## Check the conversations at DATABASE_URL for what the mod
 bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand; what a look and a session cost
 	@$(PY) -m bench.turn
 	@$(PY) -m bench.sessions
+
+sweep: $(INSTALLED) ## Sweep a million expired sessions while turns run: most of an hour (ARGS="--sessions 20000 --archive 2000")
+	@$(PY) -m bench.sweep $(ARGS)
+
+restore: $(INSTALLED) ## Bring an archived conversation back: SESSION=its ID, and USER_ID=whose it is, if you know
+	@$(PY) -m dev.transfer restore $(SESSION) $(if $(USER_ID),--user $(USER_ID))
 
 migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
 	@$(PY) -m alembic upgrade head

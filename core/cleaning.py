@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from core.archive import Archive
+from core.archiving import Archiving
 from core.deadline import Deadline
 from core.erasing import Erasing
 from core.errors import DatabaseConflict, LatchkeyError
@@ -27,47 +29,12 @@ from core.store import expired, left, locks, partials, rates, turns
 from core.store.database import Database, reason
 from core.store.places import BEGINNING, Place
 from core.wakeups import Wakeups
+from core.works import Batch, Work
 
 _log = logging.getLogger(__name__)
 
-# How long a batch is to take: between these it stays as large as it is.
-_QUICK_S: Final = 0.1
-_SLOW_S: Final = 0.25
-_FIRST_BATCH: Final = 32
 # What is begun before the deadline has so long to end.
 _TO_END_S: Final = 8.0
-# How often one kind of work may find that somebody else was quicker, before it is left to them.
-_MOST_CONFLICTS: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    done: Mapping[str, int]
-    # There may be more.
-    is_full: bool
-    # Of the statement that is to be quick, where that is not all of it.
-    took_s: float | None = None
-
-
-@dataclass(slots=True)
-class Work:
-    """One kind of what there is to do."""
-
-    name: str
-    # Some of it: at most so many.
-    do: Callable[[int], Batch]
-    # How much there is; counted up to a bound.
-    left: Callable[[], int]
-    most: int = 1_000
-    limit: int = _FIRST_BATCH
-    is_over: bool = False
-    conflicts: int = 0
-
-    def measure(self, took_s: float) -> None:
-        if took_s > _SLOW_S:
-            self.limit = max(1, self.limit // 2)
-        elif took_s < _QUICK_S:
-            self.limit = min(2 * self.limit, self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +59,8 @@ class Cleaning:
     wakeups: Wakeups | None
     key_ttl_s: int
     erasing: Erasing | None = None
+    # What is ended by its time is there first. None: there is none.
+    archive: Archive | None = None
 
     def clean(self, deadline: Deadline) -> Cleaned:
         done: Counter[str] = Counter()
@@ -115,9 +84,7 @@ class Cleaning:
         try:
             batch = work.do(work.limit)
         except DatabaseConflict:
-            work.conflicts += 1
-            work.is_over = work.conflicts > _MOST_CONFLICTS
-            work.measure(_SLOW_S * 2)
+            work.collided()
             return
         except LatchkeyError as error:
             failed[work.name] = error.code
@@ -130,8 +97,7 @@ class Cleaning:
             _log.error("clean-up: %s: %s: %s", work.name, type(error).__name__, error, exc_info=True)
             return
         done.update({name: count for name, count in batch.done.items() if count})
-        work.is_over = not batch.is_full
-        work.measure(time.monotonic() - begun if batch.took_s is None else batch.took_s)
+        work.done(batch, time.monotonic() - begun)
 
     def _left(self, unended: Iterable[Work]) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -174,7 +140,7 @@ class Cleaning:
         works = [
             asked,
             work("turns", woken),
-            work("sessions", Expired(database).clean_up),
+            self._sessions(database, deadline),
             simple("application_sessions", lambda limit: expired.clean_up_alone(database, limit)),
             simple("locks", lambda limit: locks.clean_up(database, limit)),
             simple("keys", lambda limit: turns.forget_keys(database, key_ttl_s=self.key_ttl_s, limit=limit)),
@@ -184,6 +150,12 @@ class Cleaning:
         if erasing is not None:
             works.append(simple("erasures", lambda limit: erasing.sweep(limit, deadline), 10))
         return works
+
+    def _sessions(self, database: Database, deadline: Deadline) -> Work:
+        left_over = partial(self._count, database, "sessions")
+        if self.archive is None:
+            return Work("sessions", Expired(database).clean_up, left_over)
+        return Work("sessions", Archiving(database, self.archive, deadline).clean_up, left_over, 200)
 
     def _count(self, database: Database, name: str) -> int:
         return left.count(database, name, key_ttl_s=self.key_ttl_s, partial_ttl_s=KEPT_S)
@@ -196,7 +168,7 @@ class Expired:
     database: Database
     _place: Place = BEGINNING
 
-    def clean_up(self, limit: int) -> tuple[int, bool]:
+    def clean_up(self, limit: int) -> Batch:
         swept = expired.clean_up_behind(self.database, limit, self._place)
         self._place = swept.place or self._place
-        return len(swept.ended), swept.place is not None
+        return Batch({"sessions": len(swept.ended)}, swept.place is not None)

@@ -28,6 +28,7 @@ from core.model.prices import price_of
 from core.partials import Partials
 from core.rates import Rates
 from core.reception import Reception
+from core.restoring import Restoring
 from core.sessions.current import CurrentSessions
 from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
@@ -90,13 +91,22 @@ class House:
 
     @property
     def erasing(self) -> Erasing:
+        return Erasing(self.database, self.keeping.farewell, self.turns.partials, self.archive)
+
+    @property
+    def archive(self) -> Archive | None:
         bucket = self.settings.archive_bucket
-        archive = None if bucket is None else Archive(bucket)
-        return Erasing(self.database, self.keeping.farewell, self.turns.partials, archive)
+        return None if bucket is None else Archive(bucket)
+
+    @property
+    def restoring(self) -> Restoring | None:
+        return None if self.archive is None else Restoring(self.database, self.archive)
 
     @property
     def cleaning(self) -> Cleaning:
-        return Cleaning(self.database, self.turns.wakeups, self.settings.key_ttl_s, self.erasing)
+        return Cleaning(
+            self.database, self.turns.wakeups, self.settings.key_ttl_s, self.erasing, self.archive
+        )
 
     @property
     def branches(self) -> Branches:

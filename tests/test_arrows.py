@@ -247,6 +247,8 @@ ARROWS: dict[str, set[str]] = {
     "core.recovery": {"core.decisions", "core.ids", "core.store", "core.wakeups"},
     # Of everything a little, in turn.
     "core.cleaning": {
+        "core.archive",
+        "core.archiving",
         "core.deadline",
         "core.erasing",
         "core.errors",
@@ -254,6 +256,27 @@ ARROWS: dict[str, set[str]] = {
         "core.recovery",
         "core.store",
         "core.wakeups",
+        "core.works",
+    },
+    "core.works": set(),
+    "core.restoring": {
+        "core.archive",
+        "core.deadline",
+        "core.errors",
+        "core.ids",
+        "core.store",
+        "core.transfer.backup",
+        "core.tries",
+    },
+    "core.archiving": {
+        "core.archive",
+        "core.attendance",
+        "core.deadline",
+        "core.errors",
+        "core.ids",
+        "core.store",
+        "core.transfer.backup",
+        "core.works",
     },
     # Writes down what is stored and reads it back: knows no model and no agent.
     "core.transfer": {
@@ -343,6 +366,7 @@ ARROWS: dict[str, set[str]] = {
         "core.keeping",
         "core.model",
         "core.reception",
+        "core.restoring",
         "core.sessions",
         "core.settings",
         "core.sharing",
