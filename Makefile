@@ -43,8 +43,8 @@ sweep: $(INSTALLED) ## Sweep a million expired sessions while turns run: most of
 restore: $(INSTALLED) ## Bring an archived conversation back: SESSION=its ID, and USER_ID=whose it is, if you know
 	@$(PY) -m dev.transfer restore $(SESSION) $(if $(USER_ID),--user $(USER_ID))
 
-migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
-	@$(PY) -m alembic upgrade head
+migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release (ARGS="current", or "downgrade 0005")
+	@$(PY) -m functions.migrate $(or $(ARGS),upgrade)
 
 openapi: $(INSTALLED) ## Write docs/openapi.json anew, as the calls are
 	@$(PY) -m dev.openapi

@@ -74,7 +74,7 @@ class Archiving:
         self._place = due[-1].place
         self._failures = 0 if kept else before + failures.total()
         is_away = self._failures >= _MOST_FAILURES
-        return Batch(done, is_full=len(due) >= limit and not is_away, took_s=took_s)
+        return Batch(done, len(due) >= limit and not is_away, took_s, is_short=bool(failures))
 
     # ---- into the archive
 

@@ -7,7 +7,7 @@ from typing import Final
 # How long a batch is to take: between these it stays as large as it is.
 _QUICK_S: Final = 0.1
 _SLOW_S: Final = 0.25
-_FIRST_BATCH: Final = 32
+FIRST_BATCH: Final = 32
 # How often one kind of work may find that somebody else was quicker, before it is left to them.
 _MOST_CONFLICTS: Final = 5
 
@@ -19,6 +19,8 @@ class Batch:
     is_full: bool
     # Of the statement that is to be quick, where that is not all of it.
     took_s: float | None = None
+    # Some of it could not be done, and is left.
+    is_short: bool = False
 
 
 @dataclass(slots=True)
@@ -29,18 +31,24 @@ class Work:
     # How much there is; counted up to a bound.
     left: Callable[[], int]
     most: int = 1_000
-    limit: int = _FIRST_BATCH
+    limit: int = FIRST_BATCH
     is_over: bool = False
+    # Some of it could not be done.
+    is_short: bool = False
     conflicts: int = 0
 
     def done(self, batch: Batch, took_s: float) -> None:
         self.is_over = not batch.is_full
+        self.is_short |= batch.is_short
         self._measure(took_s if batch.took_s is None else batch.took_s)
 
     def collided(self) -> None:
         self.conflicts += 1
-        self.is_over = self.conflicts > _MOST_CONFLICTS
+        self.is_over = self.is_short = self.conflicts > _MOST_CONFLICTS
         self.limit = max(1, self.limit // 2)
+
+    def failed(self) -> None:
+        self.is_over = self.is_short = True
 
     def _measure(self, took_s: float) -> None:
         if took_s > _SLOW_S:

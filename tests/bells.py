@@ -1,11 +1,9 @@
-"""Who is woken in tests."""
+"""Who stands in for workers: nobody who hears, and one who writes down who was woken."""
 
 from core.ids import SessionId
 
 
 class Deaf:
-    """Every wake-up is lost: what goes on, goes on because somebody looked."""
-
     def wake(self, session_id: SessionId) -> None:
         pass
 
@@ -14,13 +12,15 @@ class Deaf:
 
 
 class Bell:
-    """Who is woken by it."""
+    """Who is woken by it, and under which epoch the sweep found those that it woke."""
 
     def __init__(self) -> None:
         self.woken: list[SessionId] = []
+        self.epochs: list[int] = []
 
     def wake(self, session_id: SessionId) -> None:
         self.woken.append(session_id)
 
-    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - of its shape
+    def recover(self, session_id: SessionId, epoch: int) -> None:
         self.woken.append(session_id)
+        self.epochs.append(epoch)
