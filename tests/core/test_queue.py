@@ -13,10 +13,11 @@ import pytest
 from core.house import House, build_house
 from core.ids import SessionId
 from core.queue import Queue
-from core.recovery import sweep
 from core.settings import Settings
 from tests.aws import new_queue, pretended, sqs
+from tests.cleaning import clean
 from tests.conversations import answer, arrival
+from tests.databases import run
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_the_sweep_recovers_by_the_epoch(house: House, url: str) -> None:
     received(url)
     assert isinstance(house.turns.wakeups, Queue)
     for _ in range(2):
-        assert clean(house.database, house.turns.wakeups)["woken"] == 1
+        assert clean(house.database, house.turns.wakeups) == {"turns": 1}
     (message,) = received(url)
     assert message["Attributes"]["MessageDeduplicationId"] == f"{turn.session_id}-{turn.epoch}"
 

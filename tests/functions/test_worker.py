@@ -17,9 +17,9 @@ from core.settings import Settings
 from dev.demo_model import DemoModel
 from functions import metrics
 from tests.agents import Workshop
+from tests.bells import Bell
 from tests.conversations import answer, arrival
 from tests.databases import run
-from tests.wakeups import Bell
 
 
 class Context:
