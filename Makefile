@@ -45,10 +45,13 @@ bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand
 migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
 	@$(PY) -m alembic upgrade head
 
-template: $(INSTALLED) $(OSLS) ## Make CloudFormation of serverless.yml, for both stages, and lint it; nothing is sent
+template: $(INSTALLED) $(OSLS) build/latchkey-arm64.zip ## Make CloudFormation of serverless.yml, for both stages, and lint it; nothing is sent
 	@for stage in dev prod; do \
 	node_modules/.bin/osls package --stage $$stage --package build/template-$$stage && \
 	$(VENV)/bin/cfn-lint -i W3005 -- build/template-$$stage/cloudformation-template-update-stack.json || exit 1; done
+
+build/latchkey-arm64.zip:
+	@$(PY) -m dev.package --arch arm64
 
 deploy: $(INSTALLED) $(OSLS) ## Bring a stage to AWS: STAGE=dev (MIGRATE=no leaves the database alone; TURN=no tries no turn)
 	@$(PY) -m dev.deploy deploy --stage "$(STAGE)" $(if $(MIGRATE),--migrate $(MIGRATE)) $(if $(TURN),--turn $(TURN))

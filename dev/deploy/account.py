@@ -35,7 +35,7 @@ class Account:
         import boto3
         from botocore.config import Config
 
-        return boto3.client(service, region_name=self.stage.region, config=Config(**more))
+        return boto3.Session().client(service, region_name=self.stage.region, config=Config(**more))
 
     def who(self) -> tuple[str, str]:
         """The account's number, and as whom we are there."""
