@@ -126,7 +126,7 @@ def _bare(body: dict[str, object]) -> "Any":
 
     from fastapi import FastAPI, Header
     from fastapi.responses import JSONResponse
-    from typing import Any
+    from mangum import Mangum
 
     app = FastAPI(openapi_url=None)
 
