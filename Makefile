@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run lambda test check prove fences doctor bench package migrate openapi fuzz demo-model redis format lock clean
+.PHONY: help run lambda test check prove fences doctor bench package growth migrate openapi fuzz demo-model redis format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand
 
 package: $(INSTALLED) ## Make the zip that Lambda runs, and its twin for tests, in build/ (ARGS="--arch arm64")
 	@$(PY) -m dev.package $(ARGS)
+
+growth: $(INSTALLED) ## What turns and connections cost the database, and when one is full (ARGS="--at-once 25 100")
+	@$(PY) -m bench.growth $(ARGS)
 
 migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release (ARGS="current", or "downgrade 0005")
 	@$(PY) -m functions.migrate $(or $(ARGS),upgrade)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
-from core import stateless
+from core import reports, stateless
 from core.access import Who
 from core.agents.roster import Roster
 from core.asking import Asking
@@ -67,10 +67,13 @@ class Turns:
     begun: Callable[[SessionId, int], AbstractContextManager[None]] = field(default=_nobody_to_tell)
     # What is being said, for those who read along.
     partials: Partials = field(default_factory=Partials)
+    # How each stint with a turn went.
+    tell: reports.Tell = field(default=reports.log)
 
     @property
     def story(self) -> Story:
-        return Story(self.asking, self.roster, self.limits, self.reception.memory, self._wake, self.partials)
+        memory = self.reception.memory
+        return Story(self.asking, self.roster, self.limits, memory, self._wake, self.partials, self.tell)
 
     # ---- what a client asks for
 

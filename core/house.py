@@ -12,8 +12,10 @@ from core.archive import Archive
 from core.asking import Asking
 from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
+from core.cleaning import Cleaning
 from core.compaction import Window
 from core.conversation import Memory
+from core.deadline import Deadline
 from core.desk import Desk
 from core.devices import Devices
 from core.erasing import Erasing
@@ -27,7 +29,7 @@ from core.partials import Partials
 from core.queue import Queue
 from core.rates import Rates
 from core.reception import Reception
-from core.recovery import sweep
+from core.reports import Tell, log
 from core.sessions.current import CurrentSessions
 from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
@@ -95,6 +97,10 @@ class House:
         return Erasing(self.database, self.keeping.farewell, self.turns.partials, archive)
 
     @property
+    def cleaning(self) -> Cleaning:
+        return Cleaning(self.database, self.turns.wakeups, self.settings.key_ttl_s, self.erasing)
+
+    @property
     def branches(self) -> Branches:
         return Branches(self.database, self.current, self.settings.undo_s)
 
@@ -131,13 +137,13 @@ class House:
         """Threads of this process that go on with what requests leave behind. A function on Lambda is frozen between two
         requests, and has none.
         """
-        turns, settings = self.turns, self.settings
+        turns = self.turns
 
         def look_around() -> object:
-            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s, erasing=self.erasing)
-            self.figures.count("conversations.expired", by=swept.ended)
-            self.figures.count("sessions.expired", by=swept.application_sessions)
-            return swept
+            cleaned = self.cleaning.clean(Deadline.after(sweep_every_s))
+            self.figures.count("conversations.expired", by=cleaned.done["sessions"])
+            self.figures.count("sessions.expired", by=cleaned.done["application_sessions"])
+            return cleaned
 
         workers = WorkerThreads(turns.work, look_around, threads=threads, sweep_every_s=sweep_every_s)
         turns.wakeups = workers
@@ -156,7 +162,7 @@ class House:
             self._database.close()
 
 
-def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
+def build_house(settings: Settings, roster: Roster = ROSTER, tell: Tell = log) -> House:
     _check(settings, roster)
     figures = Figures()
     figures.watch("memory.bytes", memory_bytes)
@@ -208,6 +214,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
         wakeups=None if settings.queue_url is None else Queue(settings.queue_url),
+        tell=tell,
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 

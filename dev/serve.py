@@ -9,7 +9,6 @@ ANTHROPIC_API_KEY is set. Everything that is started here ends with it: on Ctrl-
 import argparse
 import contextlib
 import ctypes
-import logging
 import os
 import secrets
 import signal
@@ -152,10 +151,9 @@ def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Serve
 
     from core.house import build_house
     from functions.app import build_app
+    from functions.lines import show_as_text
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "anthropic", "uvicorn.error"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    show_as_text()
     house = build_house(settings)
     running.callback(house.close)
     # On Lambda a function of its own goes on with what a request leaves behind; here a few threads do.

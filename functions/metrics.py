@@ -10,10 +10,12 @@ Alarms and the dashboard name these metrics, and a test holds them to this list;
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from functions.lines import known
+from core import about, reports
+from core.reports import Report
 
 NAMESPACE = "Latchkey"
 SERVICE = "latchkey"
@@ -91,7 +93,9 @@ class _Book:
         for name, dimension in ((name, BY_NAME[name].also_by) for name in values):
             if dimension is not None and dimension in also_by:
                 said["_aws"]["CloudWatchMetrics"].append(_more(BY_NAME[name]))
-        self._write(json.dumps(said, separators=(",", ":")) + "\n")
+        # What was done is done, also where nobody can be told of it.
+        with suppress(OSError):
+            self._write(json.dumps(said, separators=(",", ":"), default=str) + "\n")
 
     def _load(self) -> Callable[..., Any]:
         # Loaded at the first line: what is told is told after the work.
@@ -147,4 +151,62 @@ def tell(values: Mapping[str, float], also_by: Mapping[str, str] | None = None, 
     if unlisted:
         raise ValueError(f"{', '.join(sorted(unlisted))}: not in the list of metrics")
     if _book is not None and values:
-        _book.line(values, also_by or {}, {**known(), **properties})
+        _book.line(values, also_by or {}, {**about.current(), **properties})
+
+
+def stint(report: Report) -> None:
+    """Of one function with one turn. Where nobody reads metrics it is a line for people."""
+    if _book is None:
+        reports.log(report)
+        return
+    ms = {purpose: _ms(spent_s) for purpose, spent_s in report.spent_s.items()}
+    values: dict[str, float] = {
+        "Turns": 1,
+        "TurnTime": _ms(report.total_s),
+        "ClaimTime": ms["claim"],
+        "ModelTime": ms["model"],
+        "ToolTime": ms["tools"],
+        "CommitTime": ms["commits"] + ms["finish"],
+        "TurnOverhead": _ms(report.overhead_s),
+    }
+    if report.asked:
+        values |= {name: report.usage[kind] for name, kind in _TOKENS.items()}
+        if report.cost_usd is not None:
+            values["CostUsd"] = report.cost_usd
+    if report.became in _COUNTED:
+        values[_COUNTED[report.became]] = 1
+    tell(values, {"status": report.became}, **_more_of(report, ms))
+
+
+_TOKENS = {
+    "InputTokens": "input_tokens",
+    "OutputTokens": "output_tokens",
+    "CacheReadTokens": "cache_read_input_tokens",
+    "CacheWriteTokens": "cache_creation_input_tokens",
+}
+_COUNTED = {"handed_over": "HandedOver", "failed": "TurnsFailed"}
+
+
+def _more_of(report: Report, ms: Mapping[str, float]) -> dict[str, Any]:
+    """What can be searched for, and is no metric."""
+    said = {
+        "session": report.session,
+        "turn": report.turn,
+        "epoch": report.epoch,
+        "agent": report.agent,
+        "code": report.code,
+        "commit_ms": ms["commits"],
+        "finish_ms": ms["finish"],
+        "own_ms": ms["own"],
+        "first_word_ms": None if report.first_word_s is None else _ms(report.first_word_s),
+        "model_calls": report.asked,
+        "tool_calls": report.ran,
+        "commits": report.commits,
+        "attempt": report.crashes + 1,
+        "loaded": report.loaded,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 2)

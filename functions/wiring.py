@@ -81,8 +81,9 @@ class Wiring:
     def _built(self, settings: Settings) -> "House":
         from core.house import build_house
 
+        house = build_house(settings)
         self._check(settings)
-        return build_house(settings)
+        return house
 
     def _judge_without_secrets(self) -> None:
         """Agents whose declaration is wrong show while they are imported."""

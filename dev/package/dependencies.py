@@ -57,6 +57,7 @@ def install(arch: Arch, requirements: Path, folder: Path) -> None:
 
 
 def collected(folder: Path) -> Dependencies:
+    """All records first: of two that bring one path, only the second is still there to be read."""
     contents, packages = Contents(), {}
     claims: dict[str, tuple[str, str]] = {}
     for record in sorted(folder.glob("*.dist-info/RECORD")):
@@ -69,7 +70,8 @@ def collected(folder: Path) -> Dependencies:
                     f"{path} is brought by {owner} and by {name}, with other content: the one that is written last would hide the "
                     "other. Do without one of the packages."
                 )
-            contents.add(File(path, _read(folder, path, digest, name), name))
+    for path, (digest, owner) in claims.items():
+        contents.add(File(path, _read(folder, path, digest, owner), owner))
     return Dependencies(contents, packages)
 
 

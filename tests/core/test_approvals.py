@@ -9,14 +9,14 @@ from core.content import Blocks
 from core.errors import ApprovalDecided, ApprovalExpired
 from core.house import House, build_house
 from core.ids import DeviceId
-from core.recovery import sweep
 from core.settings import Settings
 from core.store import approvals
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
-from tests.bells import Bell
+from tests.cleaning import clean
 from tests.conversations import answer, arrival, decide, expire, refusals, statuses, taken
 from tests.databases import run
+from tests.wakeups import Bell
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ def test_no_answer_in_time_is_a_no(
 ) -> None:
     asked = waiting(house, model, device)
     bell = Bell()
-    assert sweep(house.database, bell, key_ttl_s=60).expired == 0
+    assert clean(house.database, bell) == {}
     run(database_url, "UPDATE approvals SET expires_at = now() - interval '1 second'")
     (overdue,) = approvals.overdue(house.database, 10)
     assert not decide(house.database, overdue, "approved"), "its time is over"
-    assert sweep(house.database, bell, key_ttl_s=60).expired == 1
+    assert clean(house.database, bell) == {"approvals": 1, "turns": 1}
     assert len(bell.woken) == 1
     with pytest.raises(ApprovalExpired):
         house.turns.decide(DeviceId(device), asked, yes=True)

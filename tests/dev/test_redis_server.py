@@ -11,8 +11,8 @@ import psutil
 import pytest
 import redis as redis_py
 
-from dev.postgres.processes import is_over, until
 from dev.children import DIE_WITH_PARENT
+from dev.postgres.processes import is_over, until
 from dev.redis import EmbeddedRedis, RedisFailed, RedisMissing, program
 from dev.redis.resp import Refusal, Status, Wire
 from tests import left_out

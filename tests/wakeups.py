@@ -1,9 +1,11 @@
-"""Who stands in for workers: nobody who hears, and one who writes down who was woken."""
+"""Who is woken in tests."""
 
 from core.ids import SessionId
 
 
 class Deaf:
+    """Every wake-up is lost: what goes on, goes on because somebody looked."""
+
     def wake(self, session_id: SessionId) -> None:
         pass
 
