@@ -42,7 +42,7 @@ _mangum = Mangum(
     # Any other value runs startup and shutdown on every request.
     lifespan="off",
     # What is not named here is sent base64-encoded.
-    text_mime_types=["application/json", "application/problem+json", "text/event-stream"],
+    text_mime_types=["application/json", "application/problem+json", "text/"],
 )
 
 
