@@ -16,6 +16,7 @@ from dev.postgres import EmbeddedPostgres
 from tests import left_out
 from tests.databases import new_database
 from tests.lambda_host.deployment import Deployment, deployed
+from tests.template.stack import Stack, pack
 
 Hosting = Callable[..., LambdaHost]
 
@@ -66,3 +67,8 @@ def deployment(task_root: Path, runtime: Path, postgres: EmbeddedPostgres) -> It
         deployed(task_root, runtime, url, cleanup_every_s=86_400) as running,
     ):
         yield running
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    return pack(tmp_path_factory.mktemp("template"), "dev")
