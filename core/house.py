@@ -24,6 +24,7 @@ from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
 from core.partials import Partials
+from core.queue import Queue
 from core.rates import Rates
 from core.reception import Reception
 from core.recovery import sweep
@@ -143,6 +144,10 @@ class House:
         workers.start()
         return workers
 
+    def warm(self) -> None:
+        """In the background, what the first request would wait for. Not for a process that may be put into a snapshot as it is."""
+        self.keeping.warm()
+
     def close(self) -> None:
         if self._turns is not None:
             self._turns.asking.model.close()
@@ -166,7 +171,6 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         statement_timeout_s=settings.database_statement_timeout_s,
     )
     kept = keeping(settings, database, figures)
-    kept.warm()
     current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s, figures)
     budgets = _budgets(settings, roster)
     reception = Reception(
@@ -203,6 +207,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
+        wakeups=None if settings.queue_url is None else Queue(settings.queue_url),
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 

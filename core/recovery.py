@@ -48,8 +48,8 @@ def sweep(
     """
     expired = _end_overdue(database, limit)
     stranded = turns.stranded(database, limit)
-    for session_id in stranded:
-        wakeups.wake(session_id)
+    for session_id, epoch in stranded:
+        wakeups.recover(session_id, epoch)
     forgotten = turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit)
     unlocked = locks.clean_up(database, limit)
     partials.clean_up(database, limit, kept_s=KEPT_S)

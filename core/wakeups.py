@@ -22,6 +22,9 @@ class Wakeups(Protocol):
     def wake(self, session_id: SessionId) -> None:
         """Never raises: what is not said here is found by the sweep."""
 
+    def recover(self, session_id: SessionId, epoch: int) -> None:
+        """The sweep's: for what nobody goes on with that was granted last under this epoch. Never raises."""
+
 
 class WorkerThreads:
     """A few threads of this process that go on with what they are woken for, and look around from time to time."""
@@ -51,6 +54,9 @@ class WorkerThreads:
 
     def wake(self, session_id: SessionId) -> None:
         self._woken.put(session_id)
+
+    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - the threads of one process need no epoch
+        self.wake(session_id)
 
     def stop(self, patience_s: float = 5.0) -> None:
         """What they are in the middle of is gone on with by whoever comes next."""

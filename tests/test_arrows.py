@@ -269,6 +269,8 @@ ARROWS: dict[str, set[str]] = {
     },
     # AWS's clients, and what stands behind them.
     "core.aws": {"core.errors"},
+    "core.secrets": {"core.aws", "core.errors", "core.settings", "core.store"},
+    "core.queue": {"core.attendance", "core.aws", "core.ids", "core.settings"},
     "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {
         "core.access",
@@ -337,6 +339,7 @@ ARROWS: dict[str, set[str]] = {
         "core.figures",
         "core.keeping",
         "core.model",
+        "core.queue",
         "core.reception",
         "core.recovery",
         "core.sessions",

@@ -67,21 +67,22 @@ def find(database: Database, who: Who, turn_id: TurnId, *, now: datetime | None 
     return StoredTurn(**{**row, "approvals": asked, "held_as": Role(row["held_as"])})
 
 
-# Conversations whose next turn could go on and that nobody holds, oldest turn first.
+# Conversations whose next turn could go on and that nobody holds, oldest turn first; and the epoch that they were held under last.
 _STRANDED: Final = text("""
-SELECT t.session_id, min(t.created_at) AS since
+SELECT t.session_id, s.lease_epoch, min(t.created_at) AS since
 FROM turns t JOIN conversation_states s ON s.id = t.session_id
 WHERE t.ended_at IS NULL AND t.status IN ('queued', 'running')
   AND COALESCE(s.lease_expires_at <= COALESCE(CAST(:now AS timestamptz), now()), true)
   AND NOT EXISTS (
     SELECT FROM turns w WHERE w.session_id = t.session_id AND w.ended_at IS NULL AND w.status = 'waiting' AND w.seq < t.seq)
-GROUP BY t.session_id
+GROUP BY t.session_id, s.lease_epoch
 ORDER BY since LIMIT :limit
 """)
 
 
-def stranded(database: Database, limit: int, *, now: datetime | None = None) -> list[SessionId]:
-    return [SessionId(row["session_id"]) for row in database.rows(_STRANDED, {"limit": limit, "now": now})]
+def stranded(database: Database, limit: int, *, now: datetime | None = None) -> list[tuple[SessionId, int]]:
+    rows = database.rows(_STRANDED, {"limit": limit, "now": now})
+    return [(SessionId(row["session_id"]), row["lease_epoch"]) for row in rows]
 
 
 # Forgets idempotency keys of ended turns past the retry horizon, oldest first; several at once take different ones.

@@ -21,6 +21,7 @@ from core.store import approvals
 from dev.demo_model import DemoModel, Reply
 from tests import conversations
 from tests.agents import Workshop, call
+from tests.bells import Deaf
 from tests.conversations import (
     answer,
     arrival,
@@ -34,13 +35,6 @@ from tests.conversations import (
 from tests.databases import run
 
 LATE = timedelta(days=1)
-
-
-class Deaf:
-    """Nobody hears a wake-up, so that what is decided is all that happens."""
-
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 @pytest.fixture

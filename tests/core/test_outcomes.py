@@ -20,6 +20,7 @@ from core.store import approvals, messages, outcomes, records
 from core.store.asked import Approval
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
+from tests.bells import Deaf
 from tests.conversations import (
     answer,
     arrival,
@@ -47,11 +48,6 @@ def house(settings: Settings, shop: Workshop, model: DemoModel) -> Iterator[Hous
     yield built
     built.close()
     assert refusals(model) == []
-
-
-class Deaf:
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 def dies(house: House, url: str, model: DemoModel, device: UUID, *tools: str) -> None:

@@ -15,6 +15,7 @@ from core.settings import Settings
 from core.store import approvals, takes
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
+from tests.bells import Bell
 from tests.conversations import (
     answer,
     arrival,
@@ -28,16 +29,6 @@ from tests.conversations import (
     taken,
 )
 from tests.databases import run
-
-
-class Bell:
-    """Who is woken by it."""
-
-    def __init__(self) -> None:
-        self.woken: list[SessionId] = []
-
-    def wake(self, session_id: SessionId) -> None:
-        self.woken.append(session_id)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from core.telling import tell
 from dev.demo_model import DemoModel, Fault, Reply
 from dev.http.wire import Connection
 from dev.redis import RedisFront
+from tests.bells import Deaf
 from tests.conversations import answer, arrival, expire, held, taken, until
 from tests.databases import run
 
@@ -179,10 +180,6 @@ def test_what_its_speaker_left_behind_is_swept(house: House, device: UUID, datab
     partials.put(house.database, _stored(holding, "half"))
     assert partials.clean_up(house.database, 10, kept_s=KEPT_S) == 0
     run(database_url, "UPDATE partials SET updated_at = now() - interval '1 hour'")
-
-    class Deaf:
-        def wake(self, session_id: object) -> None:
-            pass
 
     sweep(house.database, Deaf(), key_ttl_s=3600)
     assert run(database_url, "SELECT seq FROM partials") == []
