@@ -12,7 +12,7 @@ CFN_LINT = Path(sys.executable).parent / "cfn-lint"
 
 
 def lint(*stacks: Stack) -> list[str]:
-    command = [CFN_LINT, "--format", "json", "--", *(stack.file for stack in stacks)]
+    command = [str(CFN_LINT), "--format", "json", "--", *(str(stack.file) for stack in stacks)]
     said = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert said.stdout.startswith("["), said.stderr
     return [
