@@ -25,6 +25,7 @@ from core.ids import DeviceId, SessionId, UserId
 from core.settings import Settings
 from core.store import backups, expired
 from core.store.database import Database
+from core.store.erasures import Erasure
 from tests.agents import Workshop
 from tests.archives import BUCKET, keys
 from tests.conversations import answer, arrival, beside, conversations, idle, until
@@ -213,7 +214,7 @@ def test_one_that_is_erased_between_the_two_is_not_in_the_archive_afterwards(
     device = uuid4()
     answer(archived, arrival(device, "zanzibar4711"))
     idle(database_url)
-    erased = []
+    erased: list[Erasure] = []
 
     def erase(_: Kept) -> None:
         if not erased:
