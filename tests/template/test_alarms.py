@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import pytest
 
-from tests.template.ours import DIMENSIONS, NAMESPACE, SERVICE, UNITS
+from functions.metrics import DIMENSIONS, METRICS, NAMESPACE, SERVICE
 from tests.template.stack import Stack
+
+UNITS: Final = {metric.name: metric.unit for metric in METRICS}
 
 # AWS's own, as far as we listen to them: what each is told by.
 AWS: Final[dict[str, dict[str, str]]] = {
