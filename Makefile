@@ -11,7 +11,7 @@ OSLS := node_modules/.installed-$(shell cat package-lock.json | cksum | cut -d' 
 OSLS_IF_IT_CAN := $(if $(shell command -v npm),$(OSLS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run lambda test check prove fences doctor bench package growth migrate openapi fuzz demo-model redis format lock clean
+.PHONY: help run lambda test check prove fences doctor bench package growth sweep migrate restore openapi fuzz demo-model redis format lock clean
 .PHONY: template deploy secret remove
 
 help: ## List what can be made
@@ -51,6 +51,12 @@ package: $(INSTALLED) ## Make the zip that Lambda runs, and its twin for tests, 
 
 growth: $(INSTALLED) ## What turns and connections cost the database, and when one is full (ARGS="--at-once 25 100")
 	@$(PY) -m bench.growth $(ARGS)
+
+sweep: $(INSTALLED) ## Sweep a million expired sessions while turns run: most of an hour (ARGS="--sessions 20000 --archive 2000")
+	@$(PY) -m bench.sweep $(ARGS)
+
+restore: $(INSTALLED) ## Bring an archived conversation back: SESSION=its ID, and USER_ID=whose it is, if you know
+	@$(PY) -m dev.transfer restore $(SESSION) $(if $(USER_ID),--user $(USER_ID))
 
 migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release (ARGS="current", or "downgrade 0005")
 	@$(PY) -m functions.migrate $(or $(ARGS),upgrade)
