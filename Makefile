@@ -7,13 +7,16 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove fences doctor bench migrate openapi fuzz demo-model redis format lock clean
+.PHONY: help run lambda test check prove fences doctor bench package growth migrate openapi fuzz demo-model redis format lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Serve on 127.0.0.1:8000 (PORT=8001 for another), with Postgres, Redis and a model
 	@$(PY) -m dev.serve
+
+lambda: $(INSTALLED) ## Serve as on AWS: the zip's four functions under Lambda's runtime client, moto as AWS (PORT=8001 ARGS=--verbose)
+	@$(PY) -m dev.lambda_host $(ARGS)
 
 test: $(INSTALLED) ## Run every test, on a real Postgres and a real Redis, in parallel
 	@$(PY) -W error -m pytest -W error -n 2
@@ -33,12 +36,19 @@ fences: $(INSTALLED) ## Take each fence out of the code in turn, and see a test 
 doctor: $(INSTALLED) ## Check the conversations at DATABASE_URL for what the model would refuse (ARGS=--fix mends)
 	@$(PY) -m dev.doctor $(ARGS)
 
-bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand; what a look and a session cost
+bench: $(INSTALLED) ## What a turn costs beside the same statements sent by hand; what a look, a session and a cold start cost
 	@$(PY) -m bench.turn
 	@$(PY) -m bench.sessions
+	@$(PY) -m bench.cold
 
-migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release
-	@$(PY) -m alembic upgrade head
+package: $(INSTALLED) ## Make the zip that Lambda runs, and its twin for tests, in build/ (ARGS="--arch arm64")
+	@$(PY) -m dev.package $(ARGS)
+
+growth: $(INSTALLED) ## What turns and connections cost the database, and when one is full (ARGS="--at-once 25 100")
+	@$(PY) -m bench.growth $(ARGS)
+
+migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release (ARGS="current", or "downgrade 0005")
+	@$(PY) -m functions.migrate $(or $(ARGS),upgrade)
 
 openapi: $(INSTALLED) ## Write docs/openapi.json anew, as the calls are
 	@$(PY) -m dev.openapi

@@ -150,10 +150,13 @@ class Turns:
         """To be called with what a person decided."""
         return Decisions(self.reception.database, self._wake, self.limits.turn_budget_s)
 
-    def work(self, session_id: SessionId) -> None:
-        """What a worker does: goes on with a conversation until nothing is left to do in it, or its own time is over."""
-        until = Deadline.after(self.limits.worker_budget_s)
-        self._go_on(session_id, Stint(until, self.asking.timeout_s, self.wakeups is not None, True))
+    def work(self, session_id: SessionId, until: Deadline | None = None) -> None:
+        """What a worker does: goes on with a conversation until nothing is left to do in it, or its own time is over. One that is
+        given less time than the model may take asks it all the same: else it would hand over to the next like it, without end.
+        """
+        until = Deadline.after(self.limits.worker_budget_s).earlier(until or Deadline.never())
+        room_s = min(self.asking.timeout_s, until.left_s() / 2)
+        self._go_on(session_id, Stint(until, room_s, self.wakeups is not None, True))
 
     # ---- who works on it
 

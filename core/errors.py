@@ -399,6 +399,18 @@ class DatabaseNotConfigured(LatchkeyError):
     code, status, title = "database_not_configured", 503, "No database"
 
 
+class SettingsWrong(LatchkeyError):
+    """The service is not set up as it must be. Its log names what is wrong; whoever runs it has to mend that."""
+
+    code, status, title, retry_after_s = "settings_wrong", 503, "Settings wrong", 30
+
+
+class SecretsUnavailable(LatchkeyError):
+    """The service's secrets cannot be read. Send the same request, with the same Idempotency-Key, again in a moment."""
+
+    code, status, title, retry_after_s = "secrets_unavailable", 503, "Secrets unavailable", 5
+
+
 class DatabaseUnavailable(LatchkeyError):
     """The database cannot be reached. Send the same request, with the same Idempotency-Key, again in a moment."""
 

@@ -12,8 +12,10 @@ from core.archive import Archive
 from core.asking import Asking
 from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
+from core.cleaning import Cleaning
 from core.compaction import Window
 from core.conversation import Memory
+from core.deadline import Deadline
 from core.desk import Desk
 from core.devices import Devices
 from core.erasing import Erasing
@@ -24,9 +26,9 @@ from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
 from core.partials import Partials
+from core.queue import Queue
 from core.rates import Rates
 from core.reception import Reception
-from core.recovery import sweep
 from core.reports import Tell, log
 from core.sessions.current import CurrentSessions
 from core.sessions.manager import SessionManager
@@ -95,6 +97,10 @@ class House:
         return Erasing(self.database, self.keeping.farewell, self.turns.partials, archive)
 
     @property
+    def cleaning(self) -> Cleaning:
+        return Cleaning(self.database, self.turns.wakeups, self.settings.key_ttl_s, self.erasing)
+
+    @property
     def branches(self) -> Branches:
         return Branches(self.database, self.current, self.settings.undo_s)
 
@@ -131,18 +137,22 @@ class House:
         """Threads of this process that go on with what requests leave behind. A function on Lambda is frozen between two
         requests, and has none.
         """
-        turns, settings = self.turns, self.settings
+        turns = self.turns
 
         def look_around() -> object:
-            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s, erasing=self.erasing)
-            self.figures.count("conversations.expired", by=swept.ended)
-            self.figures.count("sessions.expired", by=swept.application_sessions)
-            return swept
+            cleaned = self.cleaning.clean(Deadline.after(sweep_every_s))
+            self.figures.count("conversations.expired", by=cleaned.done["sessions"])
+            self.figures.count("sessions.expired", by=cleaned.done["application_sessions"])
+            return cleaned
 
         workers = WorkerThreads(turns.work, look_around, threads=threads, sweep_every_s=sweep_every_s)
         turns.wakeups = workers
         workers.start()
         return workers
+
+    def warm(self) -> None:
+        """In the background, what the first request would wait for. Not for a process that may be put into a snapshot as it is."""
+        self.keeping.warm()
 
     def close(self) -> None:
         if self._turns is not None:
@@ -167,7 +177,6 @@ def build_house(settings: Settings, roster: Roster = ROSTER, tell: Tell = log) -
         statement_timeout_s=settings.database_statement_timeout_s,
     )
     kept = keeping(settings, database, figures)
-    kept.warm()
     current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s, figures)
     budgets = _budgets(settings, roster)
     reception = Reception(
@@ -204,6 +213,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER, tell: Tell = log) -
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
+        wakeups=None if settings.queue_url is None else Queue(settings.queue_url),
         tell=tell,
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)

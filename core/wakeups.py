@@ -23,6 +23,9 @@ class Wakeups(Protocol):
     def wake(self, session_id: SessionId) -> None:
         """Never raises: what is not said here is found by the sweep."""
 
+    def recover(self, session_id: SessionId, epoch: int) -> None:
+        """The same, by a sweep that found it left alone behind the grant of this epoch: several sweeps may find the same."""
+
 
 class WorkerThreads:
     """A few threads of this process that go on with what they are woken for, and look around from time to time."""
@@ -51,6 +54,9 @@ class WorkerThreads:
             thread.start()
 
     def wake(self, session_id: SessionId) -> None:
+        self._woken.put(session_id)
+
+    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - twice is once here: the lease
         self._woken.put(session_id)
 
     def stop(self, patience_s: float = 5.0) -> None:

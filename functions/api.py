@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from mangum import Mangum
 
 from core.agents.refusal import WrongDeclaration
-from core.settings import SettingsError, read_settings
 from functions.events import readable
+from functions.wiring import wired
 
 # Mangum asks for the current event loop, and Python 3.12 warns where there is none.
 asyncio.set_event_loop(asyncio.new_event_loop())
@@ -22,19 +22,17 @@ logging.getLogger("core.figures").setLevel(logging.INFO)
 
 
 def _wired() -> FastAPI:
-    """What is wrong is said in plain lines. A wrong tool shows while its agent is imported, so that is done in here."""
+    """A wrong tool shows while its agent is imported, so that is done in here."""
     try:
-        from core.house import build_house
-        from functions.app import build_app
-
-        settings = read_settings()
-        if settings.access_mode == "open":
-            logging.getLogger(__name__).warning(
-                "ACCESS_MODE is open: devices are not signed in, and whoever knows a device ID can speak for it"
-            )
-        return build_app(build_house(settings), one_at_a_time=True)
-    except (SettingsError, WrongDeclaration) as problem:
+        from functions.app import app_of, check
+    except WrongDeclaration as problem:
         sys.exit(f"latchkey  {problem}")
+    wiring = wired(check)
+    if wiring.settings.access_mode == "open":
+        logging.getLogger(__name__).warning(
+            "ACCESS_MODE is open: devices are not signed in, and whoever knows a device ID can speak for it"
+        )
+    return app_of(wiring.settings, wiring.house, one_at_a_time=True)
 
 
 app = _wired()

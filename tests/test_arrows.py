@@ -252,11 +252,14 @@ ARROWS: dict[str, set[str]] = {
     "core.series": {"core.errors", "core.store"},
     "core.stint": {"core.compaction", "core.deadline"},
     "core.shown": {"core.rates", "core.content", "core.ids", "core.model.bill", "core.store"},
-    "core.recovery": {
-        "core.decisions",
+    "core.recovery": {"core.decisions", "core.ids", "core.store", "core.wakeups"},
+    # Of everything a little, in turn.
+    "core.cleaning": {
+        "core.deadline",
         "core.erasing",
-        "core.ids",
+        "core.errors",
         "core.partials",
+        "core.recovery",
         "core.store",
         "core.wakeups",
     },
@@ -277,6 +280,8 @@ ARROWS: dict[str, set[str]] = {
     },
     # AWS's clients, and what stands behind them.
     "core.aws": {"core.errors"},
+    "core.secrets": {"core.aws", "core.errors", "core.settings", "core.store"},
+    "core.queue": {"core.attendance", "core.aws", "core.ids", "core.settings"},
     "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {
         "core.access",
@@ -341,15 +346,17 @@ ARROWS: dict[str, set[str]] = {
         "core.archive",
         "core.erasing",
         "core.branches",
+        "core.cleaning",
         "core.compaction",
         "core.conversation",
+        "core.deadline",
         "core.desk",
         "core.errors",
         "core.figures",
         "core.keeping",
         "core.model",
+        "core.queue",
         "core.reception",
-        "core.recovery",
         "core.sessions",
         "core.settings",
         "core.sharing",
@@ -367,7 +374,7 @@ ARROWS: dict[str, set[str]] = {
     "functions": {"core", "functions"},
     "alembic": {"core.errors", "core.settings", "core.store"},
     "dev": {"core", "functions", "dev"},
-    "bench": {"bench", "core", "dev", "functions", "tests.wire"},
+    "bench": {"bench", "core", "dev", "functions", "tests.network.pgbouncer", "tests.wire"},
     "tests": {"bench", "core", "dev", "functions", "tests"},
 }
 
@@ -385,14 +392,14 @@ PACKAGES: dict[str, set[str]] = {
     "uvicorn": {"dev", "tests.door.standing", "tests.web.server"},
     "schemathesis": {"tests.door.hooks"},
     "alembic": {"alembic", "bench", "dev", "functions.migrate", "tests"},
-    "boto3": {"core.aws", "dev", "tests"},
+    "boto3": {"bench", "core.aws", "dev", "tests"},
     "botocore": {"core.aws", "dev", "tests"},
     "jwt": {"core.tokens", "tests"},
     "redis": {"core.cache.native", "dev", "tests"},
     "upstash_redis": {"core.cache.upstash", "tests"},
     "httpx": {"core.cache.upstash", "tests"},
     "pytest": {"tests"},
-    "moto": {"dev", "tests"},
+    "moto": {"bench", "dev", "tests"},
     "awslambdaric": {"tests"},
     # Metrics are told by functions; the library tells what there is to tell.
     "aws_lambda_powertools": {"functions", "tests"},
@@ -411,7 +418,7 @@ NEVER_AT_IMPORT = {
     "httpx",
 }
 # Beside the settings: the trace, which is another one at each invocation.
-READS_THE_ENVIRONMENT = {"core.settings", "core.trace", "dev", "tests"}
+READS_THE_ENVIRONMENT = {"bench", "core.settings", "core.trace", "dev", "tests"}
 
 
 @dataclass(frozen=True, slots=True)

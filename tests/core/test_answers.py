@@ -16,11 +16,7 @@ from core.shown import Turn
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, dead, refusals, statuses
-
-
-class Deaf:
-    def wake(self, session_id: object) -> None:
-        pass
+from tests.wakeups import Deaf
 
 
 @pytest.fixture

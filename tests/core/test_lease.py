@@ -33,6 +33,7 @@ from tests.conversations import (
     wait_for_locks,
 )
 from tests.databases import run
+from tests.wakeups import Deaf
 
 
 def claim(house: House, arrived: Arrival, *, now: datetime | None = None) -> Claim:
@@ -111,11 +112,6 @@ def test_what_came_between_two_sendings_of_a_claim_is_not_passed_over(
     assert again is not None
     used = Used("{}", "{}")
     assert ends.close(house.database, again.hold, Closing("failed"), used=used, outcome_ttl_s=60) is None
-
-
-class Deaf:
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 def test_the_epoch_never_falls_and_outlives_the_lease(house: House, database_url: str, device: UUID) -> None:

@@ -13,7 +13,7 @@ from core import reports
 from core.about import short
 from core.errors import DatabaseUnavailable
 from core.house import House, build_house
-from core.ids import DeviceId, SessionId
+from core.ids import DeviceId
 from core.reports import Report
 from core.settings import Settings
 from core.stopwatch import CLAIM, COMMITS, FINISH, MODEL, OWN, TOOLS, Stopwatch
@@ -25,6 +25,7 @@ from tests.agents import Workshop, call
 from tests.conversations import answer, arrival, dead, held, taken, waiting
 from tests.lines.emf import broken_rules
 from tests.lines.on_lambda import Log
+from tests.wakeups import Deaf
 
 
 @pytest.fixture
@@ -37,13 +38,6 @@ def house(settings: Settings, shop: Workshop, told: list[Report]) -> Iterator[Ho
     built = build_house(settings, shop.roster(), told.append)
     yield built
     built.close()
-
-
-class _Nobody:
-    """Somebody could go on, and nobody does."""
-
-    def wake(self, session_id: SessionId) -> None:
-        pass
 
 
 def test_a_turn_that_was_answered(house: House, model: DemoModel, device: UUID, told: list[Report]) -> None:
@@ -124,7 +118,7 @@ def test_a_turn_that_was_handed_over_is_told_by_each_that_had_it(
     # The model's client is slow to load, and this is about a turn that has little time.
     answer(house, arrival(uuid4()))
     told.clear()
-    house.turns.wakeups = _Nobody()
+    house.turns.wakeups = Deaf()
     model.replies.add(Reply(call("peek")))
     # A tool may take longer than is left.
     house.turns.limits = dataclasses.replace(house.turns.limits, turn_budget_s=8)

@@ -1,0 +1,46 @@
+"""The host with handlers of the tests' own; what needs the target's Python is left out where there is none, and said."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.lambda_host import Function, LambdaHost
+from dev.lambda_host.runtime import runtime_python
+from dev.package.target import NoTargetPython
+from tests import left_out
+
+Hosting = Callable[..., LambdaHost]
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Path:
+    if sys.platform != "linux":
+        left_out.leave_out("what runs on Lambda is built for Linux")
+    try:
+        return runtime_python()
+    except NoTargetPython as missing:
+        left_out.leave_out(str(missing))
+
+
+@pytest.fixture(scope="session")
+def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("task")
+    shutil.copy(Path(__file__).with_name("fakes.py"), root / "fakes.py")
+    return root
+
+
+@pytest.fixture
+def hosting(runtime: Path, fakes: Path) -> Iterator[Hosting]:
+    """`hosting("echo", timeout_s=3)` is a host of this one function of fakes.py."""
+    with ExitStack() as running:
+
+        def host(name: str, *, root: Path = fakes, idle_s: float = 300.0, **declared: Any) -> LambdaHost:
+            function = Function(name=name, **{"handler": f"fakes.{name}", "timeout_s": 10.0, **declared})
+            return running.enter_context(LambdaHost(root, [function], idle_s=idle_s, python=runtime))
+
+        yield host
