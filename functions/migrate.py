@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from core.errors import DatabaseConflict, DatabaseNotConfigured, LatchkeyError, 
 from core.secrets import Secrets
 from core.settings import Settings, SettingsError, read_settings
 from core.store.database import Database, reason, sqlstate, translated
-from functions import metrics
+from functions import invocations, metrics
 
 _log = logging.getLogger(__name__)
 
@@ -66,16 +67,32 @@ class Done:
 
 
 def handler(event: object, context: Any) -> dict[str, Any]:
+    _begin()
+    with invocations.invocation(context):
+        return _answer(event, context)
+
+
+@cache
+def _begin() -> None:
+    """Not at the import: by hand this is no function."""
+    try:
+        stage = read_settings().stage
+    except SettingsError:
+        # It is answered what is wrong with them.
+        stage = Settings().stage
+    invocations.begin(stage, "migrate")
+
+
+def _answer(event: object, context: Any) -> dict[str, Any]:
     try:
         settings = _settings()
-        metrics.begin(settings.stage)
         asked = event if isinstance(event, Mapping) else {}
         done = migrate(settings, asked.get("command"), asked.get("revision"), until=_until(context))
     except NotMigrated as problem:
         _log.error("not migrated: %s", problem)
         raise
     except Exception as error:
-        metrics.count("Defects")
+        metrics.count("Defects", error=type(error).__name__)
         _log.error("not migrated: unexpected %s", type(error).__name__, exc_info=error)
         raise
     _log.info("migrated from %s to %s", done.before, done.after)

@@ -19,6 +19,7 @@ from core.errors import LatchkeyError
 from core.ids import SessionId
 from core.store.database import reason
 from functions import metrics
+from functions.invocations import invocation
 from functions.wiring import wired
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ _RESERVE_S: Final = 20.0
 # Some of it must be left for the turn if the function was given very little.
 _LEAST_SHARE: Final = 0.5
 
-_wiring = wired()
+_wiring = wired("worker")
 
 
 class _NotOurs(Exception):
@@ -37,16 +38,18 @@ class _NotOurs(Exception):
 
 def handler(event: object, context: Any) -> dict[str, Any]:
     """Lambda's partial batch response: what is named in it comes again, all else is done."""
-    until = _until(context)
-    given_back: list[dict[str, Any]] = []
+    with invocation(context):
+        return {"batchItemFailures": list(_given_back(event, _until(context)))}
+
+
+def _given_back(event: object, until: Deadline) -> Iterator[dict[str, str]]:
     groups: set[str] = set()
     for place, record in enumerate(_records(event)):
         group = _attribute(record, "MessageGroupId")
         # What comes after one of its group that is to come again must not go before it.
         if group in groups or not _done(record, until, is_first=place == 0):
             groups |= {group} if group else set()
-            given_back.append({"itemIdentifier": _message_id(record)})
-    return {"batchItemFailures": given_back}
+            yield {"itemIdentifier": _message_id(record)}
 
 
 def _done(record: object, until: Deadline, *, is_first: bool) -> bool:
@@ -70,7 +73,7 @@ def _tell(error: Exception, record: object) -> None:
     elif isinstance(error, _NotOurs):
         _log.error("given back to the queue, message %s: %s", _message_id(record), error.__doc__)
     else:
-        metrics.count("Defects")
+        metrics.count("Defects", error=type(error).__name__)
         _log.error("given back to the queue: unexpected %s", type(error).__name__, exc_info=error)
 
 

@@ -252,16 +252,40 @@ ARROWS: dict[str, set[str]] = {
     "core.series": {"core.errors", "core.store"},
     "core.stint": {"core.compaction", "core.deadline"},
     "core.shown": {"core.rates", "core.content", "core.ids", "core.model.bill", "core.store"},
-    "core.recovery": {"core.decisions", "core.ids", "core.store", "core.wakeups"},
+    "core.recovery": {"core.deadline", "core.decisions", "core.ids", "core.store"},
     # Of everything a little, in turn.
     "core.cleaning": {
+        "core.archive",
+        "core.archiving",
         "core.deadline",
         "core.erasing",
         "core.errors",
+        "core.ids",
         "core.partials",
         "core.recovery",
         "core.store",
         "core.wakeups",
+        "core.works",
+    },
+    "core.works": set(),
+    "core.restoring": {
+        "core.archive",
+        "core.deadline",
+        "core.errors",
+        "core.ids",
+        "core.store",
+        "core.transfer.backup",
+        "core.tries",
+    },
+    "core.archiving": {
+        "core.archive",
+        "core.attendance",
+        "core.deadline",
+        "core.errors",
+        "core.ids",
+        "core.store",
+        "core.transfer.backup",
+        "core.works",
     },
     # Writes down what is stored and reads it back: knows no model and no agent.
     "core.transfer": {
@@ -281,7 +305,7 @@ ARROWS: dict[str, set[str]] = {
     # AWS's clients, and what stands behind them.
     "core.aws": {"core.errors"},
     "core.secrets": {"core.aws", "core.errors", "core.settings", "core.store"},
-    "core.queue": {"core.attendance", "core.aws", "core.ids", "core.settings"},
+    "core.queue": {"core.attendance", "core.aws", "core.deadline", "core.ids", "core.trace"},
     "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {
         "core.access",
@@ -357,6 +381,7 @@ ARROWS: dict[str, set[str]] = {
         "core.model",
         "core.queue",
         "core.reception",
+        "core.restoring",
         "core.sessions",
         "core.settings",
         "core.sharing",

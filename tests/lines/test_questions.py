@@ -13,6 +13,7 @@ from dev.demo_model import DemoModel, Fault, Reply
 from functions import invocations, metrics
 from functions.app import build_app
 from tests.agents import Workshop, call
+from tests.bells import Deaf
 from tests.conversations import arrival, dead
 from tests.databases import ROOT
 from tests.lines.insights import ask
@@ -43,7 +44,7 @@ def night(
         house.turns.asking.default_model = settings.anthropic_model
         model.faults.add(Fault.status(400))
         say()
-        house.turns.wakeups = _Nobody()
+        house.turns.wakeups = Deaf()
         handed_over = say(wait_s=0)
         with invocations.invocation(CONTEXT):
             house.turns.work(handed_over["session_id"])
@@ -61,11 +62,6 @@ def night(
     }
     # As CloudWatch adds them.
     return [{"@timestamp": number, "@message": "", **line} for number, line in enumerate(log.all)]
-
-
-class _Nobody:
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 def test_each_question_has_an_answer(night: list[Line]) -> None:

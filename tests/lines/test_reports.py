@@ -22,10 +22,10 @@ from core.store.database import Database
 from dev.demo_model import DemoModel, Fault, Reply
 from functions import metrics
 from tests.agents import Workshop, call
+from tests.bells import Deaf
 from tests.conversations import answer, arrival, dead, held, taken, waiting
 from tests.lines.emf import broken_rules
 from tests.lines.on_lambda import Log
-from tests.wakeups import Deaf
 
 
 @pytest.fixture
