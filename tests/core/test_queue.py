@@ -13,10 +13,11 @@ import pytest
 from core.house import House, build_house
 from core.ids import SessionId
 from core.queue import Queue
-from core.recovery import sweep
 from core.settings import Settings
 from tests.aws import new_queue, pretended, sqs
+from tests.cleaning import clean
 from tests.conversations import answer, arrival
+from tests.databases import run
 
 
 @pytest.fixture

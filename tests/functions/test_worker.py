@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from itertools import count
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
@@ -63,6 +64,8 @@ def worker(wiring: OneHouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
     """As in a process of its own: the handler's module is made by its import."""
     monkeypatch.setattr("functions.wiring.wired", lambda _: wiring)
     monkeypatch.setattr("gc.freeze", lambda: None)
+    # The first invocation of a process is told, whichever test it is in.
+    monkeypatch.setattr("functions.invocations._invoked", count(1))
     sys.modules.pop("functions.worker", None)
     yield importlib.import_module("functions.worker")
     del sys.modules["functions.worker"]
