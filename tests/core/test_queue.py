@@ -143,8 +143,8 @@ def test_it_never_raises(
 
     monkeypatch.setattr("core.queue.client", lambda *_: Sends(fail))
     session_id = session()
-    queue.wake(session_id)
     queue.recover(session_id, 1)
+    queue.wake(session_id)
     assert len(caplog.records) == 2
     assert "the sweep will find it" in caplog.text
     assert str(session_id) not in caplog.text
@@ -217,7 +217,7 @@ def test_the_sweep_recovers_by_the_epoch(house: House, url: str) -> None:
     received(url)
     assert isinstance(house.turns.wakeups, Queue)
     for _ in range(2):
-        assert clean(house.database, house.turns.wakeups)["woken"] == 1
+        assert clean(house.database, house.turns.wakeups)["turns"] == 1
     (message,) = received(url)
     assert message["Attributes"]["MessageDeduplicationId"] == f"{turn.session_id}-{turn.epoch}"
 

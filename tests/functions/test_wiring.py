@@ -351,7 +351,7 @@ import json, os, sys
 answers, sys.stdout = sys.stdout, open(os.devnull, "w")
 import functions.api
 for event in json.load(sys.stdin):
-    print(json.dumps(functions.api.handler(event, None)), file=answers)
+    print(json.dumps(functions.api.handler(event, None)), file=answers, flush=True)
 """
 
 
