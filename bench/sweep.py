@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -31,6 +31,7 @@ from bench.stored import fill
 from core.deadline import Deadline
 from core.house import build_house
 from core.settings import read_settings
+from dev.s3 import count, serving_s3
 
 _CONTEXT = multiprocessing.get_context("spawn")
 _SWEEPS_S = 20.0
@@ -66,8 +67,8 @@ def main() -> None:
     with database() as url:
         fell_short = _sweep(url, asked, asked.sessions, None)
         if asked.archive:
-            with _s3() as bucket:
-                fell_short |= _sweep(url, asked, asked.archive, bucket)
+            with serving_s3(_BUCKET):
+                fell_short |= _sweep(url, asked, asked.archive, _BUCKET)
     sys.exit("\nthe sweep falls short" if fell_short else 0)
 
 
@@ -140,7 +141,7 @@ def _clean(url: str, bucket: str | None, stage: Stage) -> None:
 def _talk(url: str, devices: list[UUID], turns_a_second: float, stage: Stage) -> None:
     """At moments of their own: not as fast as they can, for nobody does that."""
     took: list[tuple[float, bool]] = []
-    function, chance = Latchkey(url, calls=True, remembers=True), random.Random(os.getpid())  # noqa: S311 - when somebody speaks is no secret
+    function, chance = Latchkey(url, calls=True, remembers=True), random.Random(os.getpid())  # noqa: S311 - spreads turns out
     while not stage.over.is_set():
         was_swept, begun = stage.sweeping.is_set(), time.perf_counter()
         function.turn(chance.choice(devices))
@@ -150,46 +151,6 @@ def _talk(url: str, devices: list[UUID], turns_a_second: float, stage: Stage) ->
         time.sleep(chance.expovariate(turns_a_second))
     stage.turns.put(took)
     function.close()
-
-
-@contextmanager
-def _s3() -> Iterator[str]:
-    """In a process of its own, as S3 is."""
-    ready = _CONTEXT.Queue()
-    server = _CONTEXT.Process(target=_serve_s3, args=(ready,), daemon=True)
-    server.start()
-    os.environ |= {
-        "AWS_ENDPOINT_URL": ready.get(timeout=60),
-        "AWS_ACCESS_KEY_ID": "bench",
-        "AWS_SECRET_ACCESS_KEY": "bench",
-        "AWS_DEFAULT_REGION": "eu-central-1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    _s3_client().create_bucket(
-        Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-    )
-    yield _BUCKET
-    server.terminate()
-    server.join()
-
-
-def _serve_s3(ready: Any) -> None:
-    import logging
-
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    ready.put(f"http://{host}:{port}")
-    time.sleep(86_400)
-
-
-def _s3_client() -> Any:
-    import boto3
-
-    return boto3.client("s3")
 
 
 # ---- what came of it
@@ -224,7 +185,7 @@ def _check(url: str, sessions: int, ended: int, live: list[list[UUID]], bucket: 
     for table in ("turns", "messages", "tool_calls", "audit_log"):
         orphans = _one(
             url,
-            f"SELECT count(*) FROM {table} t LEFT JOIN conversation_states s ON s.id = t.session_id WHERE s.id IS NULL",  # noqa: S608 - a table of ours
+            f"SELECT count(*) FROM {table} t LEFT JOIN conversation_states s ON s.id = t.session_id WHERE s.id IS NULL",
         )
         if orphans:
             yield f"{orphans} rows of {table} belong to nothing"
@@ -238,8 +199,7 @@ def _check(url: str, sessions: int, ended: int, live: list[list[UUID]], bucket: 
     if whole != len(devices):
         yield f"of {len(devices)} live sessions {whole} are whole"
     if bucket is not None:
-        pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        kept = sum(len(page.get("Contents", ())) for page in pages)
+        kept = count(bucket)
         print(f"| in the archive | {kept} |", flush=True)
         if kept != sessions:
             yield f"the archive has {kept} of {sessions}"

@@ -441,6 +441,24 @@ class ArchiveUnavailable(LatchkeyError):
     code, status, title, retry_after_s = "archive_unavailable", 503, "Archive unavailable", 5
 
 
+class BackupUnreadable(LatchkeyError):
+    """This is not a whole backup of a conversation: it was cut or changed, or another release wrote it. Nothing was stored."""
+
+    code, status, title = "backup_unreadable", 422, "Backup unreadable"
+
+
+class NotArchived(LatchkeyError):
+    """The archive has no such conversation. Nothing was stored."""
+
+    code, status, title = "not_archived", 404, "Not archived"
+
+
+class NotRestored(LatchkeyError):
+    """The conversation's owner is not here: they were erased, or this database never knew them. Nothing was stored."""
+
+    code, status, title = "not_restored", 409, "Not restored"
+
+
 # ---- what teams keep of a session
 
 

@@ -30,6 +30,7 @@ from core.queue import Queue
 from core.rates import Rates
 from core.reception import Reception
 from core.reports import Tell, log
+from core.restoring import Restoring
 from core.sessions.current import CurrentSessions
 from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
@@ -92,13 +93,21 @@ class House:
 
     @property
     def erasing(self) -> Erasing:
+        return Erasing(self.database, self.keeping.farewell, self.turns.partials, self.archive)
+
+    @property
+    def archive(self) -> Archive | None:
         bucket = self.settings.archive_bucket
-        archive = None if bucket is None else Archive(bucket)
-        return Erasing(self.database, self.keeping.farewell, self.turns.partials, archive)
+        return None if bucket is None else Archive(bucket)
+
+    @property
+    def restoring(self) -> Restoring | None:
+        return None if self.archive is None else Restoring(self.database, self.archive)
 
     @property
     def cleaning(self) -> Cleaning:
-        return Cleaning(self.database, self.turns.wakeups, self.settings.key_ttl_s, self.erasing)
+        turns, key_ttl_s = self.turns, self.settings.key_ttl_s
+        return Cleaning(self.database, turns.wakeups, key_ttl_s, turns.work, self.erasing, self.archive)
 
     @property
     def branches(self) -> Branches:
@@ -140,7 +149,10 @@ class House:
         turns = self.turns
 
         def look_around() -> object:
-            cleaned = self.cleaning.clean(Deadline.after(sweep_every_s))
+            cleaned = self.cleaning.clean(Deadline.after(max(1.0, sweep_every_s)))
+            if cleaned.done:
+                told = (f"{name} {count}" for name, count in sorted(cleaned.done.items()))
+                _log.info("clean-up: %s; %s", ", ".join(told), cleaned.ended)
             self.figures.count("conversations.expired", by=cleaned.done["sessions"])
             self.figures.count("sessions.expired", by=cleaned.done["application_sessions"])
             return cleaned

@@ -71,16 +71,7 @@ class LocalAws:
         self.stop()
 
     def client(self, service: str, who: str = OPERATOR) -> Any:
-        """A client of boto3's, as this function or person."""
-        import boto3
-
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id=access_key(who),
-            aws_secret_access_key="moto-looks-at-none",  # noqa: S106
-        )
+        return client_of(self.url, service, who)
 
     def calls_by(self, names: Iterable[str]) -> dict[str, set[Call]]:
         """What each of these functions has asked AWS for."""
@@ -113,3 +104,16 @@ class LocalAws:
             return app(environ, start_response)
 
         return recording
+
+
+def client_of(url: str, service: str, who: str = OPERATOR) -> Any:
+    """A client of boto3's, as this function or person."""
+    import boto3
+
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id=access_key(who),
+        aws_secret_access_key="moto-looks-at-none",  # noqa: S106
+    )

@@ -217,7 +217,7 @@ def test_the_sweep_recovers_by_the_epoch(house: House, url: str) -> None:
     received(url)
     assert isinstance(house.turns.wakeups, Queue)
     for _ in range(2):
-        assert clean(house.database, house.turns.wakeups)["turns"] == 1
+        assert clean(house.database, house.turns.wakeups) == {"turns": 1}
     (message,) = received(url)
     assert message["Attributes"]["MessageDeduplicationId"] == f"{turn.session_id}-{turn.epoch}"
 

@@ -22,9 +22,9 @@ from core.settings import Settings
 from dev.demo_model import DemoModel, Fault, Reply
 from functions import metrics
 from tests.agents import Workshop, call
+from tests.bells import Bell
 from tests.conversations import answer, arrival, asking, expire, refusals, taken, until
 from tests.databases import run
-from tests.wakeups import Bell
 
 
 class Context:
