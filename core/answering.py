@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
-from core import stateless
+from core import reports, stateless
 from core.access import Who
 from core.agents.roster import Roster
 from core.asking import Asking
@@ -67,10 +67,13 @@ class Turns:
     begun: Callable[[SessionId, int], AbstractContextManager[None]] = field(default=_nobody_to_tell)
     # What is being said, for those who read along.
     partials: Partials = field(default_factory=Partials)
+    # How each stint with a turn went.
+    tell: reports.Tell = field(default=reports.log)
 
     @property
     def story(self) -> Story:
-        return Story(self.asking, self.roster, self.limits, self.reception.memory, self._wake, self.partials)
+        memory = self.reception.memory
+        return Story(self.asking, self.roster, self.limits, memory, self._wake, self.partials, self.tell)
 
     # ---- what a client asks for
 
@@ -147,10 +150,13 @@ class Turns:
         """To be called with what a person decided."""
         return Decisions(self.reception.database, self._wake, self.limits.turn_budget_s)
 
-    def work(self, session_id: SessionId) -> None:
-        """What a worker does: goes on with a conversation until nothing is left to do in it, or its own time is over."""
-        until = Deadline.after(self.limits.worker_budget_s)
-        self._go_on(session_id, Stint(until, self.asking.timeout_s, self.wakeups is not None, True))
+    def work(self, session_id: SessionId, until: Deadline | None = None) -> None:
+        """What a worker does: goes on with a conversation until nothing is left to do in it, or its own time is over. One that is
+        given less time than the model may take asks it all the same: else it would hand over to the next like it, without end.
+        """
+        until = Deadline.after(self.limits.worker_budget_s).earlier(until or Deadline.never())
+        room_s = min(self.asking.timeout_s, until.left_s() / 2)
+        self._go_on(session_id, Stint(until, room_s, self.wakeups is not None, True))
 
     # ---- who works on it
 

@@ -4,6 +4,7 @@ Nothing is held all the while: no transaction and no connection, only the lease,
 """
 
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from core.agents.agent import Agent
 from core.attendance import attend
@@ -16,6 +17,7 @@ from core.model.bill import Bill
 from core.model.prompt import Prompt
 from core.model.reply import Model, ModelReply
 from core.partials import Speech
+from core.stopwatch import MODEL
 
 
 class StopAsked(Exception):
@@ -50,8 +52,7 @@ class Asking:
         """The whole reply; a ModelFailed or StopAsked says what was spent for nothing. `speech`: for whoever reads along."""
         self._afford(holding, prompt)
         limit = Deadline.after(self.timeout_s).earlier(until)
-        bill = Bill(prompt.model)
-        asked = {"model": self.model.ask(prompt, limit, bill, speech)}
+        bill, begun = Bill(prompt.model), perf_counter()
 
         def beat() -> None:
             holding.beat()
@@ -62,13 +63,18 @@ class Asking:
                 raise StopAsked
 
         try:
-            for _, reply in attend(asked, limit, beat, holding.lease.beat_s, speech.bell if speech else None):
-                return reply.result()
+            bell = speech.bell if speech else None
+            with holding.watch.on(MODEL):
+                asked = {"model": self.model.ask(prompt, limit, bill, speech)}
+                for _, reply in attend(asked, limit, beat, holding.lease.beat_s, bell):
+                    return reply.result()
             late = ModelTimeout()
             late.spent = bill.spent
             raise late
         finally:
             bill.leave()
+            if bill.begun_at is not None:
+                holding.watch.heard_after(bill.begun_at - begun)
 
     def _afford(self, holding: Holding, prompt: Prompt) -> None:
         """Raises BudgetExceeded before a call that could cost more than there is left."""

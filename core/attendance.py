@@ -7,6 +7,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
+from core import about
 from core.deadline import Deadline
 
 T = TypeVar("T")
@@ -21,7 +22,9 @@ def on_a_thread(work: Callable[[], T], name: str) -> "Future[T]":
 
     def run() -> None:
         try:
-            outcome.set_result(work())
+            # As it is known now: a thread that is left behind is not about what its waiter goes on to.
+            with about.under():
+                outcome.set_result(work())
         except BaseException as error:
             outcome.set_exception(error)
 

@@ -4,30 +4,46 @@ would wait a minute.
 Which account, region and (in tests) address is found out by boto3 itself, as everywhere on AWS.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 from core.errors import LatchkeyError
 
-_CONNECT_S: Final = 3
-_READ_S: Final = 10
-_TRIES: Final = 3
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a client waits, each time, and how often it tries."""
+
+    connect_s: float
+    read_s: float
+    tries: int
+
+
+FOR_FILES: Final = Patience(connect_s=3, read_s=10, tries=3)
+# While somebody waits for an answer that it is only a part of.
+ON_THE_WAY: Final = Patience(connect_s=1, read_s=2, tries=2)
+
+# boto3 makes clients on one thread at a time only.
+_making: Final = threading.Lock()
 
 
 @cache
-def client(service: str) -> Any:
+def client(service: str, patience: Patience = FOR_FILES) -> Any:
     """One of each a process; they are safe for threads."""
-    import boto3
-    from botocore.config import Config
+    with _making:
+        import boto3
+        from botocore.config import Config
 
-    config = Config(
-        connect_timeout=_CONNECT_S,
-        read_timeout=_READ_S,
-        retries={"total_max_attempts": _TRIES, "mode": "standard"},
-    )
-    return boto3.client(service, config=config)
+        config = Config(
+            connect_timeout=patience.connect_s,
+            read_timeout=patience.read_s,
+            retries={"total_max_attempts": patience.tries, "mode": "standard"},
+        )
+        return boto3.client(service, config=config)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ _PATIENCE_S: Final = 5.0
 # When a sweep takes an erasure for one that nobody goes on with.
 _LEFT_ALONE_S: Final = 60.0
 _SWEEP_S: Final = 20.0
+NEVER: Final = Deadline.never()
 # How often it is looked for what appeared meanwhile.
 _MOST_ROUNDS: Final = 5
 
@@ -64,10 +65,10 @@ class Erasing:
             raise NothingErased() if isinstance(barred, SessionNotFound) else barred
         return receipt if receipt.ended_at else self.go_on(receipt, Deadline.after(budget_s))
 
-    def sweep(self, limit: int = 10) -> int:
+    def sweep(self, limit: int = 10, until: Deadline = NEVER) -> int:
         """How many were ended that somebody else had left alone. One that cannot be ended now does not stand in the way of the rest."""
         left = erasures.unended(self.database, _LEFT_ALONE_S, limit)
-        deadline = Deadline.after(_SWEEP_S)
+        deadline = Deadline.after(_SWEEP_S).earlier(until)
         return sum(self._swept(receipt, deadline) for receipt in left)
 
     def _swept(self, receipt: Erasure, deadline: Deadline) -> bool:

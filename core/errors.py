@@ -390,6 +390,12 @@ class IdempotencyKeyReused(LatchkeyError):
     code, status, title = "idempotency_key_reused", 422, "Idempotency key reused"
 
 
+class AnswerTooLarge(LatchkeyError):
+    """The answer is larger than can be sent. What was asked for stands; for a list, ask for less at a time with `limit`."""
+
+    code, status, title = "answer_too_large", 500, "Answer too large"
+
+
 # ---- what we stand on
 
 
@@ -399,6 +405,18 @@ class DatabaseNotConfigured(LatchkeyError):
     code, status, title = "database_not_configured", 503, "No database"
 
 
+class SettingsWrong(LatchkeyError):
+    """The service is not set up as it must be. Its log names what is wrong; whoever runs it has to mend that."""
+
+    code, status, title, retry_after_s = "settings_wrong", 503, "Settings wrong", 30
+
+
+class SecretsUnavailable(LatchkeyError):
+    """The service's secrets cannot be read. Send the same request, with the same Idempotency-Key, again in a moment."""
+
+    code, status, title, retry_after_s = "secrets_unavailable", 503, "Secrets unavailable", 5
+
+
 class DatabaseUnavailable(LatchkeyError):
     """The database cannot be reached. Send the same request, with the same Idempotency-Key, again in a moment."""
 
@@ -406,7 +424,7 @@ class DatabaseUnavailable(LatchkeyError):
 
 
 class DatabaseNotMigrated(LatchkeyError):
-    """The database lacks this release's tables. Run `python -m alembic upgrade head` against it."""
+    """The database lacks this release's tables. Run `make migrate` against it, or deploy this release again."""
 
     code, status, title, retry_after_s = "database_not_migrated", 503, "Database not migrated", 30
 
@@ -421,6 +439,24 @@ class ArchiveUnavailable(LatchkeyError):
     """The archive cannot be reached. Send the same request again in a moment: it goes on where it stopped."""
 
     code, status, title, retry_after_s = "archive_unavailable", 503, "Archive unavailable", 5
+
+
+class BackupUnreadable(LatchkeyError):
+    """This is not a whole backup of a conversation: it was cut or changed, or another release wrote it. Nothing was stored."""
+
+    code, status, title = "backup_unreadable", 422, "Backup unreadable"
+
+
+class NotArchived(LatchkeyError):
+    """The archive has no such conversation. Nothing was stored."""
+
+    code, status, title = "not_archived", 404, "Not archived"
+
+
+class NotRestored(LatchkeyError):
+    """The conversation's owner is not here: they were erased, or this database never knew them. Nothing was stored."""
+
+    code, status, title = "not_restored", 409, "Not restored"
 
 
 # ---- what teams keep of a session

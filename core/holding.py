@@ -21,6 +21,7 @@ from core.deadline import Deadline
 from core.errors import DatabaseUnavailable
 from core.lease import Lease
 from core.model.reply import ModelReply
+from core.stopwatch import COMMITS, FINISH, Stopwatch
 from core.store import compactions, ends, spending, steps
 from core.store.database import Database, TakenBack
 from core.store.ends import Closing, Ended
@@ -89,6 +90,11 @@ class Holding:
         # Nothing of what it knows was taken back.
         self.is_current = True
         self.has_ended = False
+        # What is told of the work on it: where the time went, what became of it, and who did it.
+        self.watch = Stopwatch()
+        self.became = "broken_off"
+        self.code: str | None = None
+        self.worked_by: str | None = None
         # Somebody reads along while it is answered.
         self.is_followed = grant.is_followed
         # Nothing more is folded until more was said than this; and below what, if the model said that it is too long.
@@ -270,6 +276,7 @@ class Holding:
         reply = self._reply(said)
         ended = self._ended(lambda: ends.finish(self._in_time(), self.hold, reply))
         if ended is not None:
+            self.became = "completed"
             self.tally.charged()
             self._add(self._message("assistant", said.reply.content, said))
         return ended
@@ -285,17 +292,20 @@ class Holding:
             )
         )
         self.is_current = closing.left_out_from is None
+        if ended is not None:
+            self.became, self.code = closing.status, (closing.error or {}).get("code")
         return ended
 
     def hand_over(self, *, waits: bool = False, not_run: Sequence[str] = ()) -> bool:
         """False: something has arrived that has to be seen first."""
         used = self.tally.used()
-        if self._insist(
-            lambda: ends.hand_over(self._in_time(), self.hold, waits=waits, not_run=not_run, used=used)
-        ):
-            return True
-        seen = steps.look(self._in_time(), self.hold)
-        if seen is not None and seen.epoch == self.hold.epoch and not seen.is_held:
+        let_go = self._insist(
+            lambda: ends.hand_over(self._in_time(), self.hold, waits=waits, not_run=not_run, used=used),
+            purpose=FINISH,
+        )
+        seen = None if let_go else steps.look(self._in_time(), self.hold)
+        if let_go or (seen is not None and seen.epoch == self.hold.epoch and not seen.is_held):
+            self.became = "waiting" if waits else "handed_over"
             return True
         self._see(seen)
         return False
@@ -316,11 +326,15 @@ class Holding:
 
     # ---- how a commit is made sure of
 
-    def _insist(self, write: Callable[[], T], *, renews: bool = True) -> T:
+    def _insist(self, write: Callable[[], T], *, renews: bool = True, purpose: str = COMMITS) -> T:
         """A write whose connection died may or may not have been committed. Each of ours can be sent twice and counts once,
         so it is sent until it is answered, for as long as the lease is trusted; so is one that was taken back for another.
         One that matched nothing renewed nothing.
         """
+        with self.watch.on(purpose):
+            return self._until_answered(write, renews=renews)
+
+    def _until_answered(self, write: Callable[[], T], *, renews: bool) -> T:
         pause_s = 0.0
         while True:
             renewed = self.lease.again()
@@ -348,7 +362,7 @@ class Holding:
         self.conversation.add(message)
 
     def _ended(self, write: Callable[[], Ended | None]) -> Ended | None:
-        ended = self._insist(write)
+        ended = self._insist(write, purpose=FINISH)
         if ended is None and self._look().message_seq != self.hold.message_seq:
             raise HoldLost
         self.has_ended = ended is not None

@@ -12,8 +12,10 @@ from core.archive import Archive
 from core.asking import Asking
 from core.branches import Branches
 from core.budgets import Budgets, Limit, least_of
+from core.cleaning import Cleaning
 from core.compaction import Window
 from core.conversation import Memory
+from core.deadline import Deadline
 from core.desk import Desk
 from core.devices import Devices
 from core.erasing import Erasing
@@ -24,9 +26,11 @@ from core.keeping import Keeping, keeping
 from core.model.claude import Claude
 from core.model.prices import price_of
 from core.partials import Partials
+from core.queue import Queue
 from core.rates import Rates
 from core.reception import Reception
-from core.recovery import sweep
+from core.reports import Tell, log
+from core.restoring import Restoring
 from core.sessions.current import CurrentSessions
 from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
@@ -89,9 +93,21 @@ class House:
 
     @property
     def erasing(self) -> Erasing:
+        return Erasing(self.database, self.keeping.farewell, self.turns.partials, self.archive)
+
+    @property
+    def archive(self) -> Archive | None:
         bucket = self.settings.archive_bucket
-        archive = None if bucket is None else Archive(bucket)
-        return Erasing(self.database, self.keeping.farewell, self.turns.partials, archive)
+        return None if bucket is None else Archive(bucket)
+
+    @property
+    def restoring(self) -> Restoring | None:
+        return None if self.archive is None else Restoring(self.database, self.archive)
+
+    @property
+    def cleaning(self) -> Cleaning:
+        turns, key_ttl_s = self.turns, self.settings.key_ttl_s
+        return Cleaning(self.database, turns.wakeups, key_ttl_s, turns.work, self.erasing, self.archive)
 
     @property
     def branches(self) -> Branches:
@@ -130,18 +146,25 @@ class House:
         """Threads of this process that go on with what requests leave behind. A function on Lambda is frozen between two
         requests, and has none.
         """
-        turns, settings = self.turns, self.settings
+        turns = self.turns
 
         def look_around() -> object:
-            swept = sweep(self.database, workers, key_ttl_s=settings.key_ttl_s, erasing=self.erasing)
-            self.figures.count("conversations.expired", by=swept.ended)
-            self.figures.count("sessions.expired", by=swept.application_sessions)
-            return swept
+            cleaned = self.cleaning.clean(Deadline.after(max(1.0, sweep_every_s)))
+            if cleaned.done:
+                told = (f"{name} {count}" for name, count in sorted(cleaned.done.items()))
+                _log.info("clean-up: %s; %s", ", ".join(told), cleaned.ended)
+            self.figures.count("conversations.expired", by=cleaned.done["sessions"])
+            self.figures.count("sessions.expired", by=cleaned.done["application_sessions"])
+            return cleaned
 
         workers = WorkerThreads(turns.work, look_around, threads=threads, sweep_every_s=sweep_every_s)
         turns.wakeups = workers
         workers.start()
         return workers
+
+    def warm(self) -> None:
+        """In the background, what the first request would wait for. Not for a process that may be put into a snapshot as it is."""
+        self.keeping.warm()
 
     def close(self) -> None:
         if self._turns is not None:
@@ -151,8 +174,14 @@ class House:
             self._database.close()
 
 
-def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
-    _check(settings, roster)
+def build_house(
+    settings: Settings,
+    roster: Roster = ROSTER,
+    tell: Tell = log,
+    newer_database_url: Callable[[], str | None] | None = None,
+) -> House:
+    """`newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still."""
+    judge(settings, roster)
     figures = Figures()
     figures.watch("memory.bytes", memory_bytes)
     if settings.database_url is None:
@@ -164,9 +193,9 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         pool_size=settings.database_pool_size,
         connect_timeout_s=settings.database_connect_timeout_s,
         statement_timeout_s=settings.database_statement_timeout_s,
+        newer_url=newer_database_url,
     )
     kept = keeping(settings, database, figures)
-    kept.warm()
     current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s, figures)
     budgets = _budgets(settings, roster)
     reception = Reception(
@@ -203,6 +232,8 @@ def build_house(settings: Settings, roster: Roster = ROSTER) -> House:
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
+        tell=tell,
+        wakeups=None if settings.queue_url is None else Queue(settings.queue_url),
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 
@@ -229,9 +260,10 @@ def _budgets(settings: Settings, roster: Roster) -> Budgets:
     )
 
 
-def _check(settings: Settings, roster: Roster) -> None:
+def judge(settings: Settings, roster: Roster = ROSTER, *, is_whole: bool = True) -> None:
+    """Whether agents and settings fit each other. Not `is_whole`: those that are secret are not known yet."""
     problems = roster.problems(longest_call_s=settings.worker_budget_s - WORKER_RESERVE_S)
-    problems += _missing_tokens(settings, roster)
+    problems += _missing_tokens(settings, roster) if is_whole else []
     problems += _missing_prices(settings, roster)
     problems += _too_little(settings, roster)
     if problems:

@@ -7,9 +7,11 @@ was not made for, and no transaction is held between the two.
 
 from dataclasses import dataclass, field, replace
 from math import ceil
+from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
+from core.about import learn_turn
 from core.access import Role, Who
 from core.budgets import Budgets, over
 from core.conversation import Conversation, Memory
@@ -66,10 +68,15 @@ class Reception:
     storage: Any = None
 
     def accept(self, arrival: Arrival, deadline: Deadline) -> Accepted:
+        begun = perf_counter()
         kept = self._remembered(arrival)
         accepted = again_and_again(deadline, lambda: self._accept(arrival, kept, deadline))
         if kept is not None and accepted.holding is None:
             self.memory.put(*kept, None if arrival.is_elsewhere else arrival.device_id)
+        if accepted.holding is None:
+            learn_turn(accepted.session_id, accepted.turn_id)
+        else:
+            _told(accepted.holding, begun)
         return accepted
 
     def _remembered(self, arrival: Arrival) -> Kept | None:
@@ -79,6 +86,7 @@ class Reception:
 
     def take(self, session_id: SessionId, deadline: Deadline) -> Holding | None:
         """The conversation's next turn, begun or gone on with. None: there is none, or somebody else has it."""
+        begun = perf_counter()
         kept = self.memory.of_session(session_id)
         holder = uuid4()
 
@@ -96,7 +104,7 @@ class Reception:
         holding = past_dead_connections(once)
         if kept is not None and holding is None:
             self.memory.put(*kept)
-        return holding
+        return None if holding is None else _told(holding, begun)
 
     def cancel(self, who: Who, turn_id: TurnId, deadline: Deadline) -> StoredTurn:
         """Ends a turn that waits; asks one that has begun to stop. A turn that is over stays what it is."""
@@ -219,6 +227,12 @@ class Reception:
             outcome_ttl_s=self.outcome_ttl_s,
             storage=self.storage,
         )
+
+
+def _told(holding: Holding, begun: float) -> Holding:
+    holding.watch.claimed(begun)
+    learn_turn(holding.hold.session_id, holding.hold.turn_id, holding.hold.epoch)
+    return holding
 
 
 def _answering(claim: Claim, arrival: Arrival, standing: Standing) -> TurnId:

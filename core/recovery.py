@@ -1,74 +1,85 @@
 """Recovery: finds what nobody goes on with any more, and sees to it that somebody does.
 
-What can go wrong, and why it does not matter: many sweeps at once find the same. Each finding is only a wake-up, or a
+What can go wrong, and why it does not matter: many look at once and find the same. Each finding is only a wake-up, or a
 write at the version that was read, so the second to come finds nothing to do.
 """
 
-import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
 
+from core.deadline import Deadline
 from core.decisions import expire
-from core.erasing import Erasing
 from core.ids import SessionId
-from core.partials import KEPT_S
-from core.store import approvals, endings, locks, partials, rates, turns
+from core.store import approvals, turns
 from core.store.approvals import Overdue
 from core.store.database import Database
-from core.wakeups import Wakeups
+from core.store.places import BEGINNING, Place
 
-_log = logging.getLogger(__name__)
+
+class Recoveries(Protocol):
+    def recover(self, session_id: SessionId, epoch: int) -> None:
+        """Sees to it that somebody goes on with what was granted last under this epoch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
-    woken: int
-    expired: int
-    forgotten: int
-    # Agents whose time was over.
-    unlocked: int = 0
-    # Conversations that nobody used, and application sessions that belonged to none.
-    ended: int = 0
-    application_sessions: int = 0
-    # Erasures that nobody went on with.
-    erased: int = 0
-    # Networks that have not sent too much lately.
-    rates: int = 0
+class Alone:
+    """Where nobody can be woken, whoever finds it goes on with it."""
+
+    work: Callable[[SessionId, Deadline], None]
+    deadline: Deadline
+
+    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - of its shape
+        self.work(session_id, self.deadline)
 
 
-def sweep(
-    database: Database,
-    wakeups: Wakeups,
-    *,
-    key_ttl_s: int,
-    limit: int = 100,
-    erasing: Erasing | None = None,
-) -> Swept:
-    """Goes on with erasures, wakes turns whose holder died or whose wake-up was lost, ends approvals that nobody gave, takes locks away whose time is
-    over, forgets old keys, ends what nobody uses.
-    """
-    expired = _end_overdue(database, limit)
-    stranded = turns.stranded(database, limit)
-    for session_id in stranded:
-        wakeups.wake(session_id)
-    forgotten = turns.forget_keys(database, key_ttl_s=key_ttl_s, limit=limit)
-    unlocked = locks.clean_up(database, limit)
-    partials.clean_up(database, limit, kept_s=KEPT_S)
-    ended = len(endings.clean_up(database, limit))
-    alone = endings.clean_up_alone(database, limit)
-    erased = 0 if erasing is None else erasing.sweep()
-    swept = Swept(
-        len(stranded), expired, forgotten, unlocked, ended, alone, erased, rates.clean_up(database, limit)
-    )
-    if swept != Swept(0, 0, 0):
-        told = ", ".join(f"{name} {getattr(swept, name)}" for name in Swept.__slots__ if getattr(swept, name))
-        _log.info("sweep: %s", told)
-    return swept
+@dataclass(slots=True)
+class Stranded:
+    """Turns whose holder died or whose wake-up was lost, the longest waiting first; each is woken once."""
+
+    database: Database
+    # None: nobody can be woken.
+    wakeups: Recoveries | None
+    _place: Place = BEGINNING
+    _woken: set[tuple[SessionId, int]] = field(default_factory=set)
+
+    def wake(self, limit: int) -> tuple[int, bool]:
+        """How many were woken, and whether there may be more."""
+        if self.wakeups is None:
+            return 0, False
+        found = turns.stranded(self.database, limit, after=self._place)
+        woken = 0
+        for one in found:
+            self._place = one.place
+            if (one.session_id, one.epoch) not in self._woken:
+                self._woken.add((one.session_id, one.epoch))
+                self.wakeups.recover(one.session_id, one.epoch)
+                woken += 1
+        return woken, len(found) >= limit
+
+    def anew(self) -> None:
+        """There may be others that have waited for longer than the last that was found."""
+        self._place = BEGINNING
 
 
-def _end_overdue(database: Database, limit: int) -> int:
-    """Those of one conversation in one write: after the first the version that they were read at would be past."""
-    overdue = approvals.overdue(database, limit)
-    by_session: dict[tuple[SessionId, int], list[Overdue]] = {}
-    for approval in overdue:
-        by_session.setdefault((approval.session_id, approval.version), []).append(approval)
-    return sum(expire(database, *session, due) for session, due in by_session.items())
+@dataclass(slots=True)
+class Questions:
+    """Approvals that nobody gave in time, and outcomes that nobody knew, those first that were due first: time decides."""
+
+    database: Database
+    stranded: Stranded
+    _place: Place = BEGINNING
+
+    def end(self, limit: int) -> tuple[int, bool]:
+        """How many ended, and whether there may be more. Those of one conversation end in one write: after the first the version that
+        they were read at would be past.
+        """
+        overdue = approvals.overdue(self.database, limit, after=self._place)
+        by_session: dict[tuple[SessionId, int], list[Overdue]] = {}
+        for approval in overdue:
+            self._place = approval.place
+            by_session.setdefault((approval.session_id, approval.version), []).append(approval)
+        ended = sum(expire(self.database, *session, due) for session, due in by_session.items())
+        if ended:
+            self.stranded.anew()
+        return ended, len(overdue) >= limit

@@ -42,6 +42,8 @@ class SettingsError(Exception):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
+        # By name, for whoever may not see what was given.
+        self.variables = [name for name, _ in variables() if re.search(rf"\b{name}\b", " ".join(problems))]
         super().__init__("Wrong settings:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
@@ -296,8 +298,13 @@ LEASE_MARGIN_S = 3
 WORKER_RESERVE_S = 30
 
 
-def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    environ = os.environ if environ is None else environ
+def read_settings(
+    environ: Mapping[str, str] | None = None, *, secrets: Mapping[str, str] | None = None
+) -> Settings:
+    """`secrets`: what the environment does not hold, as variables. Where SECRETS_ID is set and they are not given yet, what
+    stands and falls with one of them is not judged.
+    """
+    environ = {**(os.environ if environ is None else environ), **(secrets or {})}
     values: dict[str, Any] = {}
     problems: list[str] = []
     for name, spec in Settings.__dataclass_fields__.items():
@@ -311,7 +318,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
                 _problem(spec.metadata["variable"], given, str(accepted), spec.metadata["secret"])
             )
     settings = Settings(**values)
-    problems += _clashes(settings)
+    problems += _clashes(settings, is_whole=settings.secrets_id is None or secrets is not None)
     problems += _no_budgets(environ)
     if problems:
         raise SettingsError(problems)
@@ -321,6 +328,12 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 def variables() -> list[tuple[str, Any]]:
     """Each variable's name and its default, as the README lists them."""
     return [(spec.metadata["variable"], spec.default) for spec in Settings.__dataclass_fields__.values()]
+
+
+def secret_variables() -> frozenset[str]:
+    """Those that a secret of AWS may hold."""
+    specs = Settings.__dataclass_fields__.values()
+    return frozenset(spec.metadata["variable"] for spec in specs if spec.metadata["secret"])
 
 
 def _problem(variable: str, given: str, accepted: str, secret: bool) -> str:
@@ -335,10 +348,10 @@ def _no_budgets(environ: Mapping[str, str]) -> list[str]:
     return [f"{name} is no budget; accepted: {', '.join(known)}" for name in given if name not in known]
 
 
-def _clashes(settings: Settings) -> list[str]:
+def _clashes(settings: Settings, *, is_whole: bool) -> list[str]:
     """Values that are fine alone and wrong together."""
     problems = []
-    if (settings.upstash_redis_rest_url is None) != (settings.upstash_redis_rest_token is None):
+    if is_whole and (settings.upstash_redis_rest_url is None) != (settings.upstash_redis_rest_token is None):
         problems.append(
             "UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN: one is given; accepted: both or neither"
         )

@@ -14,6 +14,8 @@ class Tally:
     ) -> None:
         self.turn: Spent = counted(turn_usage)
         self.session: Mapping[str, Any] = session_usage
+        # By this holder alone.
+        self.here: Spent = counted({})
         self._uncharged = Amount(0, 0)
         self._charges = charges
         # Until this holder has reserved or settled by itself, what stands reserved is an earlier one's.
@@ -23,6 +25,7 @@ class Tally:
         """Counts what was paid for, whether or not it can be used; written with the next commit."""
         self.turn = added(self.turn, spent)
         self.session = added(self.session, spent)
+        self.here = added(self.here, spent)
         self._uncharged = self._uncharged.plus(used_of(spent))
 
     def used(self) -> Used:

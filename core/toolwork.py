@@ -21,6 +21,7 @@ from core.digest import digest
 from core.holding import Holding
 from core.inward import Desk, Inward
 from core.model.reply import ModelReply
+from core.stopwatch import TOOLS
 from core.store.database import sqlstate
 from core.store.holds import OpenCall
 from core.store.steps import Asked
@@ -186,10 +187,11 @@ def _run(
         for block in blocks
     }
     outcomes: dict[str, Outcome] = {}
-    for id_, done in attend(running, deadline, holding.beat, holding.lease.beat_s):
-        outcomes[id_] = done.result()
-        if keep or (len(outcomes) < len(running) and tools[id_].effect is Effect.ONCE):
-            holding.keep(id_, outcomes[id_].status, outcomes[id_].block)
+    with holding.watch.on(TOOLS, len(running)):
+        for id_, done in attend(running, deadline, holding.beat, holding.lease.beat_s):
+            outcomes[id_] = done.result()
+            if keep or (len(outcomes) < len(running) and tools[id_].effect is Effect.ONCE):
+                holding.keep(id_, outcomes[id_].status, outcomes[id_].block)
     for block in blocks:
         if block["id"] not in outcomes:
             outcomes[block["id"]] = _late(tools[block["id"]], block)

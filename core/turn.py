@@ -23,7 +23,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from core import folding, toolwork
+from core import folding, reports, toolwork
 from core.agents.agent import Agent
 from core.agents.roster import Roster
 from core.asking import Asking, StopAsked
@@ -80,6 +80,8 @@ class Story:
     wake: Callable[[SessionId], None]
     # Who reads along hears of it.
     partials: Partials = field(default_factory=Partials)
+    # Who runs the service is told how it went.
+    tell: reports.Tell = field(default=reports.log)
 
     def go_through(self, holding: Holding, stint: Stint, device_id: DeviceId | None = None) -> Turn | None:
         """The turn, if it ended here. None: it waits, was handed over, or is another's now."""
@@ -88,6 +90,7 @@ class Story:
             turn = self._steps(holding, stint)
         except HoldLost:
             _log.warning("turn %s: epoch %d writes nothing more", holding.hold.turn_id, holding.hold.epoch)
+            holding.became = "lost"
             return None
         except DatabaseUnavailable:
             raise
@@ -96,6 +99,7 @@ class Story:
             raise
         finally:
             self.partials.ended(holding.hold)
+            self.tell(reports.report_of(holding))
         if holding.is_current:
             self.memory.put(holding.remembered(), holding.conversation, device_id)
         return turn
@@ -107,6 +111,7 @@ class Story:
         while True:
             turn: Turn | None
             agent = self._agent(holding)
+            holding.worked_by = agent.key
             try:
                 over, turn = self._step(holding, agent, stint)
             except StopAsked:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from core import about
 from core.errors import LatchkeyError
 from core.ids import SessionId
 from core.store.database import reason
@@ -21,6 +22,9 @@ _log = logging.getLogger(__name__)
 class Wakeups(Protocol):
     def wake(self, session_id: SessionId) -> None:
         """Never raises: what is not said here is found by the sweep."""
+
+    def recover(self, session_id: SessionId, epoch: int) -> None:
+        """The sweep's: for what nobody goes on with that was granted last under this epoch. Never raises."""
 
 
 class WorkerThreads:
@@ -52,6 +56,9 @@ class WorkerThreads:
     def wake(self, session_id: SessionId) -> None:
         self._woken.put(session_id)
 
+    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - the threads of one process need no epoch
+        self.wake(session_id)
+
     def stop(self, patience_s: float = 5.0) -> None:
         """What they are in the middle of is gone on with by whoever comes next."""
         self._stopped.set()
@@ -71,10 +78,11 @@ class WorkerThreads:
     def _surviving(self, do: Callable[[], object]) -> None:
         """The last resort of a thread: a defect or an outage ends one errand, not the worker."""
         try:
-            do()
+            with about.under(function=threading.current_thread().name):
+                do()
         except Exception as error:
             if isinstance(error, LatchkeyError):
                 # What it says itself is for a client.
                 _log.warning("worker: %s: %s; the next sweep tries again", error.code, reason(error))
             else:
-                _log.warning("worker: %s: %s", type(error).__name__, error, exc_info=True)
+                _log.error("worker: unexpected %s", type(error).__name__, exc_info=error)

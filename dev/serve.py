@@ -9,7 +9,6 @@ ANTHROPIC_API_KEY is set. Everything that is started here ends with it: on Ctrl-
 import argparse
 import contextlib
 import ctypes
-import logging
 import os
 import secrets
 import signal
@@ -22,7 +21,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from core.agents.refusal import WrongDeclaration
-from core.errors import LatchkeyError
 from core.settings import Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
     with _step("redis") as tell:
         tell(_redis(environ, running))
     with _step("schema") as tell:
-        tell(_migrate(environ["DATABASE_URL"]))
+        tell(_migrate(read_settings(environ)))
     with _step("model") as tell:
         tell(_model(environ, running))
     with _step("server") as tell:
@@ -127,27 +125,14 @@ def _redis(environ: dict[str, str], running: contextlib.ExitStack) -> str:
     return f"embedded {redis.version}, over REST at {front.url}"
 
 
-def _migrate(url: str) -> str:
-    from alembic.command import upgrade
-    from alembic.config import Config
-    from sqlalchemy import create_engine
+def _migrate(settings: Settings) -> str:
+    from functions.migrate import NotMigrated, migrate
 
-    from core.store.database import reason, translated
-    from core.store.tables import SCHEMA_REVISION
-
-    address = read_settings({"DATABASE_URL": url}).database_url
-    assert address is not None
-    engine = create_engine(address.reveal(), connect_args={"connect_timeout": 5}, hide_parameters=True)
-    config = Config(str(ROOT / "alembic.ini"))
     try:
-        with translated(), engine.connect() as connection:
-            config.attributes["connection"] = connection
-            upgrade(config, "head")
-    except LatchkeyError as error:
-        raise CannotRun(f"The database cannot be used: {reason(error)}") from error
-    finally:
-        engine.dispose()
-    return f"at revision {SCHEMA_REVISION}"
+        done = migrate(settings)
+    except NotMigrated as problem:
+        raise CannotRun(f"The database cannot be used: {problem.detail}") from problem
+    return f"at revision {done.after}"
 
 
 def _model(environ: dict[str, str], running: contextlib.ExitStack) -> str:
@@ -166,14 +151,14 @@ def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Serve
 
     from core.house import build_house
     from functions.app import build_app
+    from functions.lines import show_as_text
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "anthropic", "uvicorn.error"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    show_as_text()
     house = build_house(settings)
     running.callback(house.close)
     # On Lambda a function of its own goes on with what a request leaves behind; here a few threads do.
     running.callback(house.start_workers(threads=4).stop)
+    house.warm()
     # Loads the model's client now, in the background, rather than during the first reply.
     house.turns.asking.model.warm()
     app = build_app(house, one_at_a_time=False)

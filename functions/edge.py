@@ -14,11 +14,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import about
 from core.errors import AddressTooLong, HeadersTooLarge, LatchkeyError, OriginRefused
 from core.house import House
 from core.settings import Settings
+from functions import metrics
+from functions.lines import carry_fields
 from functions.problems import Problems, problem_answer
-from functions.request_ids import current, request_id, tell_in_every_line, under
+from functions.request_ids import current, request_id
 
 _MOST_HEADER_BYTES = 32_768
 _MOST_HEADERS = 100
@@ -62,7 +65,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        tell_in_every_line()
+        carry_fields()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,7 +74,7 @@ class Edge:
         id_ = request_id(scope)
         scope.setdefault("state", {})["request_id"] = id_
         dressed = _dressed(scope, send, id_)
-        with under(id_):
+        with about.under(request_id=id_):
             too_large = _too_large(scope)
             if too_large is None:
                 await self._app(scope, receive, dressed)
@@ -117,6 +120,8 @@ def _dressed(scope: Scope, send: Send, id_: str) -> Send:
 
     async def dress(message: Message) -> None:
         if message["type"] == "http.response.start":
+            if message["status"] >= 500:
+                metrics.count("ServerErrors", status=message["status"])
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = id_
             headers.setdefault("X-Content-Type-Options", "nosniff")

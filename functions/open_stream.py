@@ -22,6 +22,7 @@ from core.house import House
 from core.ids import TurnId
 from core.position import Position
 from core.telling import Event, tell
+from functions import metrics
 from functions.answers import version_header
 from functions.server_sent import HEARTBEAT, RETRY, Ended, encoded
 
@@ -193,7 +194,8 @@ def beside(work: Callable[[], object], name: str) -> None:
             work()
         except LatchkeyError as error:
             _log.warning("%s: %s", name, error.code)
-        except Exception:
+        except Exception as error:
             _log.exception("%s", name)
+            metrics.count("Defects", error=type(error).__name__)
 
     on_a_thread(run, name)

@@ -20,9 +20,12 @@ from core.cache.allowance import one_request
 from core.errors import BadJson, FieldProblem, InvalidRequest, LatchkeyError, MethodNotAllowed, NoSuchPath
 from core.house import House
 from core.store.database import reason
+from functions import metrics
 from functions.answers import JsonAnswer
 
 _log = logging.getLogger(__name__)
+
+UNEXPECTED = "Something went wrong on our side. The log has it under this request ID."
 # They are answered whatever has become of everything else.
 _NEED_NO_HOUSE = ("/health", "/web/")
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -76,7 +79,8 @@ def problem(request: Request, error: Exception) -> ProblemAnswer:
     request_id: str = request.scope["state"]["request_id"]
     if known is None:
         _log.error("unexpected %s", type(error).__name__, exc_info=error)
-        known = LatchkeyError("Something went wrong on our side. The log has it under this request ID.")
+        metrics.count("Defects", error=type(error).__name__)
+        known = LatchkeyError(UNEXPECTED)
     elif known.status >= 500:
         _log.warning("%s: %s", known.code, reason(known))
     headers = _allowed(request) if isinstance(known, MethodNotAllowed) else {}

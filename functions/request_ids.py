@@ -1,17 +1,12 @@
 """Request IDs: each request has one, in its answer and in every line that is logged on the way to it."""
 
-import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
 from uuid import uuid4
 
 from starlette.types import Scope
 
-# What a thread that is started for a request takes along.
-_current: ContextVar[str | None] = ContextVar("request_id", default=None)
+from core import about
+
 _PLAIN = re.compile(r"[A-Za-z0-9_=.:+/-]{1,100}")
 
 
@@ -24,32 +19,5 @@ def request_id(scope: Scope) -> str:
 
 def current() -> str:
     """Of the request that is being answered."""
-    return _current.get() or ""
-
-
-@contextmanager
-def under(id_: str) -> Iterator[None]:
-    token = _current.set(id_)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def tell_in_every_line() -> None:
-    """Where records are made, so that no handler, of whomever, is without it."""
-    make = logging.getLogRecordFactory()
-    if getattr(make, "tells_request", False):
-        return
-
-    def made(*arguments: Any, **more: Any) -> logging.LogRecord:
-        record = make(*arguments, **more)
-        id_ = _current.get()
-        if id_ is not None:
-            record.request_id = id_
-            escaped = id_.replace("%", "%%") if record.args else id_
-            record.msg = f"request {escaped}: {record.msg}"
-        return record
-
-    made.tells_request = True  # type: ignore[attr-defined]  # a mark, so that it is put up once
-    logging.setLogRecordFactory(made)
+    id_: str = about.current().get("request_id", "")
+    return id_

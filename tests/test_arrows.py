@@ -19,6 +19,10 @@ ARROWS: dict[str, set[str]] = {
     "core.ids": set(),
     "core.deadline": set(),
     "core.digest": set(),
+    "core.about": {"core.digest", "core.ids"},
+    "core.stopwatch": set(),
+    "core.trace": set(),
+    "core.reports": {"core.about", "core.holding", "core.stopwatch"},
     "core.access": {"core.ids"},
     "core.rates": {"core.errors", "core.store"},
     "core.entrance": {"core.access", "core.errors", "core.store", "core.tries"},
@@ -41,12 +45,12 @@ ARROWS: dict[str, set[str]] = {
     "core.images": set(),
     "core.gallery": {"core.content"},
     "core.acceptance": {"core.content", "core.errors", "core.images"},
-    "core.attendance": {"core.deadline"},
+    "core.attendance": {"core.about", "core.deadline"},
     "core.lease": {"core.deadline"},
     # Knows no store and no session: what it holds is text.
     "core.cache": {"core.cache", "core.deadline", "core.figures", "core.settings"},
     "core.figures": set(),
-    "core.wakeups": {"core.errors", "core.ids", "core.store"},
+    "core.wakeups": {"core.about", "core.errors", "core.ids", "core.store"},
     "core.store": {"core.access", "core.store", "core.content", "core.deadline", "core.errors", "core.ids"},
     "core.tries": {"core.deadline", "core.errors", "core.store"},
     "core.told": {"core.content"},
@@ -141,6 +145,7 @@ ARROWS: dict[str, set[str]] = {
         "core.stint",
     },
     "core.holding": {
+        "core.stopwatch",
         "core.compaction",
         "core.content",
         "core.conversation",
@@ -178,6 +183,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "core.tally": {"core.content", "core.model.bill", "core.store"},
     "core.asking": {
+        "core.stopwatch",
         "core.agents",
         "core.attendance",
         "core.budgets",
@@ -190,6 +196,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "core.inward": {"core.agents", "core.content", "core.holding", "core.store"},
     "core.toolwork": {
+        "core.stopwatch",
         "core.agents",
         "core.attendance",
         "core.content",
@@ -226,6 +233,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "core.tool_results": set(),
     "core.reception": {
+        "core.about",
         "core.access",
         "core.conversation",
         "core.deadline",
@@ -244,13 +252,40 @@ ARROWS: dict[str, set[str]] = {
     "core.series": {"core.errors", "core.store"},
     "core.stint": {"core.compaction", "core.deadline"},
     "core.shown": {"core.rates", "core.content", "core.ids", "core.model.bill", "core.store"},
-    "core.recovery": {
-        "core.decisions",
+    "core.recovery": {"core.deadline", "core.decisions", "core.ids", "core.store"},
+    # Of everything a little, in turn.
+    "core.cleaning": {
+        "core.archive",
+        "core.archiving",
+        "core.deadline",
         "core.erasing",
+        "core.errors",
         "core.ids",
         "core.partials",
+        "core.recovery",
         "core.store",
         "core.wakeups",
+        "core.works",
+    },
+    "core.works": set(),
+    "core.restoring": {
+        "core.archive",
+        "core.deadline",
+        "core.errors",
+        "core.ids",
+        "core.store",
+        "core.transfer.backup",
+        "core.tries",
+    },
+    "core.archiving": {
+        "core.archive",
+        "core.attendance",
+        "core.deadline",
+        "core.errors",
+        "core.ids",
+        "core.store",
+        "core.transfer.backup",
+        "core.works",
     },
     # Writes down what is stored and reads it back: knows no model and no agent.
     "core.transfer": {
@@ -269,6 +304,8 @@ ARROWS: dict[str, set[str]] = {
     },
     # AWS's clients, and what stands behind them.
     "core.aws": {"core.errors"},
+    "core.secrets": {"core.aws", "core.errors", "core.settings", "core.store"},
+    "core.queue": {"core.attendance", "core.aws", "core.deadline", "core.ids", "core.trace"},
     "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {
         "core.access",
@@ -285,6 +322,7 @@ ARROWS: dict[str, set[str]] = {
         "core.tries",
     },
     "core.turn": {
+        "core.reports",
         "core.agents",
         "core.content",
         "core.conversation",
@@ -303,6 +341,7 @@ ARROWS: dict[str, set[str]] = {
         "core.partials",
     },
     "core.answering": {
+        "core.reports",
         "core.rates",
         "core.access",
         "core.agents",
@@ -325,20 +364,24 @@ ARROWS: dict[str, set[str]] = {
     },
     "core.keeping": {"core.cache", "core.figures", "core.sessions", "core.settings", "core.store"},
     "core.house": {
+        "core.reports",
         "core.rates",
         "core.agents",
         "core.archive",
         "core.erasing",
         "core.branches",
+        "core.cleaning",
         "core.compaction",
         "core.conversation",
+        "core.deadline",
         "core.desk",
         "core.errors",
         "core.figures",
         "core.keeping",
         "core.model",
+        "core.queue",
         "core.reception",
-        "core.recovery",
+        "core.restoring",
         "core.sessions",
         "core.settings",
         "core.sharing",
@@ -356,7 +399,7 @@ ARROWS: dict[str, set[str]] = {
     "functions": {"core", "functions"},
     "alembic": {"core.errors", "core.settings", "core.store"},
     "dev": {"core", "functions", "dev"},
-    "bench": {"bench", "core", "dev", "functions", "tests.wire"},
+    "bench": {"bench", "core", "dev", "functions", "tests.network.pgbouncer", "tests.wire"},
     "tests": {"bench", "core", "dev", "functions", "tests"},
 }
 
@@ -366,7 +409,7 @@ PACKAGES: dict[str, set[str]] = {
     "psycopg2": {"core.store.database", "bench", "dev", "tests"},
     "anthropic": {"core.model", "core.agents.typed", "tests"},
     "httpx2": {"core.model", "dev", "tests"},
-    "fastapi": {"functions"},
+    "fastapi": {"bench.in_the_zip", "functions"},
     "starlette": {"functions", "tests"},
     "pydantic": {"core.sessions.codec", "functions", "tests"},
     "pydantic_core": {"core.sessions.codec", "tests"},
@@ -374,14 +417,15 @@ PACKAGES: dict[str, set[str]] = {
     "uvicorn": {"dev", "tests.door.standing", "tests.web.server"},
     "schemathesis": {"tests.door.hooks"},
     "alembic": {"alembic", "bench", "dev", "functions.migrate", "tests"},
-    "boto3": {"core.aws", "dev", "tests"},
+    "boto3": {"bench", "core.aws", "dev", "tests"},
     "botocore": {"core.aws", "dev", "tests"},
     "jwt": {"core.tokens", "tests"},
     "redis": {"core.cache.native", "dev", "tests"},
     "upstash_redis": {"core.cache.upstash", "tests"},
     "httpx": {"core.cache.upstash", "tests"},
     "pytest": {"tests"},
-    "moto": {"dev", "tests"},
+    "moto": {"bench", "dev", "tests"},
+    "awslambdaric": {"tests"},
     # Metrics are told by functions; the library tells what there is to tell.
     "aws_lambda_powertools": {"functions", "tests"},
 }
@@ -398,7 +442,8 @@ NEVER_AT_IMPORT = {
     "upstash_redis",
     "httpx",
 }
-READS_THE_ENVIRONMENT = {"core.settings", "dev", "tests"}
+# Beside the settings: the trace, which is another one at each invocation.
+READS_THE_ENVIRONMENT = {"bench", "core.settings", "core.trace", "dev", "tests"}
 
 
 @dataclass(frozen=True, slots=True)

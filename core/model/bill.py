@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
+from time import perf_counter
 from typing import Any
 
 from core.model.prices import cost_micros
@@ -34,6 +35,8 @@ class Bill:
     def __init__(self, model: str) -> None:
         self._model = model
         self._tries: list[dict[str, Any]] = []
+        # When the first of them began to be answered, by `perf_counter`.
+        self.begun_at: float | None = None
         # Nobody waits any more: what comes now would be paid for, and not counted.
         self.is_left = False
         self._hang_up: Callable[[], None] | None = None
@@ -59,6 +62,7 @@ class Bill:
 
     def begin(self, usage: dict[str, Any]) -> None:
         """The API has begun to answer a try, and says what that has cost so far."""
+        self.begun_at = self.begun_at or perf_counter()
         self._tries.append(usage)
 
     def go_on(self, usage: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from core.entrance import demand, nothing_for
 from core.errors import DatabaseUnavailable, DeviceBarred, SessionNotFound, UnknownAgent
 from core.ids import DeviceId, SessionId, UserId
 from core.sessions.current import CurrentSessions, Told
-from core.store import endings, locks
+from core.store import endings, expired, locks
 from core.store.database import Database
 from core.store.endings import EndedSession
 from core.store.locks import LockTtl, StoredLock
@@ -165,9 +165,9 @@ class SessionService:
             _all(
                 deadline,
                 _BATCH_OF_SESSIONS,
-                lambda: len(endings.clean_up(database, _BATCH_OF_SESSIONS, now=now)),
+                lambda: len(expired.clean_up(database, _BATCH_OF_SESSIONS, now=now)),
             ),
-            _all(deadline, _BATCH, lambda: endings.clean_up_alone(database, _BATCH, now=now)),
+            _all(deadline, _BATCH, lambda: expired.clean_up_alone(database, _BATCH, now=now)),
         )
 
     def _changed(self, who: Who, change: Callable[[], StoredLock | None]) -> SessionLock:

@@ -23,6 +23,7 @@ from core.store.alive import USED
 from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
 from core.store.fence import CLOCK
+from core.store.places import BEGINNING, Place
 from core.store.visitors import RANKS, VISITS
 
 # Ends the statements that withdraw questions: from `withdrawn`, which returns each.
@@ -112,19 +113,29 @@ class Overdue:
     kind: str
     session_id: SessionId
     version: int
+    expires_at: datetime
+
+    @property
+    def place(self) -> Place:
+        return Place(self.expires_at, self.id)
 
 
 # Approvals whose time is over, of any conversation, oldest first.
 _OVERDUE: Final = text("""
-SELECT a.id, a.tool_call_id, a.kind, a.session_id, s.version
+SELECT a.id, a.tool_call_id, a.kind, a.session_id, s.version, a.expires_at
 FROM approvals a JOIN conversation_states s ON s.id = a.session_id
 WHERE a.status = 'pending' AND a.expires_at <= COALESCE(CAST(:now AS timestamptz), now())
+  AND a.expires_at >= CAST(:after_at AS timestamptz)
+  AND (a.expires_at, a.id) > (CAST(:after_at AS timestamptz), CAST(:after_id AS uuid))
 ORDER BY a.expires_at, a.id LIMIT :limit
 """)
 
 
-def overdue(database: Database, limit: int, *, now: datetime | None = None) -> list[Overdue]:
-    return [Overdue(**row) for row in database.rows(_OVERDUE, {"limit": limit, "now": now})]
+def overdue(
+    database: Database, limit: int, *, after: Place = BEGINNING, now: datetime | None = None
+) -> list[Overdue]:
+    rows = database.rows(_OVERDUE, {"limit": limit, "now": now, **after.named()})
+    return [Overdue(**row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

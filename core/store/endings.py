@@ -7,7 +7,6 @@ What can go wrong, and why it cannot:
 * *Somebody uses it at the same moment.* It goes only at the version that was read along with all that is judged of it. Whoever
   was quicker has counted the version up, or extended the time that the row itself says, and then it stays; whoever comes later
   finds no row.
-* *Several clean up at once.* Each takes rows that no other has locked.
 * *What a running turn had reserved.* Nobody will settle it, so it counts as spent, as after a crash. It is read from the turn's
   row under its lock: a statement that waited for the session's row has read the others as they were before.
 * *Two wait for each other.* Rows are locked in the order in which holders do it: session, turn, then users' days before
@@ -28,10 +27,9 @@ from core.access import Role, Who, named
 from core.errors import DatabaseConflict, RoleTooSmall
 from core.ids import DeviceId, SessionId
 from core.store.alive import ALIVE
-from core.store.daily import COUNTED_OUT, counted
+from core.store.daily import COUNTED_OUT
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
-from core.store.tables import IDLE_END
 from core.store.visitors import ASKER, HELD_AS
 
 
@@ -48,7 +46,7 @@ class EndedSession:
 
 
 # Takes the conversations `known` at the version that was read, and settles what their turns had reserved.
-_GONE: Final = """
+GONE: Final = """
 gone AS (
     DELETE FROM conversation_states s USING known k
     WHERE s.id = k.id AND s.version = k.version
@@ -81,12 +79,12 @@ settled AS (
     RETURNING p.id
 )
 """
-_DEVICES: Final = (
+DEVICES: Final = (
     "ARRAY(SELECT d.device_id FROM connections d WHERE d.session_id = {id} ORDER BY 1 LIMIT 20) AS device_ids"
 )
 # Of whom it is said whether it went, and what with it.
-_TOLD: Final = f"""
-SELECT k.id AS session_id, g.id IS NOT NULL AS is_gone, g.lease_epoch, g.version, {_DEVICES.format(id="k.id")},
+TOLD: Final = f"""
+SELECT k.id AS session_id, g.id IS NOT NULL AS is_gone, g.lease_epoch, g.version, {DEVICES.format(id="k.id")},
     (SELECT json_agg(json_build_array(w.namespace, w.epoch) ORDER BY w.namespace) FROM with_it w WHERE w.session_id = k.id)
         AS beside
 FROM known k LEFT JOIN gone g ON g.id = k.id
@@ -106,13 +104,13 @@ its AS MATERIALIZED (
 known AS MATERIALIZED (
     SELECT id, version FROM its WHERE held_as = 'owner'
 ),
-{_GONE},
+{GONE},
 with_it AS (
     DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
     RETURNING p.session_id, p.namespace, p.epoch
 ),
 {COUNTED_OUT.format(how="'ended'")}
-SELECT its.held_as, told.* FROM its LEFT JOIN ({_TOLD}) AS told ON true
+SELECT its.held_as, told.* FROM its LEFT JOIN ({TOLD}) AS told ON true
 """)
 
 
@@ -131,14 +129,14 @@ WITH {CLOCK},
 known AS MATERIALIZED (
     SELECT s.id, s.version FROM conversation_states s WHERE s.id = :session_id
 ),
-{_GONE},
+{GONE},
 with_it AS (
     DELETE FROM application_sessions p
     WHERE p.session_id = :session_id AND (EXISTS (SELECT FROM gone) OR NOT EXISTS (SELECT FROM known))
     RETURNING p.session_id, p.namespace, p.epoch
 ),
 {COUNTED_OUT.format(how="'ended'")}
-{_TOLD}
+{TOLD}
 """)
 
 
@@ -151,69 +149,7 @@ def end_session(
 
 def ending_with(more: str) -> TextClause:
     """The statement that ends what has this ID, with more that is done along with it: of `gone` and `with_it`."""
-    return text(_END_SESSION.text.replace(_TOLD, f", {more} {_TOLD}"))
-
-
-# Ends conversations that nobody uses, those first whose time was over first, with their application sessions. Each is judged
-# on its own rows under their locks: one that is used at the same moment stays, and so does one whose application session is.
-_CLEAN_UP: Final = text(f"""
-WITH {CLOCK},
-due AS MATERIALIZED (
-    SELECT s.id, (SELECT v.version FROM conversation_states v WHERE v.id = s.id) AS version
-    FROM conversation_states s CROSS JOIN clock
-    WHERE {IDLE_END} <= COALESCE(CAST(:now AS timestamptz), now()) AT TIME ZONE 'UTC' AND NOT {ALIVE}
-    ORDER BY {IDLE_END} LIMIT :limit
-    FOR UPDATE OF s SKIP LOCKED
-),
-beside AS MATERIALIZED (
-    SELECT p.session_id, p.last_active_at + make_interval(secs => p.idle_ttl) > clock.at AS is_alive
-    FROM due CROSS JOIN clock JOIN application_sessions p ON p.session_id = due.id
-    ORDER BY p.session_id, p.namespace
-    FOR UPDATE OF p
-),
-known AS MATERIALIZED (
-    SELECT id, version FROM due WHERE id NOT IN (SELECT session_id FROM beside WHERE is_alive)
-),
-{_GONE},
-with_it AS (
-    DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
-    RETURNING p.session_id, p.namespace, p.epoch
-),
-{COUNTED_OUT.format(how="'expired'")}
-{_TOLD}
-""")
-
-
-def clean_up(database: Database, limit: int, *, now: datetime | None = None) -> list[EndedSession]:
-    rows = database.rows(_CLEAN_UP, {"limit": limit, "now": now})
-    return [_shown(row) for row in rows if row["is_gone"]]
-
-
-# Ends application sessions whose own time is over and that belong to no conversation, those first whose time was over first:
-# one that belongs to one goes with it. Several at once take different ones, and one that is used at the moment stays.
-_CLEAN_UP_ALONE: Final = text(f"""
-WITH due AS MATERIALIZED (
-    SELECT p.session_id, p.namespace FROM application_sessions p
-    WHERE {IDLE_END} <= COALESCE(CAST(:now AS timestamptz), now()) AT TIME ZONE 'UTC'
-      AND NOT COALESCE((SELECT true FROM conversation_states s WHERE s.id = p.session_id), false)
-    ORDER BY {IDLE_END} LIMIT :limit
-    FOR UPDATE OF p SKIP LOCKED
-),
-gone AS (
-    DELETE FROM application_sessions p USING due d WHERE p.session_id = d.session_id AND p.namespace = d.namespace
-    RETURNING p.session_id
-),
-said AS MATERIALIZED (
-    SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at, 'cleanups' AS name, 'application_sessions' AS label, 1 AS value
-    FROM gone
-),
-{counted()}
-SELECT session_id FROM gone
-""")
-
-
-def clean_up_alone(database: Database, limit: int, *, now: datetime | None = None) -> int:
-    return len(database.rows(_CLEAN_UP_ALONE, {"limit": limit, "now": now}))
+    return text(_END_SESSION.text.replace(TOLD, f", {more} {TOLD}"))
 
 
 def ended_by(row: Row | None) -> EndedSession | None:
@@ -221,10 +157,10 @@ def ended_by(row: Row | None) -> EndedSession | None:
         return None
     if not row["is_gone"]:
         raise DatabaseConflict
-    return _shown(row)
+    return shown(row)
 
 
-def _shown(row: Row) -> EndedSession:
+def shown(row: Row) -> EndedSession:
     devices: Sequence[DeviceId] = row["device_ids"]
     beside = tuple((namespace, epoch) for namespace, epoch in row["beside"] or ())
     return EndedSession(

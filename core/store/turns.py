@@ -10,6 +10,7 @@ from core.access import Role, Who, named
 from core.ids import SessionId, TurnId
 from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
+from core.store.places import BEGINNING, Place
 from core.store.visitors import VISITS
 
 
@@ -67,21 +68,41 @@ def find(database: Database, who: Who, turn_id: TurnId, *, now: datetime | None 
     return StoredTurn(**{**row, "approvals": asked, "held_as": Role(row["held_as"])})
 
 
-# Conversations whose next turn could go on and that nobody holds, oldest turn first.
-_STRANDED: Final = text("""
-SELECT t.session_id, min(t.created_at) AS since
+@dataclass(frozen=True, slots=True)
+class StrandedSession:
+    session_id: SessionId
+    # The last grant that there was.
+    epoch: int
+    since: datetime
+
+    @property
+    def place(self) -> Place:
+        return Place(self.since, self.session_id)
+
+
+STRANDED: Final = """
 FROM turns t JOIN conversation_states s ON s.id = t.session_id
 WHERE t.ended_at IS NULL AND t.status IN ('queued', 'running')
   AND COALESCE(s.lease_expires_at <= COALESCE(CAST(:now AS timestamptz), now()), true)
   AND NOT EXISTS (
     SELECT FROM turns w WHERE w.session_id = t.session_id AND w.ended_at IS NULL AND w.status = 'waiting' AND w.seq < t.seq)
-GROUP BY t.session_id
-ORDER BY since LIMIT :limit
+"""
+
+# Conversations whose next turn could go on and that nobody holds, oldest turn first.
+_STRANDED: Final = text(f"""
+SELECT t.session_id, s.lease_epoch AS epoch, min(t.created_at) AS since
+{STRANDED}
+GROUP BY t.session_id, s.lease_epoch
+HAVING (min(t.created_at), t.session_id) > (CAST(:after_at AS timestamptz), CAST(:after_id AS uuid))
+ORDER BY since, t.session_id LIMIT :limit
 """)
 
 
-def stranded(database: Database, limit: int, *, now: datetime | None = None) -> list[SessionId]:
-    return [SessionId(row["session_id"]) for row in database.rows(_STRANDED, {"limit": limit, "now": now})]
+def stranded(
+    database: Database, limit: int, *, after: Place = BEGINNING, now: datetime | None = None
+) -> list[StrandedSession]:
+    rows = database.rows(_STRANDED, {"limit": limit, "now": now, **after.named()})
+    return [StrandedSession(**row) for row in rows]
 
 
 # Forgets idempotency keys of ended turns past the retry horizon, oldest first; several at once take different ones.

@@ -15,12 +15,8 @@ from core.settings import Settings
 from core.shown import Turn
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
+from tests.bells import Deaf
 from tests.conversations import answer, arrival, dead, refusals, statuses
-
-
-class Deaf:
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 @pytest.fixture

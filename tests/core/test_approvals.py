@@ -9,11 +9,12 @@ from core.content import Blocks
 from core.errors import ApprovalDecided, ApprovalExpired
 from core.house import House, build_house
 from core.ids import DeviceId
-from core.recovery import sweep
 from core.settings import Settings
 from core.store import approvals
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
+from tests.bells import Bell
+from tests.cleaning import clean
 from tests.conversations import answer, arrival, decide, expire, refusals, statuses, taken
 from tests.databases import run
 
@@ -86,18 +87,13 @@ def test_no_answer_in_time_is_a_no(
     house: House, model: DemoModel, shop: Workshop, database_url: str, device: UUID
 ) -> None:
     asked = waiting(house, model, device)
-    woken: list[object] = []
-
-    class Bell:
-        def wake(self, session_id: object) -> None:
-            woken.append(session_id)
-
-    assert sweep(house.database, Bell(), key_ttl_s=60).expired == 0
+    bell = Bell()
+    assert clean(house.database, bell) == {}
     run(database_url, "UPDATE approvals SET expires_at = now() - interval '1 second'")
     (overdue,) = approvals.overdue(house.database, 10)
     assert not decide(house.database, overdue, "approved"), "its time is over"
-    assert sweep(house.database, Bell(), key_ttl_s=60).expired == 1
-    assert len(woken) == 1
+    assert clean(house.database, bell) == {"approvals": 1, "turns": 1}
+    assert len(bell.woken) == 1
     with pytest.raises(ApprovalExpired):
         house.turns.decide(DeviceId(device), asked, yes=True)
     assert answer(house, arrival(device, "burn it", "k")).status == "completed"

@@ -19,6 +19,7 @@ from core.model.prompt import Prompt
 from core.settings import Settings
 from core.store.claims import Arrival
 from dev.demo_model import DemoModel, Fault, Reply
+from tests.bells import Deaf
 from tests.conversations import answer, arrival, refusals, statuses
 from tests.databases import run
 from tests.images import document, gif, image, jpeg, png, webp
@@ -175,11 +176,6 @@ def test_a_retry_with_the_same_image_is_the_same_message_and_with_another_it_is_
         answer(house, bringing(device, image(png(2, 1)), key="k"))
     assert caught.value.code == "idempotency_key_reused"
     assert len(model.requests) == 1
-
-
-class Deaf:
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 def test_waiting_messages_with_images_are_merged(house: House, model: DemoModel, device: UUID) -> None:

@@ -14,13 +14,14 @@ from core.decisions import expire
 from core.errors import ApprovalChanged, ApprovalDecided, ApprovalExpired, LatchkeyError, RoleTooSmall
 from core.house import House, build_house
 from core.ids import DeviceId
-from core.recovery import sweep
 from core.settings import Settings
 from core.shown import Turn
 from core.store import approvals
 from dev.demo_model import DemoModel, Reply
 from tests import conversations
 from tests.agents import Workshop, call
+from tests.bells import Deaf
+from tests.cleaning import clean
 from tests.conversations import (
     answer,
     arrival,
@@ -34,13 +35,6 @@ from tests.conversations import (
 from tests.databases import run
 
 LATE = timedelta(days=1)
-
-
-class Deaf:
-    """Nobody hears a wake-up, so that what is decided is all that happens."""
-
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 @pytest.fixture
@@ -249,7 +243,7 @@ def test_a_sweep_ends_all_that_are_overdue_in_one_conversation(
     model.replies.add(Reply(call("burn", "burn", "burn")))
     turn = answer(house, arrival(device, "burn it", "k"))
     run(database_url, "UPDATE approvals SET expires_at = now() - interval '1 second'")
-    assert sweep(house.database, Deaf(), key_ttl_s=60).expired == 3
+    assert clean(house.database, Deaf()) == {"approvals": 3, "turns": 1}
     assert house.turns.look(DeviceId(device), turn.id, 20).status == "completed"
     assert len(told(model)) == 3
     assert statuses(database_url) == [("completed", None)]

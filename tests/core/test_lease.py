@@ -19,6 +19,7 @@ from core.store.claims import Arrival, Claim, Outcome
 from core.store.ends import Closing
 from core.store.used import Used
 from dev.demo_model import DemoModel, Fault
+from tests.bells import Deaf
 from tests.conversations import (
     answer,
     arrival,
@@ -111,11 +112,6 @@ def test_what_came_between_two_sendings_of_a_claim_is_not_passed_over(
     assert again is not None
     used = Used("{}", "{}")
     assert ends.close(house.database, again.hold, Closing("failed"), used=used, outcome_ttl_s=60) is None
-
-
-class Deaf:
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 def test_the_epoch_never_falls_and_outlives_the_lease(house: House, database_url: str, device: UUID) -> None:

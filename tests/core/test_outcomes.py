@@ -13,13 +13,14 @@ from core.doctor.diagnosis import diagnose
 from core.errors import ApprovalDecided, ApprovalExpired, InvalidRequest, SessionBusy
 from core.house import House, build_house
 from core.ids import DeviceId
-from core.recovery import sweep
 from core.settings import Settings
 from core.shown import Turn
 from core.store import approvals, messages, outcomes, records
 from core.store.asked import Approval
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
+from tests.bells import Deaf
+from tests.cleaning import clean
 from tests.conversations import (
     answer,
     arrival,
@@ -47,11 +48,6 @@ def house(settings: Settings, shop: Workshop, model: DemoModel) -> Iterator[Hous
     yield built
     built.close()
     assert refusals(model) == []
-
-
-class Deaf:
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 def dies(house: House, url: str, model: DemoModel, device: UUID, *tools: str) -> None:
@@ -314,8 +310,7 @@ def test_nobody_knows_for_ever(
         content="[]",
         by=run(database_url, "SELECT id FROM users")[0][0],
     )
-    swept = sweep(house.database, Deaf(), key_ttl_s=60)
-    assert (swept.expired, swept.woken) == (1, 0)
+    assert clean(house.database, Deaf()) == {"approvals": 1}
     assert run(database_url, CALL) == [("unknown", False)]
     assert run(database_url, "SELECT action FROM audit_log") == [("approval_expired",)]
     with pytest.raises(ApprovalExpired):

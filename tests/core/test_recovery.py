@@ -10,11 +10,12 @@ import pytest
 
 from core.house import House, build_house
 from core.ids import DeviceId, SessionId
-from core.recovery import Swept, sweep
 from core.settings import Settings
 from core.store import approvals, takes
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
+from tests.bells import Bell
+from tests.cleaning import clean
 from tests.conversations import (
     answer,
     arrival,
@@ -26,18 +27,9 @@ from tests.conversations import (
     held,
     idle,
     taken,
+    until,
 )
 from tests.databases import run
-
-
-class Bell:
-    """Who is woken by it."""
-
-    def __init__(self) -> None:
-        self.woken: list[SessionId] = []
-
-    def wake(self, session_id: SessionId) -> None:
-        self.woken.append(session_id)
 
 
 @pytest.fixture
@@ -52,8 +44,8 @@ def bell() -> Bell:
     return Bell()
 
 
-def look_around(house: House, bell: Bell) -> Swept:
-    return sweep(house.database, bell, key_ttl_s=60)
+def look_around(house: House, bell: Bell) -> dict[str, int]:
+    return clean(house.database, bell, key_ttl_s=60)
 
 
 def queued(house: House, device: UUID, text: str = "Hello") -> SessionId:
@@ -75,13 +67,13 @@ def waiting(house: House, model: DemoModel, device: UUID) -> SessionId:
 
 def test_it_wakes_what_a_dead_holder_left(house: House, bell: Bell, database_url: str) -> None:
     gone = dead(house, database_url, arrival(uuid4()))
-    assert look_around(house, bell) == Swept(1, 0, 0)
+    assert look_around(house, bell) == {"turns": 1}
     assert bell.woken == [gone.hold.session_id]
 
 
 def test_it_wakes_what_was_queued_and_forgotten(house: House, bell: Bell) -> None:
     forgotten = queued(house, uuid4())
-    assert look_around(house, bell) == Swept(1, 0, 0)
+    assert look_around(house, bell) == {"turns": 1}
     assert bell.woken == [forgotten]
 
 
@@ -103,14 +95,12 @@ def test_it_wakes_nobody_for_what_is_held_over_or_waits_for_a_person(
     held(house, arrival(uuid4(), "held"))
     assert run(database_url, "SELECT count(*) FROM turns WHERE ended_at IS NULL") == [(3,)]
     before = everything(database_url)
-    assert look_around(house, bell) == Swept(0, 0, 0)
+    assert look_around(house, bell) == {}
     assert bell.woken == []
     assert everything(database_url) == before
 
 
-def test_the_longest_waiting_is_woken_first_and_the_rest_next_time(
-    house: House, bell: Bell, database_url: str
-) -> None:
+def test_the_longest_waiting_is_woken_first(house: House, bell: Bell, database_url: str) -> None:
     sessions = [queued(house, uuid4()) for _ in range(3)]
     for age, session in enumerate(sessions):
         run(
@@ -118,8 +108,8 @@ def test_the_longest_waiting_is_woken_first_and_the_rest_next_time(
             f"UPDATE turns SET created_at = now() - interval '{age} hours' WHERE session_id = %s",
             str(session),
         )
-    sweep(house.database, bell, key_ttl_s=60, limit=2)
-    assert bell.woken == [sessions[2], sessions[1]]
+    look_around(house, bell)
+    assert bell.woken == sessions[::-1]
 
 
 def test_a_woken_turn_is_ended_by_whoever_is_woken(house: House, bell: Bell, database_url: str) -> None:
@@ -129,7 +119,7 @@ def test_a_woken_turn_is_ended_by_whoever_is_woken(house: House, bell: Bell, dat
     for session_id in bell.woken:
         house.turns.work(session_id)
     assert run(database_url, "SELECT status FROM turns") == [("completed",)]
-    assert look_around(house, bell) == Swept(0, 0, 0)
+    assert look_around(house, bell) == {}
 
 
 def test_an_overdue_question_is_a_no_and_wakes_its_turn_in_the_same_round(
@@ -142,7 +132,7 @@ def test_an_overdue_question_is_a_no_and_wakes_its_turn_in_the_same_round(
         "UPDATE approvals SET expires_at = now() - interval '1 second' WHERE session_id = %s",
         str(session),
     )
-    assert look_around(house, bell) == Swept(1, 1, 0)
+    assert look_around(house, bell) == {"approvals": 1, "turns": 1}
     assert bell.woken == [session]
     rows = "SELECT status, decided_at IS NOT NULL FROM approvals ORDER BY status"
     assert run(database_url, rows) == [("expired", True), ("pending", False)]
@@ -158,8 +148,8 @@ def test_two_sweeps_at_once_decide_and_forget_each_thing_once(
     run(database_url, "UPDATE approvals SET expires_at = now() - interval '1 second'")
     with ThreadPoolExecutor(4) as pool:
         swept = list(pool.map(lambda _: look_around(house, Bell()), range(4)))
-    assert sum(s.expired for s in swept) == 6
-    assert sum(s.forgotten for s in swept) == 6
+    assert sum(done.get("approvals", 0) for done in swept) == 6
+    assert sum(done.get("keys", 0) for done in swept) == 6
     assert run(database_url, "SELECT count(*) FROM turns WHERE idempotency_key IS NOT NULL") == [(0,)]
     assert run(database_url, "SELECT DISTINCT status FROM approvals") == [("expired",)]
 
@@ -171,8 +161,8 @@ def test_a_sweep_does_not_wait_for_another(house: House, bell: Bell, database_ur
     run(database_url, "UPDATE turns SET created_at = now() - interval '1 day'")
     with closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SELECT FROM turns WHERE idempotency_key = 'one' FOR UPDATE")
-        assert look_around(house, bell).forgotten == 1
-    assert look_around(house, bell).forgotten == 1
+        assert look_around(house, bell) == {"keys": 1}
+    assert look_around(house, bell) == {"keys": 1}
 
 
 def test_two_who_are_woken_for_the_same_turn_answer_it_once(
@@ -191,7 +181,7 @@ def test_keys_of_open_turns_and_young_ones_are_kept(house: House, bell: Bell, da
     held(house, arrival(device, "open", "open"))
     run(database_url, "UPDATE turns SET created_at = now() - interval '61 seconds'")
     answer(house, arrival(uuid4(), "young", "young"))
-    assert look_around(house, bell).forgotten == 1
+    assert look_around(house, bell) == {"keys": 1}
     keys = "SELECT idempotency_key FROM turns WHERE idempotency_key IS NOT NULL ORDER BY 1"
     assert run(database_url, keys) == [("open",), ("young",)]
 
@@ -214,11 +204,11 @@ def test_a_lock_whose_time_is_over_is_taken_away_and_noted(
 ) -> None:
     answer(house, arrival(device))
     house.sessions.set_session_lock(DeviceId(device), "manager", ttl_s=60)
-    assert look_around(house, bell) == Swept(0, 0, 0)
+    assert look_around(house, bell) == {}
     run(database_url, "UPDATE conversation_states SET locked_at = now() - interval '1 minute'")
-    assert look_around(house, bell) == Swept(0, 0, 0, unlocked=1)
+    assert look_around(house, bell) == {"locks": 1}
     assert run(database_url, "SELECT action FROM audit_log ORDER BY id") == [("lock_set",), ("lock_expired",)]
-    assert look_around(house, bell) == Swept(0, 0, 0)
+    assert look_around(house, bell) == {}
 
 
 def test_what_nobody_uses_is_ended_and_the_log_says_so(
@@ -226,13 +216,14 @@ def test_what_nobody_uses_is_ended_and_the_log_says_so(
 ) -> None:
     answer(house, arrival(device))
     beside(database_url, uuid4(), left_s=-1)
-    assert look_around(house, bell) == Swept(0, 0, 0, application_sessions=1)
+    assert look_around(house, bell) == {"application_sessions": 1}
     idle(database_url)
-    with caplog.at_level("INFO", "core.recovery"):
-        assert look_around(house, bell) == Swept(0, 0, 0, ended=1)
-    assert "sweep: ended 1" in caplog.text
+    with caplog.at_level("INFO", "core.house"):
+        workers = house.start_workers(threads=0, sweep_every_s=0.01)
+        until(lambda: "clean-up: sessions 1; nothing left" in caplog.text)
+        workers.stop()
     assert conversations(database_url) == []
-    assert look_around(house, bell) == Swept(0, 0, 0)
+    assert look_around(house, bell) == {}
 
 
 def test_what_is_to_be_gone_on_with_is_woken_and_not_ended(
@@ -240,5 +231,5 @@ def test_what_is_to_be_gone_on_with_is_woken_and_not_ended(
 ) -> None:
     forgotten = queued(house, uuid4())
     idle(database_url)
-    assert look_around(house, bell) == Swept(1, 0, 0)
+    assert look_around(house, bell) == {"turns": 1}
     assert bell.woken == [forgotten]

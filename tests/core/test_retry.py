@@ -10,18 +10,14 @@ import pytest
 from core.errors import DatabaseConflict, IdempotencyKeyReused
 from core.house import House
 from core.ids import DeviceId
-from core.recovery import sweep
 from core.store import admissions, claims, ends, sessions, takes
 from core.store.claims import Claim
 from core.store.database import Database
 from dev.demo_model import DemoModel, Fault
+from tests.bells import Deaf
+from tests.cleaning import clean
 from tests.conversations import answer, arrival, dead, expire, history, losing_replies, sent, statuses
 from tests.databases import run
-
-
-class Deaf:
-    def wake(self, session_id: object) -> None:
-        pass
 
 
 def test_a_retry_gets_the_stored_turn_and_asks_no_model(house: House, model: DemoModel, device: UUID) -> None:
@@ -90,8 +86,7 @@ def test_keys_are_forgotten_only_when_they_are_old_and_their_turns_over(
     answer(house, arrival(device, "done", "young"))
     dead(house, database_url, arrival(uuid4(), "open", "open"))
     run(database_url, "UPDATE turns SET created_at = now() - interval '2 days' WHERE ended_at IS NULL")
-    swept = sweep(house.database, Deaf(), key_ttl_s=86_400)
-    assert (swept.forgotten, swept.woken) == (1, 1)
+    assert clean(house.database, Deaf()) == {"keys": 1, "turns": 1}
     keys = "SELECT idempotency_key FROM turns WHERE idempotency_key IS NOT NULL ORDER BY 1"
     assert run(database_url, keys) == [("open",), ("young",)]
 

@@ -4,6 +4,7 @@ from tests.prove.fence import Fence, gone
 
 ALIVE, CLAIMS, SPENDING = "core/store/alive.py", "core/store/claims.py", "core/store/spending.py"
 ENDINGS, ENDS, LOCKS = "core/store/endings.py", "core/store/ends.py", "core/store/locks.py"
+EXPIRING = "core/store/expired.py"
 SESSIONS, ANSWERING, VISITORS = "core/store/sessions.py", "core/answering.py", "core/store/visitors.py"
 GONE, EXTENDING = "tests/store/test_alive.py", "tests/store/test_extending.py"
 ENDED, CLEANED = "tests/store/test_endings.py", "tests/store/test_clean_up.py"
@@ -201,33 +202,33 @@ ENDING = (
         ENDED,
         "WHERE p.session_id = :session_id AND false AND (",
     ),
-    gone("only what is not alive is cleaned up", ENDINGS, "_CLEAN_UP: Final", " AND NOT {ALIVE}", CLEANED),
+    gone("only what is not alive is cleaned up", EXPIRING, "_CLEAN_UP: Final", " AND NOT {ALIVE}", CLEANED),
     gone(
         "an application session that is used at the moment keeps it",
-        ENDINGS,
+        EXPIRING,
         "_CLEAN_UP: Final",
         " WHERE id NOT IN (SELECT session_id FROM beside WHERE is_alive)",
         CLEANED,
     ),
     gone(
         "application sessions are judged under their locks",
-        ENDINGS,
+        EXPIRING,
         "beside AS MATERIALIZED (",
         "    FOR UPDATE OF p\n",
         CLEANED,
     ),
     gone(
         "application sessions are cleaned up with it",
-        ENDINGS,
+        EXPIRING,
         "with_it AS (",
         "WHERE p.session_id = g.id",
         CLEANED,
         "WHERE p.session_id = g.id AND false",
     ),
-    gone("no clean-up waits for another", ENDINGS, "_CLEAN_UP: Final", " SKIP LOCKED", CLEANED),
+    gone("no clean-up waits for another", EXPIRING, "_CLEAN_UP: Final", " SKIP LOCKED", CLEANED),
     gone(
         "an application session goes with its conversation, not before",
-        ENDINGS,
+        EXPIRING,
         "_CLEAN_UP_ALONE: Final",
         "AND NOT COALESCE((SELECT true FROM conversation_states s WHERE s.id = p.session_id), false)",
         CLEANED,

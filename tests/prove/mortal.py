@@ -9,9 +9,9 @@ from typing import Any
 from core.budgets import Limit
 from core.compaction import Window
 from core.house import House
-from core.ids import SessionId
 from core.shown import Turn
 from core.store.database import Database
+from tests.bells import Deaf
 from tests.prove.agents import Release, roster
 from tests.prove.errands import BUDGETED, Points, Trap, open_house
 from tests.prove.stage import Scene
@@ -19,13 +19,6 @@ from tests.prove.stage import Scene
 
 class Killed(BaseException):
     """The function is gone."""
-
-
-class _Deaf:
-    """Every wake-up is lost: what goes on, goes on because somebody looked."""
-
-    def wake(self, session_id: SessionId) -> None:
-        pass
 
 
 class _Mortal(Points):
@@ -72,7 +65,7 @@ class Function:
         database.points = self.points  # type: ignore[attr-defined]
         model: Any = self.house.turns.asking.model
         model._sleep = lambda _: None
-        self.house.turns.wakeups = _Deaf()
+        self.house.turns.wakeups = Deaf()
 
     def do(self, trap: Trap | None, errand: Callable[[House], Turn | None]) -> Turn | None:
         self.points.arm(trap)

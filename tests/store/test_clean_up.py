@@ -10,7 +10,7 @@ import pytest
 
 from core.house import House, build_house
 from core.settings import Settings
-from core.store import endings
+from core.store import expired
 from core.store.endings import EndedSession
 from dev.demo_model import DemoModel
 from tests.agents import Workshop
@@ -57,11 +57,11 @@ def test_those_go_first_whose_time_was_over_first(house: House, database_url: st
         "WHERE id = %s",
         str(ids[devices[0]]),
     )
-    first = endings.clean_up(house.database, 3)
+    first = expired.clean_up(house.database, 3)
     assert [ended.session_id for ended in first] == [ids[device] for device in devices[:0:-1]]
     assert [ended.device_ids for ended in first] == [(device,) for device in devices[:0:-1]]
-    assert [ended.session_id for ended in endings.clean_up(house.database, 3)] == [ids[devices[0]]]
-    assert endings.clean_up(house.database, 3) == []
+    assert [ended.session_id for ended in expired.clean_up(house.database, 3)] == [ids[devices[0]]]
+    assert expired.clean_up(house.database, 3) == []
     assert find_wrong(database_url) == []
 
 
@@ -78,13 +78,13 @@ def test_what_is_alive_stays(house: House, model: DemoModel, database_url: str) 
     idle(database_url)
     run(database_url, "UPDATE conversation_states SET last_active_at = now() WHERE id = %s", str(young))
     before = everything(database_url)
-    assert endings.clean_up(house.database, 9) == []
+    assert expired.clean_up(house.database, 9) == []
     assert everything(database_url) == before
     expire(database_url)
     run(database_url, "UPDATE turns SET status = 'cancelled', ended_at = now() WHERE ended_at IS NULL")
     run(database_url, "UPDATE approvals SET expires_at = now()")
     run(database_url, "UPDATE application_sessions SET last_active_at = now() - interval '1 minute'")
-    assert len(endings.clean_up(house.database, 9)) == 4
+    assert len(expired.clean_up(house.database, 9)) == 4
     assert conversations(database_url) == [young]
     assert run(database_url, BESIDE) == []
 
@@ -94,16 +94,16 @@ def test_it_is_judged_at_the_given_time(house: House, database_url: str, device:
     ((end,),) = run(
         database_url, "SELECT last_active_at + make_interval(secs => idle_ttl) FROM conversation_states"
     )
-    assert endings.clean_up(house.database, 9, now=end - timedelta(milliseconds=1)) == []
-    assert len(endings.clean_up(house.database, 9, now=end)) == 1
+    assert expired.clean_up(house.database, 9, now=end - timedelta(milliseconds=1)) == []
+    assert len(expired.clean_up(house.database, 9, now=end)) == 1
 
 
 def test_one_that_somebody_has_in_hand_is_left_to_them(house: House, database_url: str, device: UUID) -> None:
     answer(house, arrival(device))
     idle(database_url)
     with row_held(database_url):
-        assert endings.clean_up(house.database, 9) == []
-    assert len(endings.clean_up(house.database, 9)) == 1
+        assert expired.clean_up(house.database, 9) == []
+    assert len(expired.clean_up(house.database, 9)) == 1
 
 
 def test_one_whose_application_session_is_used_at_the_moment_stays(
@@ -115,7 +115,7 @@ def test_one_whose_application_session_is_used_at_the_moment_stays(
     idle(database_url)
     with ThreadPoolExecutor(1) as pool:
         with in_the_way(database_url, "UPDATE application_sessions SET last_active_at = now()"):
-            cleaning = pool.submit(endings.clean_up, house.database, 9)
+            cleaning = pool.submit(expired.clean_up, house.database, 9)
             wait_for_locks(database_url, 1)
         assert cleaning.result(20) == []
     assert conversations(database_url) == [session]
@@ -128,7 +128,7 @@ def test_several_at_once_take_different_ones(house: House, database_url: str) ->
 
     def clean(_: int) -> list[EndedSession]:
         cleaned: list[EndedSession] = []
-        while batch := endings.clean_up(house.database, 3):
+        while batch := expired.clean_up(house.database, 3):
             cleaned += batch
         return cleaned
 
@@ -148,13 +148,13 @@ def test_application_sessions_that_belong_to_none_go_by_their_own_time(
     beside(database_url, session, "of a conversation", left_s=-9)
     for namespace, left_s in (("young", 60), ("old", -1), ("older", -2), ("oldest", -3)):
         beside(database_url, uuid4(), namespace, left_s=left_s)
-    assert endings.clean_up_alone(house.database, 2) == 2
+    assert expired.clean_up_alone(house.database, 2) == 2
     assert run(database_url, BESIDE) == [("of a conversation",), ("old",), ("young",)]
     with in_the_way(database_url, "SELECT FROM application_sessions FOR UPDATE"):
-        assert endings.clean_up_alone(house.database, 9) == 0
-    assert endings.clean_up_alone(house.database, 9) == 1
+        assert expired.clean_up_alone(house.database, 9) == 0
+    assert expired.clean_up_alone(house.database, 9) == 1
     late = datetime.now(UTC) + timedelta(seconds=61)
-    assert endings.clean_up_alone(house.database, 9, now=late) == 1
+    assert expired.clean_up_alone(house.database, 9, now=late) == 1
     assert run(database_url, BESIDE) == [("of a conversation",)]
 
 

@@ -20,7 +20,7 @@ from core.house import House, build_house
 from core.ids import DeviceId, SessionId
 from core.series import Range, day_of, percentile, series
 from core.settings import Settings
-from core.store import endings, figures
+from core.store import endings, expired, figures
 from core.store.figures import FIGURES
 from functions.routes.admin import Figure
 from tests.agents import Workshop
@@ -205,7 +205,7 @@ def test_what_ends_changes_no_figure_of_the_past(house: House, database_url: str
             causes.append(late.__cause__)
 
     def clean(_: int) -> int:
-        return len(endings.clean_up(house.database, 3, now=NOW))
+        return len(expired.clean_up(house.database, 3, now=NOW))
 
     with ThreadPoolExecutor(4) as pool:
         ending = [pool.submit(end, session) for session in past.sessions[:30]]
@@ -262,7 +262,7 @@ def test_one_that_was_merged_away_is_not_said_to_have_expired(
     answer(house, arrival(device))
     idle(database_url)
     run(database_url, "UPDATE conversation_states SET merged_into = id")
-    assert len(endings.clean_up(house.database, 9)) == 1
+    assert len(expired.clean_up(house.database, 9)) == 1
     assert ("sessions", "merged", 1) in book(database_url)
 
 
@@ -287,8 +287,8 @@ def test_turns_that_were_copied_are_counted_where_they_were_said(
 def test_application_sessions_that_are_cleaned_up_are_counted(house: House, database_url: str) -> None:
     for _ in range(3):
         beside(database_url, uuid4(), left_s=-1)
-    assert endings.clean_up_alone(house.database, 2) == 2
-    assert endings.clean_up_alone(house.database, 2) == 1
+    assert expired.clean_up_alone(house.database, 2) == 2
+    assert expired.clean_up_alone(house.database, 2) == 1
     assert book(database_url) == [("cleanups", "application_sessions", 3)]
 
 
@@ -305,7 +305,7 @@ def test_whoever_counts_at_the_same_moment_does_not_wait(house: House, database_
         "EXTRACT(HOUR FROM now() AT TIME ZONE 'UTC'), 'sessions', 'expired', shard, 1 "
         f"FROM generate_series(0, 7) AS shard WHERE shard <> {mine['shard']}",
     ):
-        assert len(endings.clean_up(house.database, 9)) == 2
+        assert len(expired.clean_up(house.database, 9)) == 2
     assert ("sessions", "expired", 2 + 7) in book(database_url)
 
 

@@ -22,7 +22,7 @@ from core.errors import (
 from core.house import House, build_house
 from core.ids import DeviceId, SessionId
 from core.settings import Settings
-from core.store import endings, merges, partings, steps
+from core.store import expired, merges, partings, steps
 from core.store.revisions import Revision
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
@@ -339,7 +339,7 @@ def test_the_source_is_nobodys_until_it_is_given_back_and_lives_as_long_as_that_
     caller = Caller(two.devices[0], session_id=two.away)
     with pytest.raises(SessionNotFound):
         two.house.branches.revisions(caller)
-    assert endings.clean_up(two.house.database, 10, now=revision.undo_until) == []
+    assert expired.clean_up(two.house.database, 10, now=revision.undo_until) == []
     two.undo(revision)
     assert two.one(two.away, "idle_ttl") == ttl
     assert two.house.branches.revisions(caller) == []

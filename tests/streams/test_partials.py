@@ -20,7 +20,6 @@ from core.house import House, build_house
 from core.ids import DeviceId
 from core.partials import KEPT_S, Partial, Partials, _body, _key
 from core.position import Position
-from core.recovery import sweep
 from core.settings import Settings, read_settings
 from core.store import partials
 from core.store.partials import StoredPartial
@@ -28,6 +27,7 @@ from core.telling import tell
 from dev.demo_model import DemoModel, Fault, Reply
 from dev.http.wire import Connection
 from dev.redis import RedisFront
+from tests.cleaning import clean
 from tests.conversations import answer, arrival, expire, held, taken, until
 from tests.databases import run
 
@@ -179,12 +179,7 @@ def test_what_its_speaker_left_behind_is_swept(house: House, device: UUID, datab
     partials.put(house.database, _stored(holding, "half"))
     assert partials.clean_up(house.database, 10, kept_s=KEPT_S) == 0
     run(database_url, "UPDATE partials SET updated_at = now() - interval '1 hour'")
-
-    class Deaf:
-        def wake(self, session_id: object) -> None:
-            pass
-
-    sweep(house.database, Deaf(), key_ttl_s=3600)
+    assert clean(house.database) == {"partials": 1}
     assert run(database_url, "SELECT seq FROM partials") == []
 
 

@@ -23,17 +23,16 @@ from core.errors import DatabaseUnavailable
 from core.holding import HoldLost
 from core.house import House, build_house
 from core.ids import DeviceId, SessionId, UserId
-from core.recovery import sweep
 from core.settings import Settings, read_settings
 from core.store import erasures
 from core.store.database import Database
 from core.transfer.exporting import Cursor, lines
 from core.transfer.importing import Terms, import_session
-from core.wakeups import WorkerThreads
 from dev.demo_model import DemoModel, Reply
 from dev.redis import EmbeddedRedis
 from functions.app import build_app
 from tests.agents import Workshop
+from tests.cleaning import clean
 from tests.conversations import (
     answer,
     arrival,
@@ -435,10 +434,9 @@ def test_the_sweep_ends_what_nobody_went_on_with(
 ) -> None:
     house, user_id = filled
     erasures.begin(house.database, Caller(DeviceId(device)), "d")
-    silent = WorkerThreads(lambda _: None, lambda: None, threads=0, sweep_every_s=60)
-    assert sweep(house.database, silent, key_ttl_s=600, erasing=house.erasing).erased == 0
+    assert clean(house.database, erasing=house.erasing) == {}
     run(database_url, "UPDATE erasures SET created_at = now() - interval '2 minutes'")
-    assert sweep(house.database, silent, key_ttl_s=600, erasing=house.erasing).erased == 1
+    assert clean(house.database, erasing=house.erasing) == {"erasures": 1}
     assert found_in_rows(database_url, MARK, str(user_id), str(device)) == []
 
 
