@@ -34,5 +34,9 @@ def test_what_stands_is_counted_as_it_is() -> None:
 def test_what_a_stage_costs_is_said_alike_where_it_is_made() -> None:
     costs = cost.idle()
     alarms = costs["alarms"] + costs["dashboard"]
-    for dollars in (f"${costs['metrics']:.2f}", f"${alarms:.2f}", f"About ${sum(costs.values()):.0f} a month"):
+    for dollars in (
+        f"${costs['metrics']:.2f}",
+        f"${alarms:.2f}",
+        f"About ${sum(costs.values()):.0f} a month",
+    ):
         assert dollars in page("deploy.md")
