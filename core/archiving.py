@@ -52,6 +52,8 @@ class Archiving:
     deadline: Deadline
     _place: Place = BEGINNING
     _failures: int = 0
+    # The time was over before all of a batch was looked at.
+    _is_stopped: bool = False
     _open: "dict[Future[None], Due]" = field(default_factory=dict)
     _kept: list[Due] = field(default_factory=list)
 
@@ -61,6 +63,7 @@ class Archiving:
         if not due:
             return Batch({}, is_full=False)
         self._kept, before = [], self._failures
+        self._is_stopped = False
         failures = Counter(one for one in self._keep(due))
         begun = time.monotonic()
         gone = self._gone(due)
@@ -74,7 +77,8 @@ class Archiving:
         self._place = due[-1].place
         self._failures = 0 if kept else before + failures.total()
         is_away = self._failures >= _MOST_FAILURES
-        return Batch(done, len(due) >= limit and not is_away, took_s, is_short=bool(failures))
+        is_full = self._is_stopped or len(due) >= limit
+        return Batch(done, is_full and not is_away, took_s, is_short=bool(failures))
 
     # ---- into the archive
 
@@ -83,6 +87,7 @@ class Archiving:
         worth = [one for one in due if not one.is_empty]
         for some in _together(worth):
             if not self.deadline.left_s():
+                self._is_stopped = True
                 break
             yield from self._keep_some(some)
         while self._open:

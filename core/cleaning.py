@@ -26,7 +26,7 @@ from core.errors import DatabaseConflict, DatabaseUnavailable, LatchkeyError
 from core.ids import SessionId
 from core.partials import KEPT_S
 from core.recovery import Alone, Questions, Stranded
-from core.store import expired, left, locks, partials, rates, turns
+from core.store import expired, left, locks, partials, rates, rollup, turns
 from core.store.database import Database, reason
 from core.store.places import BEGINNING, Place
 from core.wakeups import Wakeups
@@ -162,6 +162,7 @@ class Cleaning:
             simple("keys", lambda limit: turns.forget_keys(database, key_ttl_s=self.key_ttl_s, limit=limit)),
             simple("partials", lambda limit: partials.clean_up(database, limit, kept_s=KEPT_S)),
             simple("rates", lambda limit: rates.clean_up(database, limit)),
+            work("figures", partial(rollup.roll_up, database)),
         ]
         if erasing is not None:
             works.append(simple("erasures", lambda limit: erasing.sweep(limit, deadline), 10))

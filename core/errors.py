@@ -428,7 +428,7 @@ class DatabaseUnavailable(LatchkeyError):
 
 
 class DatabaseNotMigrated(LatchkeyError):
-    """The database lacks this release's tables. Run `python -m alembic upgrade head` against it."""
+    """The database lacks this release's tables. Run `make migrate` against it, or deploy this release again."""
 
     code, status, title, retry_after_s = "database_not_migrated", 503, "Database not migrated", 30
 

@@ -85,7 +85,13 @@ def _until(context: Any) -> Deadline:
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     if remaining is None:
         return Deadline.never()
-    left_s = remaining() / 1000
+    left_s, budget_s = remaining() / 1000, _wiring.settings.worker_budget_s
+    if left_s < budget_s:
+        _log.warning(
+            "this function has %d s, and WORKER_BUDGET_S is %d: a tool or an answer that takes longer is handed on without end",
+            left_s,
+            budget_s,
+        )
     return Deadline.after(max(left_s - _RESERVE_S, left_s * _LEAST_SHARE))
 
 

@@ -409,7 +409,7 @@ PACKAGES: dict[str, set[str]] = {
     "psycopg2": {"core.store.database", "bench", "dev", "tests"},
     "anthropic": {"core.model", "core.agents.typed", "tests"},
     "httpx2": {"core.model", "dev", "tests"},
-    "fastapi": {"functions"},
+    "fastapi": {"bench.in_the_zip", "functions"},
     "starlette": {"functions", "tests"},
     "pydantic": {"core.sessions.codec", "functions", "tests"},
     "pydantic_core": {"core.sessions.codec", "tests"},
