@@ -200,6 +200,12 @@ def _arguments() -> argparse.Namespace:
         help="how long a process is kept that nobody uses (default: 300)",
     )
     parser.add_argument(
+        "--calls",
+        type=Path,
+        metavar="FILE",
+        help="where to write, in the end, which function has asked AWS for what, as JSON",
+    )
+    parser.add_argument(
         "--verbose", action="store_true", help="every line of the functions, as they write it"
     )
     return parser.parse_args()

@@ -4,6 +4,7 @@ is what its role in the template permits, no less and no more.
 """
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -41,6 +42,10 @@ class Talk:
         turn = self.device.say(message, **more)
         return self.settled(turn["id"])
 
+    def said_by(self, function: str, what: str) -> int:
+        """How many lines of it begin so."""
+        return len(re.findall(rf"(?m)^{function}-[0-9]+  {what}", self.running.said))
+
     def settled(self, turn_id: str) -> Any:
         def is_settled() -> bool:
             return self.device.turn(turn_id, wait_s=2)["status"] in ("completed", "failed", "waiting")
@@ -56,6 +61,7 @@ def talk(task_root: Path, postgres: EmbeddedPostgres, model: DemoModel, tmp_path
         Running(
             f"--calls={tmp_path / 'calls.json'}",
             "--cleanup-every=2",
+            "--verbose",
             DATABASE_URL=url,
             ANTHROPIC_API_KEY="demo",
             ANTHROPIC_BASE_URL=model.url,
@@ -115,13 +121,16 @@ def _waits_for_a_yes_in_the_worker(talk: Talk) -> None:
 
 
 def _is_handed_over_to_the_worker(talk: Talk) -> None:
-    """The model takes longer than a request may."""
+    """The model takes longer than a request may, and its client waits for the worker."""
+    asked, worked = talk.model.requests.total, talk.said_by("worker", "START")
     talk.model.faults.add(Fault.hang())
-    turn = talk.device.say("What is my name?")
-    assert turn["status"] in ("queued", "running"), turn
-    ended = talk.settled(turn["id"])
-    assert ended["status"] == "completed"
-    assert "Ada" in ended["reply"]
+    turn = talk.settled(talk.device.say("What is my name?")["id"])
+    assert turn["status"] == "completed"
+    assert "Ada" in turn["reply"]
+    first, second = list(talk.model.requests)[asked:]
+    assert str(first.fault) == "hang"
+    assert first.body["messages"] == second.body["messages"]
+    assert talk.said_by("worker", "START") > worked
 
 
 def _outlives_a_function_that_is_killed(talk: Talk) -> None:
