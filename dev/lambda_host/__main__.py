@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, running: contextlib.ExitStack) -> None:
         os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
         plain, secret = told_apart(environ)
         tell(f"{len(plain)} in the environment, {len(secret)} in the secret")
-    with serve._listen(port), serve._step("artifact") as tell:
+    with serve._listen(port, "lambda"), serve._step("artifact") as tell:
         task_root = _artifact()
         tell(serve._short(task_root))
     with serve._step("runtime") as tell:
