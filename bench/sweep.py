@@ -40,6 +40,7 @@ _TELLS_EVERY_S = 15.0
 _BAR = 2.0
 _BUCKET = "archive"
 _CONVERSATIONS = 20
+_TURNS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class Stage:
 
     sweeping: Any
     over: Any
-    # (seconds, whether it was swept meanwhile) of each turn, when all is over; how many each clean-up ended, at once.
+    # Of each client, when all is over: (seconds, whether it was swept meanwhile) of its turns, and its devices. How many each clean-up
+    # ended, at once.
     turns: Any
     ended: Any
 
@@ -75,18 +77,19 @@ def main() -> None:
 def _sweep(url: str, asked: Asked, sessions: int, bucket: str | None) -> bool:
     _say(f"{sessions} expired sessions{', to be archived first' if bucket else ''}")
     fill(url, sessions, _say)
-    live = [[conversation(url, 10) for _ in range(_CONVERSATIONS)] for _ in range(asked.clients)]
     before = _expired(url)
     stage = Stage(_CONTEXT.Event(), _CONTEXT.Event(), _CONTEXT.Queue(), _CONTEXT.Queue())
     clients = [
-        _CONTEXT.Process(target=_talk, args=(url, devices, asked.turns_a_second / asked.clients, stage))
-        for devices in live
+        _CONTEXT.Process(target=_talk, args=(url, asked.turns_a_second / asked.clients, stage))
+        for _ in range(asked.clients)
     ]
     cleaners = [_CONTEXT.Process(target=_clean, args=(url, bucket, stage)) for _ in range(asked.cleaners)]
     for process in [*clients, *cleaners]:
         process.start()
     swept_s = _conduct(stage, sessions, cleaners)
-    took = list(itertools.chain.from_iterable(stage.turns.get() for _ in clients))
+    talked = [stage.turns.get() for _ in clients]
+    took = [one for some, _ in talked for one in some]
+    live = [device for _, devices in talked for device in devices]
     for process in [*clients, *cleaners]:
         process.join()
     ended = _expired(url) - before
@@ -138,18 +141,26 @@ def _clean(url: str, bucket: str | None, stage: Stage) -> None:
     house.close()
 
 
-def _talk(url: str, devices: list[UUID], turns_a_second: float, stage: Stage) -> None:
-    """At moments of their own: not as fast as they can, for nobody does that."""
+def _talk(url: str, turns_a_second: float, stage: Stage) -> None:
+    """At moments of their own: not as fast as they can, for nobody does that. A conversation ends before it is one to be compacted."""
     took: list[tuple[float, bool]] = []
-    function, chance = Latchkey(url, calls=True, remembers=True), random.Random(os.getpid())  # noqa: S311 - spreads turns out
-    while not stage.over.is_set():
-        was_swept, begun = stage.sweeping.is_set(), time.perf_counter()
-        function.turn(chance.choice(devices))
+    devices: list[UUID] = []
+    function = Latchkey(url, calls=True, remembers=True)
+    chance = random.Random(os.getpid())  # noqa: S311 - spreads turns out
+    for number in itertools.count():
+        if stage.over.is_set():
+            break
+        if number % (_CONVERSATIONS * _TURNS) == 0:
+            current = [conversation(url, 10) for _ in range(_CONVERSATIONS)]
+            devices += current
+        device, was_swept = current[number % _CONVERSATIONS], stage.sweeping.is_set()
+        begun = time.perf_counter()
+        function.turn(device)
         seconds = time.perf_counter() - begun
         if stage.sweeping.is_set() is was_swept:
             took.append((seconds, was_swept))
         time.sleep(chance.expovariate(turns_a_second))
-    stage.turns.put(took)
+    stage.turns.put((took, devices))
     function.close()
 
 
@@ -189,7 +200,7 @@ def _check(url: str, sessions: int, ended: int, live: list[list[UUID]], bucket: 
         )
         if orphans:
             yield f"{orphans} rows of {table} belong to nothing"
-    devices = [str(device) for some in live for device in some]
+    devices = [str(device) for device in live]
     whole = _one(
         url,
         "SELECT count(*) FROM connections c JOIN conversation_states s ON s.id = c.session_id WHERE c.device_id = ANY(%s::uuid[]) "

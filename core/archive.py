@@ -31,9 +31,12 @@ class Archive:
             file.seek(0)
             extra = {"ServerSideEncryption": "AES256", "ContentType": "application/x-ndjson"}
             if size <= _IN_MEMORY_BYTES:
-                client("s3").put_object(
+                stored = client("s3").put_object(
                     Bucket=self.bucket, Key=_key(user_id, session_id), Body=file.read(), **extra
                 )
+                if not stored.get("ETag"):
+                    # An answer that was cut behind its first line looks like a good one.
+                    raise ArchiveUnavailable
             else:
                 client("s3").upload_fileobj(file, self.bucket, _key(user_id, session_id), ExtraArgs=extra)
 

@@ -16,7 +16,11 @@ class FieldProblem:
     problem: str
 
 
-class LatchkeyError(Exception):
+class QuotesNobody(Exception):
+    """What it says may be written into a log, for it holds nothing that somebody wrote or that names somebody."""
+
+
+class LatchkeyError(QuotesNobody):
     """Something went wrong."""
 
     code = "internal_error"
@@ -424,7 +428,7 @@ class DatabaseUnavailable(LatchkeyError):
 
 
 class DatabaseNotMigrated(LatchkeyError):
-    """The database lacks this release's tables. Run `python -m alembic upgrade head` against it."""
+    """The database lacks this release's tables. Run `make migrate` against it, or deploy this release again."""
 
     code, status, title, retry_after_s = "database_not_migrated", 503, "Database not migrated", 30
 

@@ -305,7 +305,7 @@ ARROWS: dict[str, set[str]] = {
     # AWS's clients, and what stands behind them.
     "core.aws": {"core.errors"},
     "core.secrets": {"core.aws", "core.errors", "core.settings", "core.store"},
-    "core.queue": {"core.attendance", "core.aws", "core.deadline", "core.ids", "core.trace"},
+    "core.queue": {"core.attendance", "core.aws", "core.deadline", "core.ids", "core.store", "core.trace"},
     "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {
         "core.access",
@@ -409,7 +409,7 @@ PACKAGES: dict[str, set[str]] = {
     "psycopg2": {"core.store.database", "bench", "dev", "tests"},
     "anthropic": {"core.model", "core.agents.typed", "tests"},
     "httpx2": {"core.model", "dev", "tests"},
-    "fastapi": {"functions"},
+    "fastapi": {"bench.in_the_zip", "functions"},
     "starlette": {"functions", "tests"},
     "pydantic": {"core.sessions.codec", "functions", "tests"},
     "pydantic_core": {"core.sessions.codec", "tests"},

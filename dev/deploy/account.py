@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dev.deploy.stage import Stage
@@ -27,15 +28,20 @@ _NEVER_MADE = {"CREATE_FAILED", "CREATE_IN_PROGRESS", "REVIEW_IN_PROGRESS"} | {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     stage: Stage
 
-    def client(self, service: str, **more: Any) -> Any:
+    @cached_property
+    def _session(self) -> Any:
         import boto3
+
+        return boto3.Session(region_name=self.stage.region)
+
+    def client(self, service: str, **more: Any) -> Any:
         from botocore.config import Config
 
-        return boto3.Session().client(service, region_name=self.stage.region, config=Config(**more))
+        return self._session.client(service, config=Config(**more))
 
     def who(self) -> tuple[str, str]:
         """The account's number, and as whom we are there."""
@@ -64,9 +70,11 @@ class Account:
         reasons = []
         for event in found["StackEvents"]:
             status, reason = event["ResourceStatus"], event.get("ResourceStatusReason", "")
-            if event["ResourceType"] == "AWS::CloudFormation::Stack" and reason == "User Initiated":
-                break
-            if status.endswith("_FAILED") and "cancelled" not in reason:
+            if event["ResourceType"] == "AWS::CloudFormation::Stack":
+                # Of the stack itself it says only which resources it was.
+                if reason == "User Initiated":
+                    break
+            elif status.endswith("_FAILED") and "cancelled" not in reason:
                 reasons.append(f"{event['LogicalResourceId']}: {reason}")
         return reasons[::-1][:3]
 

@@ -143,8 +143,8 @@ def test_it_never_raises(
 
     monkeypatch.setattr("core.queue.client", lambda *_: Sends(fail))
     session_id = session()
-    queue.wake(session_id)
     queue.recover(session_id, 1)
+    queue.wake(session_id)
     assert len(caplog.records) == 2
     assert "the sweep will find it" in caplog.text
     assert str(session_id) not in caplog.text

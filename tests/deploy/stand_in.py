@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import boto3
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudformation.models import Event, cloudformation_backends
 
@@ -79,7 +78,7 @@ class StandIn:
     # ---- what it makes
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, region_name=self.account.stage.region)
+        return self.account.client(service)
 
     def make_stack(self) -> Answer:
         """As far as the deployment looks at it: its outputs, and the migrate function."""
@@ -121,12 +120,13 @@ class StandIn:
         backend = cloudformation_backends[ACCOUNT_ID][self.account.stage.region]
         stack = backend.get_stack(self.account.stage.stack)
         stack.status = status
-        about = {"stack_id": stack.stack_id, "stack_name": stack.name, "resource_properties": None}
 
         def event(type_: str, name: str, how: str, why: str) -> None:
             stack.events.append(
                 Event(
-                    **about,
+                    stack_id=stack.stack_id,
+                    stack_name=stack.name,
+                    resource_properties=None,
                     logical_resource_id=name,
                     physical_resource_id=name,
                     resource_type=type_,

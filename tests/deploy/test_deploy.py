@@ -276,7 +276,7 @@ def test_a_turn_that_fails_is_no_success(
     (server,) = serve(1, ACCESS_MODE="bound", DEVICE_TOKEN_KEYS=KEYS)
     world.url = f"http://127.0.0.1:{server.port}"
     for _ in range(5):
-        model.faults.add(Fault.error(401))
+        model.faults.add(Fault.status(401))
     stopped = stops()
     assert "A turn was tried, and is failed" in stopped.what
     assert "ANTHROPIC_API_KEY" in stopped.to_do

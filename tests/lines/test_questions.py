@@ -20,7 +20,8 @@ from tests.lines.insights import ask
 from tests.lines.on_lambda import CONTEXT, Log
 
 PAGE = (ROOT / "docs" / "logs.md").read_text()
-QUESTIONS = re.findall(r"```insights\n(.*?)```", PAGE, re.DOTALL)
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+QUESTIONS = re.findall(r"```insights\n(.*?)```", PAGE + RUNBOOK, re.DOTALL)
 
 Line = dict[str, Any]
 
