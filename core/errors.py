@@ -16,7 +16,11 @@ class FieldProblem:
     problem: str
 
 
-class LatchkeyError(Exception):
+class QuotesNobody(Exception):
+    """What it says may be written into a log, for it holds nothing that somebody wrote or that names somebody."""
+
+
+class LatchkeyError(QuotesNobody):
     """Something went wrong."""
 
     code = "internal_error"

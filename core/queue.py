@@ -17,6 +17,7 @@ from core.attendance import on_a_thread
 from core.aws import ON_THE_WAY, client
 from core.deadline import Deadline
 from core.ids import SessionId
+from core.store.database import reason
 
 _log = logging.getLogger(__name__)
 
@@ -62,4 +63,4 @@ class Queue:
             self._spared_until = Deadline(float("-inf"))
         except Exception as error:  # the last resort: a wake-up may only help
             self._spared_until = Deadline.after(_SPARED_S)
-            _log.warning("nobody was woken; the sweep will find it: %s: %s", type(error).__name__, error)
+            _log.warning("nobody was woken; the sweep will find it: %s", reason(error))

@@ -305,7 +305,7 @@ ARROWS: dict[str, set[str]] = {
     # AWS's clients, and what stands behind them.
     "core.aws": {"core.errors"},
     "core.secrets": {"core.aws", "core.errors", "core.settings", "core.store"},
-    "core.queue": {"core.attendance", "core.aws", "core.deadline", "core.ids", "core.trace"},
+    "core.queue": {"core.attendance", "core.aws", "core.deadline", "core.ids", "core.store", "core.trace"},
     "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {
         "core.access",
