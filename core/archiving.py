@@ -11,6 +11,7 @@ What can go wrong, and why it cannot:
 """
 
 import logging
+import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 from core.archive import Archive
 from core.attendance import on_a_thread
@@ -50,7 +52,10 @@ class Archiving:
     database: Database
     archive: Archive
     deadline: Deadline
+    # Where the round began; and how far it has come.
+    _begun: Place | None = None
     _place: Place = BEGINNING
+    _is_second_lap: bool = False
     _failures: int = 0
     # The time was over before all of a batch was looked at.
     _is_stopped: bool = False
@@ -59,9 +64,12 @@ class Archiving:
 
     def clean_up(self, limit: int) -> Batch:
         """Those that come next: into the archive, and then away."""
-        due = backups.due(self.database, limit, self._place)
+        if self._begun is None:
+            self._begun = self._place = self._somewhere()
+        upto = self._begun if self._is_second_lap else None
+        due = backups.due(self.database, limit, self._place, upto)
         if not due:
-            return Batch({}, is_full=False)
+            return Batch({}, is_full=self._next_lap())
         self._kept, before = [], self._failures
         self._is_stopped = False
         failures = Counter(one for one in self._keep(due))
@@ -77,8 +85,23 @@ class Archiving:
         self._place = due[-1].place
         self._failures = 0 if kept else before + failures.total()
         is_away = self._failures >= _MOST_FAILURES
-        is_full = self._is_stopped or len(due) >= limit
+        is_full = self._is_stopped or len(due) >= limit or self._next_lap()
         return Batch(done, is_full and not is_away, took_s, is_short=bool(failures))
+
+    def _somewhere(self) -> Place:
+        """Whoever begins at the same moment begins elsewhere: what both have in hand is put into the archive twice."""
+        first = backups.due(self.database, 1, BEGINNING)
+        if not first:
+            return BEGINNING
+        span = first[0].at - first[0].place.at
+        return Place(first[0].place.at + random.random() * span, UUID(int=0))  # noqa: S311 - spreads them out
+
+    def _next_lap(self) -> bool:
+        """From the beginning to where it began. False: that is done."""
+        if self._is_second_lap:
+            return False
+        self._is_second_lap, self._place = True, BEGINNING
+        return True
 
     # ---- into the archive
 

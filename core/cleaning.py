@@ -7,7 +7,8 @@ What can go wrong, and why it does not matter:
   other has in its hands. Whoever comes next finds what is left.
 * *There is more than can be done.* It stops before its deadline, and says what is left.
 * *One kind of work is endless, or fails.* Each gets one batch before any gets a second; one that fails is put aside, and told.
-* *It disturbs those who talk.* A batch is as large as fits into a fraction of a second, as measured by the batch before it.
+* *It disturbs those who talk.* A batch is as large as fits into a fraction of a second, as measured by the batch before it; and between
+  two rounds the database rests for as long as it worked.
 """
 
 import logging
@@ -34,6 +35,7 @@ from core.works import FIRST_BATCH, Batch, Work
 
 _log = logging.getLogger(__name__)
 
+_LONGEST_REST_S: Final = 0.5
 # What is begun before the deadline has so long to end.
 _TO_END_S: Final = 8.0
 
@@ -78,9 +80,9 @@ class Cleaning:
         works = self._works(deadline)
         try:
             while (going := [work for work in works if not work.is_over]) and deadline.left_s():
-                for work in going:
-                    if deadline.left_s():
-                        self._go_on(work, done, failed)
+                busy_s = sum(self._go_on(work, done, failed) for work in going if deadline.left_s())
+                if not all(work.is_over for work in going):
+                    time.sleep(min(busy_s, _LONGEST_REST_S, deadline.left_s()))
         except DatabaseUnavailable as error:
             # Nothing of it can be done, nor counted.
             _log.warning("clean-up: %s: %s", error.code, reason(error))
@@ -91,28 +93,27 @@ class Cleaning:
             ended = TIME_IS_OVER
         return Cleaned(done, self._left(unended), failed, ended)
 
-    def _go_on(self, work: Work, done: Counter[str], failed: dict[str, str]) -> None:
-        """The last resort of one kind of work: the others go on."""
+    def _go_on(self, work: Work, done: Counter[str], failed: dict[str, str]) -> float:
+        """For how long the database was busy. The last resort of one kind of work: the others go on."""
         begun = time.monotonic()
         try:
             batch = work.do(work.limit)
         except DatabaseConflict:
             work.collided()
-            return
         except DatabaseUnavailable:
             raise
         except LatchkeyError as error:
             failed[work.name] = error.code
             work.failed()
             _log.warning("clean-up: %s: %s: %s", work.name, error.code, reason(error))
-            return
         except Exception as error:
             failed[work.name] = DEFECT
             work.failed()
             _log.error("clean-up: %s: unexpected %s", work.name, type(error).__name__, exc_info=error)
-            return
-        done.update({name: count for name, count in batch.done.items() if count})
-        work.done(batch, time.monotonic() - begun)
+        else:
+            done.update({name: count for name, count in batch.done.items() if count})
+            return work.done(batch, time.monotonic() - begun)
+        return time.monotonic() - begun
 
     def _left(self, unended: Iterable[Work]) -> dict[str, int]:
         counts: dict[str, int] = {}

@@ -37,10 +37,13 @@ class Work:
     is_short: bool = False
     conflicts: int = 0
 
-    def done(self, batch: Batch, took_s: float) -> None:
+    def done(self, batch: Batch, took_s: float) -> float:
+        """For how long the database was busy with it."""
         self.is_over = not batch.is_full
         self.is_short |= batch.is_short
-        self._measure(took_s if batch.took_s is None else batch.took_s)
+        busy_s = took_s if batch.took_s is None else batch.took_s
+        self._measure(busy_s)
+        return busy_s
 
     def collided(self) -> None:
         self.conflicts += 1

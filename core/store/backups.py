@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import Table, TextClause, text
 
@@ -56,6 +57,7 @@ SELECT s.id, s.user_id, s.version, {IDLE_END} AT TIME ZONE 'UTC' AS idle_end, cl
     s.turn_seq = 0 AND NOT EXISTS (SELECT FROM application_sessions p WHERE p.session_id = s.id) AS is_empty
 FROM conversation_states s CROSS JOIN clock
 WHERE {DUE} AND NOT {ALIVE}
+  AND ({IDLE_END}, s.id) <= (COALESCE(CAST(:upto_at AS timestamptz), 'infinity') AT TIME ZONE 'UTC', CAST(:upto_id AS uuid))
   AND NOT COALESCE((SELECT true FROM erasures e WHERE e.user_id = s.user_id), false)
   AND NOT COALESCE((SELECT true FROM application_sessions p WHERE p.session_id = s.id
     AND p.last_active_at + make_interval(secs => p.idle_ttl) > clock.at LIMIT 1), false)
@@ -63,8 +65,11 @@ ORDER BY {IDLE_END}, s.id LIMIT :limit
 """)
 
 
-def due(database: Database, limit: int, behind: Place, *, now: datetime | None = None) -> list[Due]:
-    rows = database.rows(_DUE, {"limit": limit, "now": now, **behind.named()})
+def due(
+    database: Database, limit: int, behind: Place, upto: Place | None = None, *, now: datetime | None = None
+) -> list[Due]:
+    given = {"upto_at": upto and upto.at, "upto_id": upto.id if upto else UUID(int=0)}
+    rows = database.rows(_DUE, {"limit": limit, "now": now, **behind.named(), **given})
     return [
         Due(
             SessionId(row["id"]),

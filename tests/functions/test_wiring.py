@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -344,6 +345,18 @@ def test_importing_a_function_opens_no_socket_and_starts_no_thread(environ: dict
     done = python(_OPENS, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", **environ})
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def test_processes_of_one_snapshot_draw_numbers_of_their_own(settings: Settings) -> None:
+    assert settings.database_url is not None
+    drawn = set()
+    for _ in range(3):
+        wiring = Wiring({"DATABASE_URL": settings.database_url.reveal(), "ACCESS_MODE": "open"}, check)
+        random.seed(4711)
+        wiring.house()
+        drawn.add(random.random())
+        wiring.close()
+    assert len(drawn) == 3
 
 
 _ANSWER = """
