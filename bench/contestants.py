@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg2
 import psycopg2.extras
 from psycopg2.extensions import get_wait_callback, set_wait_callback
-from sqlalchemy import TextClause
+from sqlalchemy import TextClause, text
 
 from core.agents.agent import Agent
 from core.agents.roster import Roster
@@ -18,13 +18,14 @@ from core.agents.tool import Effect, Tool
 from core.content import dump
 from core.deadline import Deadline
 from core.house import House, build_house
-from core.ids import DeviceId, new_session_id, new_turn_id, new_user_id
+from core.ids import DeviceId, TurnId, new_session_id, new_turn_id, new_user_id
 from core.model.bill import Bill
 from core.model.prompt import Prompt
-from core.model.reply import ModelReply, Sink
+from core.model.reply import Model, ModelReply, Sink
 from core.settings import read_settings
 from core.store import claims, ends, steps
 from core.store.claims import Arrival
+from core.store.holds import Hold
 from core.store.rates import Bucket, Charge
 from core.store.steps import Consequences
 from core.store.used import Used
@@ -35,6 +36,7 @@ USAGE = {"input_tokens": 100, "output_tokens": 80}
 RESULT = "Slots: 9:00, 10:30, 14:00."
 
 # Each message is charged, as it is by default, and none is one too many.
+_BACKEND = text("SELECT pg_backend_pid() AS pid")
 _RATES = {"RATE_DEVICE_PER_MINUTE": "100000", "RATE_DEVICE_BURST": "100000"}
 _CHARGE = Charge(Bucket(100_000, 100_000), None, None)
 
@@ -88,6 +90,24 @@ class Latchkey:
         if not self._remembers:
             self._house.turns.reception.memory.of_device(DeviceId(device))
         assert self._house.turns.answer(arrival(device), 25).status == "completed"
+
+    def renew(self, hold: Hold) -> None:
+        """What a function does every three seconds that it waits."""
+        assert steps.renew(self._house.database, hold, lease_ttl_s=30) is not None
+
+    def look(self, device: UUID, turn_id: TurnId) -> None:
+        """What a client does that waits for its turn elsewhere."""
+        assert self._house.turns.look(DeviceId(device), turn_id, 0).id == turn_id
+
+    def asks(self, model: Model) -> None:
+        """Another model from now on."""
+        self._house.turns.asking.model = model
+
+    def backend(self) -> int:
+        """The server's process behind its connection."""
+        row = self._house.database.row(_BACKEND, {})
+        assert row is not None
+        return int(row["pid"])
 
     def close(self) -> None:
         self._house.close()

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,9 @@ from bench.contestants import REPLY, SAID
 from core.compaction import Window
 from core.content import Compaction, Message
 from core.conversation import Conversation
+from core.ids import SessionId, TurnId, new_turn_id
 from core.settings import read_settings
+from core.store.holds import Hold
 from dev.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).parent.parent
@@ -26,14 +28,21 @@ ROOT = Path(__file__).parent.parent
 @contextmanager
 def database() -> Iterator[str]:
     """With full durability, as in production."""
+    with server() as (_, url):
+        yield url
+
+
+@contextmanager
+def server(options: Mapping[str, str] | None = None) -> Iterator[tuple[EmbeddedPostgres, str]]:
+    """The same, with the server itself; `options` are settings of Postgres."""
     with (
         tempfile.TemporaryDirectory(prefix="latchkey-bench-") as home,
-        EmbeddedPostgres(Path(home), keep=False) as postgres,
+        EmbeddedPostgres(Path(home), options=options, keep=False) as postgres,
     ):
         postgres.ensure_database("bench")
         url = postgres.url("bench")
         _migrate(url)
-        yield url
+        yield postgres, url
 
 
 def conversation(url: str, stored: int) -> UUID:
@@ -61,6 +70,28 @@ def conversation(url: str, stored: int) -> UUID:
                 (session, upto, SUMMARY),
             )
     return device
+
+
+def held(url: str, device: UUID) -> Hold:
+    """A function's hold on the device's conversation, as if it were at work there."""
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE conversation_states s SET lease_epoch = 1, lease_expires_at = now() + interval '1 hour' "
+            "FROM connections c WHERE c.session_id = s.id AND c.device_id = %s RETURNING s.id, s.message_seq",
+            (str(device),),
+        )
+        session_id, message_seq = cursor.fetchone() or (None, 0)
+    return Hold(SessionId(UUID(str(session_id))), new_turn_id(), 1, message_seq, 0)
+
+
+def last_turn(url: str, device: UUID) -> TurnId:
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT t.id FROM turns t JOIN connections c USING (session_id) WHERE c.device_id = %s ORDER BY t.seq DESC LIMIT 1",
+            (str(device),),
+        )
+        (turn_id,) = cursor.fetchone() or (None,)
+    return TurnId(UUID(str(turn_id)))
 
 
 # As long as one may be.

@@ -199,7 +199,7 @@ def _check(url: str, sessions: int, ended: int, live: list[list[UUID]], bucket: 
     for table in ("turns", "messages", "tool_calls", "audit_log"):
         orphans = _one(
             url,
-            f"SELECT count(*) FROM {table} t LEFT JOIN conversation_states s ON s.id = t.session_id WHERE s.id IS NULL",  # noqa: S608 - ours
+            f"SELECT count(*) FROM {table} t LEFT JOIN conversation_states s ON s.id = t.session_id WHERE s.id IS NULL",
         )
         if orphans:
             yield f"{orphans} rows of {table} belong to nothing"

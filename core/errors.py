@@ -16,7 +16,11 @@ class FieldProblem:
     problem: str
 
 
-class LatchkeyError(Exception):
+class QuotesNobody(Exception):
+    """What it says may be written into a log, for it holds nothing that somebody wrote or that names somebody."""
+
+
+class LatchkeyError(QuotesNobody):
     """Something went wrong."""
 
     code = "internal_error"
@@ -390,6 +394,12 @@ class IdempotencyKeyReused(LatchkeyError):
     code, status, title = "idempotency_key_reused", 422, "Idempotency key reused"
 
 
+class AnswerTooLarge(LatchkeyError):
+    """The answer is larger than can be sent. What was asked for stands; for a list, ask for less at a time with `limit`."""
+
+    code, status, title = "answer_too_large", 500, "Answer too large"
+
+
 # ---- what we stand on
 
 
@@ -418,7 +428,7 @@ class DatabaseUnavailable(LatchkeyError):
 
 
 class DatabaseNotMigrated(LatchkeyError):
-    """The database lacks this release's tables. Run `python -m alembic upgrade head` against it."""
+    """The database lacks this release's tables. Run `make migrate` against it, or deploy this release again."""
 
     code, status, title, retry_after_s = "database_not_migrated", 503, "Database not migrated", 30
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from core.cleaning import Cleaned
 from core.deadline import Deadline
 from functions import metrics
-from functions.invocations import invocation
+from functions.invocations import InvocationFailed, invocation
 from functions.wiring import wired
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _LEAST_SHARE: Final = 0.5
 _wiring = wired("cleanup")
 
 
-class CleanUpFailed(Exception):
+class CleanUpFailed(InvocationFailed):
     """Some of it could not be done; the log says what, and why."""
 
 

@@ -28,7 +28,7 @@ from core.errors import DatabaseConflict, DatabaseNotConfigured, LatchkeyError, 
 from core.secrets import Secrets
 from core.settings import Settings, SettingsError, read_settings
 from core.store.database import Database, reason, sqlstate, translated
-from functions import invocations, metrics
+from functions import invocations
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _LOCK_NOT_HAD: Final = "55P03"
 _TIME_OVER: Final = "57014"
 
 
-class NotMigrated(Exception):
+class NotMigrated(invocations.InvocationFailed):
     """The database is as it was."""
 
     def __init__(self, code: str, detail: str) -> None:
@@ -90,10 +90,6 @@ def _answer(event: object, context: Any) -> dict[str, Any]:
         done = migrate(settings, asked.get("command"), asked.get("revision"), until=_until(context))
     except NotMigrated as problem:
         _log.error("not migrated: %s", problem)
-        raise
-    except Exception as error:
-        metrics.count("Defects", error=type(error).__name__)
-        _log.error("not migrated: unexpected %s", type(error).__name__, exc_info=error)
         raise
     _log.info("migrated from %s to %s", done.before, done.after)
     return done.shown()

@@ -5,7 +5,9 @@ started. With it the secrets are read at the first use and not before: a snapsho
 they have changed the house is built anew; if they have become wrong the one that stands stays, and the log says what is wrong.
 """
 
+import gc
 import logging
+import random
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -60,6 +62,8 @@ class Wiring:
                 raise SettingsWrong(self._wrong.detail if self._wrong else None)
             if not self._is_warm:
                 self._is_warm = True
+                # Those that wake from one snapshot would else all draw the same numbers, and pause alike.
+                random.seed()
                 self._house.warm()
             return self._house
 
@@ -78,17 +82,25 @@ class Wiring:
             self._wrong = _for_a_client(problem)
             return
         before, self._house, self._wrong, self._is_warm = self._house, built, None, False
-        if before is not None:
+        if before is None:
+            # As at the end of each handler's module: what was loaded for it (boto3) stays as long as the process.
+            gc.freeze()
+        else:
             before.close()
 
     def _built(self, settings: Settings) -> "House":
         from core.house import build_house
 
-        self._check(settings)
-        if self._secrets is None:
-            return build_house(settings, tell=metrics.stint)
-        newer_url = partial(self._newer_database_url, self._secrets, settings)
-        return build_house(settings, tell=metrics.stint, newer_database_url=newer_url)
+        newer_url = (
+            None if self._secrets is None else partial(self._newer_database_url, self._secrets, settings)
+        )
+        house = build_house(settings, tell=metrics.stint, newer_database_url=newer_url)
+        try:
+            self._check(settings)
+        except SettingsError:
+            house.close()
+            raise
+        return house
 
     def _newer_database_url(self, secrets: Secrets, settings: Settings) -> str | None:
         """The request that found out is served by it, the next one by a house of its own."""

@@ -305,7 +305,7 @@ ARROWS: dict[str, set[str]] = {
     # AWS's clients, and what stands behind them.
     "core.aws": {"core.errors"},
     "core.secrets": {"core.aws", "core.errors", "core.settings", "core.store"},
-    "core.queue": {"core.attendance", "core.aws", "core.ids", "core.trace"},
+    "core.queue": {"core.attendance", "core.aws", "core.deadline", "core.ids", "core.store", "core.trace"},
     "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {
         "core.access",
@@ -399,7 +399,7 @@ ARROWS: dict[str, set[str]] = {
     "functions": {"core", "functions"},
     "alembic": {"core.errors", "core.settings", "core.store"},
     "dev": {"core", "functions", "dev"},
-    "bench": {"bench", "core", "dev", "functions", "tests.wire"},
+    "bench": {"bench", "core", "dev", "functions", "tests.network.pgbouncer", "tests.wire"},
     "tests": {"bench", "core", "dev", "functions", "tests"},
 }
 
@@ -409,7 +409,7 @@ PACKAGES: dict[str, set[str]] = {
     "psycopg2": {"core.store.database", "bench", "dev", "tests"},
     "anthropic": {"core.model", "core.agents.typed", "tests"},
     "httpx2": {"core.model", "dev", "tests"},
-    "fastapi": {"functions"},
+    "fastapi": {"bench.in_the_zip", "functions"},
     "starlette": {"functions", "tests"},
     "pydantic": {"core.sessions.codec", "functions", "tests"},
     "pydantic_core": {"core.sessions.codec", "tests"},
@@ -417,14 +417,14 @@ PACKAGES: dict[str, set[str]] = {
     "uvicorn": {"dev", "tests.door.standing", "tests.web.server"},
     "schemathesis": {"tests.door.hooks"},
     "alembic": {"alembic", "bench", "dev", "functions.migrate", "tests"},
-    "boto3": {"core.aws", "dev", "tests"},
+    "boto3": {"bench", "core.aws", "dev", "tests"},
     "botocore": {"core.aws", "dev", "tests"},
     "jwt": {"core.tokens", "tests"},
     "redis": {"core.cache.native", "dev", "tests"},
     "upstash_redis": {"core.cache.upstash", "tests"},
     "httpx": {"core.cache.upstash", "tests"},
     "pytest": {"tests"},
-    "moto": {"dev", "tests"},
+    "moto": {"bench", "dev", "tests"},
     "awslambdaric": {"tests"},
     # Metrics are told by functions; the library tells what there is to tell.
     "aws_lambda_powertools": {"functions", "tests"},
@@ -443,7 +443,7 @@ NEVER_AT_IMPORT = {
     "httpx",
 }
 # Beside the settings: the trace, which is another one at each invocation.
-READS_THE_ENVIRONMENT = {"core.settings", "core.trace", "dev", "tests"}
+READS_THE_ENVIRONMENT = {"bench", "core.settings", "core.trace", "dev", "tests"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,17 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core.deadline import Deadline
-from core.errors import DatabaseConflict, DatabaseNotMigrated, DatabaseUnavailable, LatchkeyError
+from core.errors import (
+    DatabaseConflict,
+    DatabaseNotMigrated,
+    DatabaseUnavailable,
+    LatchkeyError,
+    QuotesNobody,
+)
 
 
 class TakenBack(DatabaseConflict):
@@ -79,7 +85,7 @@ class ConnectionDied(DatabaseUnavailable):
     """The connection to the database broke; whether the last statement was committed is not known."""
 
 
-class StatementRefused(Exception):
+class StatementRefused(QuotesNobody):
     """Postgres refused a statement of ours: a defect."""
 
 
@@ -267,10 +273,18 @@ def translated() -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What the driver says went wrong, in one line, for an operator. It names hosts and users, never a password."""
+    """What went wrong, in one line, for an operator. The driver names hosts and users, never a password. What others say may quote
+    what they were given, such as a name in the archive: of them the kind is told, and AWS's code.
+    """
     cause = error.__cause__ or error
-    lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
-    return lines[0] if lines else type(cause).__name__
+    cause = getattr(cause, "orig", None) or cause
+    kind = type(cause).__name__
+    if not isinstance(cause, (psycopg2.Error, SQLAlchemyError, QuotesNobody)):
+        response = getattr(cause, "response", None)
+        code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+        return kind if code is None else f"{kind} ({code})"
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else kind
 
 
 def sqlstate(error: BaseException | None) -> str | None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dev.children import mortal
 from dev.redis.program import find_program
 from dev.redis.resp import Refusal, Reply, Wire, Word
 
@@ -21,16 +21,6 @@ _START_TIMEOUT_S = 10.0
 _POLL_S = 0.005
 _TRIES = 3
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 108, and 104 on a Mac
-
-# Run by a Python of its own, which becomes redis-server: prctl must be called by the process that it is about. Whoever
-# started it may be gone already; then nobody would send the signal any more.
-_DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("whoever started it has gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class RedisFailed(Exception):
@@ -181,12 +171,9 @@ class EmbeddedRedis:
     def _starts(self, program: Path) -> bool:
         config = self.folder / "redis.conf"
         config.write_text("".join(f"{name} {value}\n" for name, value in self._settings().items()))
-        command = [str(program), str(config)]
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
         with (self.folder / "log").open("wb") as output:
             self._process = subprocess.Popen(
-                command,
+                mortal([program, config]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

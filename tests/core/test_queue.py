@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from core.settings import Settings
 from tests.aws import new_queue, pretended, sqs
 from tests.cleaning import clean
 from tests.conversations import answer, arrival
+from tests.databases import run
 
 
 @pytest.fixture
@@ -141,8 +143,8 @@ def test_it_never_raises(
 
     monkeypatch.setattr("core.queue.client", lambda *_: Sends(fail))
     session_id = session()
-    queue.wake(session_id)
     queue.recover(session_id, 1)
+    queue.wake(session_id)
     assert len(caplog.records) == 2
     assert "the sweep will find it" in caplog.text
     assert str(session_id) not in caplog.text
@@ -160,6 +162,30 @@ def test_nobody_waits_for_it_for_long(
     hangs.set()
 
 
+def test_a_sweep_that_finds_hundreds_does_not_wait_for_a_dead_queue_each_time(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def hang(message: object) -> None:
+        asked.append(message)
+        hangs.wait(30)
+
+    hangs = threading.Event()
+    monkeypatch.setattr("core.queue._LONGEST_S", 0.05)
+    monkeypatch.setattr("core.queue.client", lambda *_: Sends(hang))
+    for _ in range(100):
+        queue.recover(session(), 1)
+    assert len(asked) == 1
+    queue.wake(session())
+    assert len(asked) == 2, "a request tries all the same"
+    hangs.set()
+    monkeypatch.setattr("core.queue.client", lambda *_: Sends(asked.append))
+    queue.wake(session())
+    queue.recover(session(), 1)
+    assert len(asked) == 4, "it is well again"
+
+
 def test_a_queue_that_is_not_there_costs_a_line(
     queue: Queue, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -169,8 +195,6 @@ def test_a_queue_that_is_not_there_costs_a_line(
 
 @pytest.fixture
 def house(settings: Settings, url: str) -> Iterator[House]:
-    from dataclasses import replace
-
     built = build_house(replace(settings, queue_url=url))
     yield built
     built.close()
@@ -204,8 +228,6 @@ def test_a_redelivery_comes_in_another_order_and_the_turns_are_in_theirs(
     """moto's queue reorders what it hands over again in larger batches, and SQS may where it is told twice: a wake-up is only a
     word, and which turn is next is in the rows.
     """
-    from tests.databases import run
-
     device = uuid4()
     for number in range(3):
         answer(house, arrival(device, f"message {number}", str(number)), 0)

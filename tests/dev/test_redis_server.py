@@ -11,10 +11,10 @@ import psutil
 import pytest
 import redis as redis_py
 
+from dev.children import DIE_WITH_PARENT
 from dev.postgres.processes import is_over, until
 from dev.redis import EmbeddedRedis, RedisFailed, RedisMissing, program
 from dev.redis.resp import Refusal, Status, Wire
-from dev.redis.server import _DIE_WITH_PARENT
 from tests import left_out
 from tests.databases import ROOT
 
@@ -148,7 +148,7 @@ def test_it_dies_with_whoever_started_it() -> None:
 def test_it_does_not_start_for_somebody_who_has_gone() -> None:
     """The signal of a parent's death is only for those who asked for it in time."""
     gone = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid() + 1), "/bin/echo", "started"],
+        [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid() + 1), "/bin/echo", "started"],
         capture_output=True,
         text=True,
         check=False,

@@ -3,22 +3,27 @@
 import importlib
 import json
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from core.deadline import Deadline
 from core.errors import DatabaseUnavailable
+from core.holding import HoldLost
 from core.house import House, build_house
 from core.ids import SessionId
 from core.settings import Settings
-from dev.demo_model import DemoModel
+from dev.demo_model import DemoModel, Fault, Reply
 from functions import metrics
-from tests.agents import Workshop
+from tests.agents import Workshop, call
 from tests.bells import Bell
-from tests.conversations import answer, arrival
+from tests.conversations import answer, arrival, asking, expire, refusals, taken, until
 from tests.databases import run
 
 
@@ -37,6 +42,7 @@ class OneHouse:
 
     def __init__(self, house: House) -> None:
         self.built = house
+        self.settings = house.settings
         self.error: Exception | None = None
 
     def house(self) -> House:
@@ -63,6 +69,8 @@ def worker(wiring: OneHouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
     """As in a process of its own: the handler's module is made by its import."""
     monkeypatch.setattr("functions.wiring.wired", lambda _: wiring)
     monkeypatch.setattr("gc.freeze", lambda: None)
+    # The first invocation of a process is told, whichever test it is in.
+    monkeypatch.setattr("functions.invocations._invoked", count(1))
     sys.modules.pop("functions.worker", None)
     yield importlib.import_module("functions.worker")
     del sys.modules["functions.worker"]
@@ -101,6 +109,19 @@ def given_back(worker: ModuleType, *records: Any, left_s: float = 330) -> list[s
     answer = worker.handler(batch(*records), Context(left_s))
     assert set(answer) == {"batchItemFailures"}
     return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+
+
+def woken(house: House) -> Bell:
+    """Who is woken from here on."""
+    bell = Bell()
+    house.turns.wakeups = bell
+    return bell
+
+
+def session_of(house: House, device: UUID) -> SessionId:
+    turn = answer(house, arrival(device, "Hello", "k"), 0)
+    assert turn.session_id is not None
+    return turn.session_id
 
 
 def queued(house: House, device: UUID, text: str = "Hello", key: str = "k") -> SessionId:
@@ -236,3 +257,111 @@ def test_without_secrets_or_a_database_everything_comes_again(
     assert given_back(worker, one, other) == ["1", "2"]
     assert counted == ["WorkerErrors"] * 2
     assert "database_unavailable" in caplog.text
+
+
+# ---- time
+
+
+def test_it_hands_over_before_its_time_is_over_and_the_next_goes_on(
+    worker: ModuleType, house: House, model: DemoModel, shop: Workshop, device: UUID
+) -> None:
+    """A tool that might take longer than there is time is left to whoever has more."""
+    model.replies.add(Reply(call("peek")))
+    session_id = queued(house, device)
+    bell = woken(house)
+    assert given_back(worker, record(session_id), left_s=4) == []
+    assert (status(house, device), shop.ran["peek"]) == ("queued", 0)
+    assert bell.woken[0] == session_id
+    assert given_back(worker, record(session_id)) == []
+    assert (status(house, device), shop.ran["peek"]) == ("completed", 1)
+    assert len(model.requests) == 2, "no step was done twice"
+    assert refusals(model) == []
+
+
+def test_it_never_works_for_longer_than_lambda_lets_it(
+    worker: ModuleType, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[float] = []
+    monkeypatch.setattr(type(house.turns), "work", lambda _, __, until: left.append(until.left_s()))
+    for given_s in (330, 100, 10):
+        given_back(worker, record(uuid4()), left_s=given_s)
+    assert left == [pytest.approx(310, abs=1), pytest.approx(80, abs=1), pytest.approx(5, abs=1)]
+
+
+def test_nor_for_longer_than_its_budget(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    stints: list[float] = []
+    monkeypatch.setattr(type(house.turns), "_go_on", lambda _, __, stint: stints.append(stint.until.left_s()))
+    house.turns.work(SessionId(uuid4()), Deadline.after(5_000))
+    house.turns.work(SessionId(uuid4()))
+    house.turns.work(SessionId(uuid4()), Deadline.after(7))
+    assert stints == [pytest.approx(300, abs=1), pytest.approx(300, abs=1), pytest.approx(7, abs=1)]
+
+
+def test_with_very_little_time_it_asks_the_model_all_the_same(
+    worker: ModuleType, house: House, device: UUID
+) -> None:
+    """Else it would wake another like it, and that one the next, without end and without a result."""
+    session_id = queued(house, device)
+    bell = woken(house)
+    assert given_back(worker, record(session_id), left_s=20) == []
+    assert bell.woken == []
+    assert status(house, device) == "completed"
+
+
+def test_what_a_batch_has_no_time_for_comes_again(worker: ModuleType, house: House) -> None:
+    first, second = uuid4(), uuid4()
+    queued(house, first)
+    later = queued(house, second)
+    sessions = [session_of(house, first), later]
+    given = given_back(
+        worker, *[record(one, message_id=str(n)) for n, one in enumerate(sessions)], left_s=100
+    )
+    assert given == ["1"]
+    assert (status(house, first), status(house, second)) == ("completed", "queued")
+
+
+# ---- several at once
+
+
+def test_the_same_message_while_its_first_worker_is_frozen(
+    worker: ModuleType, house: House, model: DemoModel, device: UUID, database_url: str
+) -> None:
+    session_id = queued(house, device)
+    frozen = taken(house, session_id)
+    assert given_back(worker, record(session_id)) == [], "somebody has it"
+    assert len(model.requests) == 0
+    expire(database_url)
+    assert given_back(worker, record(session_id)) == []
+    assert status(house, device) == "completed"
+    with pytest.raises(HoldLost):
+        asking(frozen, house, house.turns.roster.manager)
+    assert run(database_url, "SELECT role FROM messages ORDER BY seq") == [("user",), ("assistant",)]
+
+
+def test_two_workers_with_one_message_ask_the_model_once(
+    worker: ModuleType, house: House, model: DemoModel, device: UUID
+) -> None:
+    session_id = queued(house, device)
+    opens = threading.Event()
+    model.faults.add(Fault.gate(opens))
+    with ThreadPoolExecutor(2) as both:
+        working = [both.submit(given_back, worker, record(session_id)) for _ in range(2)]
+        until(lambda: any(one.done() for one in working))
+        opens.set()
+        assert [one.result(30) for one in working] == [[], []]
+    assert status(house, device) == "completed"
+    assert len(model.requests) == 1
+
+
+def test_a_worker_that_died_is_followed_by_the_next_one_from_its_last_step(
+    worker: ModuleType, house: House, model: DemoModel, shop: Workshop, device: UUID, database_url: str
+) -> None:
+    model.replies.add(Reply(call("pay")))
+    session_id = queued(house, device)
+    dead_one = taken(house, session_id)
+    asking(dead_one, house, house.turns.roster.manager)
+    expire(database_url)
+    assert given_back(worker, record(session_id)) == []
+    assert status(house, device) == "completed"
+    assert shop.ran["pay"] == 1
+    assert len(model.requests) == 2, "the first step's answer is not asked for again"

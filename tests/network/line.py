@@ -87,7 +87,9 @@ class Line:
     # --- from the client
 
     def _bring_statements(self, said: BinaryIO) -> None:
-        self._server.sendall(self._dialect.greeting(self._client, said))
+        if greeting := self._dialect.greeting(self._client, said):
+            # Its reply ends as every other does, and the client may ask again before that was counted.
+            self._forward(Exchange(greeting, None, awaits_ready=True))
         for exchange in self._dialect.exchanges(said):
             if exchange.raw == self._dialect.farewell or not self._carry(exchange):
                 return
@@ -167,7 +169,7 @@ class Line:
 
     def _count_down(self) -> None:
         with self._changed:
-            self._awaited = max(0, self._awaited - 1)  # the start-up ends by a Z too, and nobody counted that
+            self._awaited = max(0, self._awaited - 1)  # what ends unasked was counted by nobody
             self._changed.notify_all()
 
 

@@ -16,7 +16,8 @@ from dev.postgres.processes import until
 from tests.databases import run
 from tests.network.clients import NAME, SILENCE_S, WAIT_S, ask, connected, meanwhile
 from tests.network.faults import Fault, RandomFaults
-from tests.network.protocol import TERMINATE, Address, Message, messages
+from tests.network.line import Line
+from tests.network.protocol import TERMINATE, Address, Exchange, Message, messages
 from tests.network.proxy import FaultyProxy
 
 ADD = "INSERT INTO notes VALUES (1)"
@@ -207,6 +208,32 @@ def test_statements_sent_at_once_are_lost_from_the_fault_on(proxy: FaultyProxy, 
         assert [one.kind for one in raw.reply()] == [b"C", b"Z"]
         assert raw.everything() == b""
     assert run(database_url, "SELECT number FROM notes") == [(1,)]
+
+
+def test_the_end_of_the_start_up_is_not_taken_for_that_of_a_statement(
+    proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late the proxy counts what its client already has: the first reply still comes whole before the fault."""
+    asked = threading.Event()
+    forward, count_down = Line._forward, Line._count_down
+
+    def told(line: Line, exchange: Exchange) -> bool:
+        forwarded = forward(line, exchange)
+        if exchange.sql:
+            asked.set()
+        return forwarded
+
+    def late(line: Line) -> None:
+        assert asked.wait(WAIT_S)
+        count_down(line)
+
+    monkeypatch.setattr(Line, "_forward", told)
+    monkeypatch.setattr(Line, "_count_down", late)
+    proxy.faults.add(Fault.drop_request(matching="lost", close=True))
+    with Raw(proxy.url) as raw:
+        raw.send(query("SELECT pg_sleep(0.05)") + query("SELECT 'lost'"))
+        assert [one.kind for one in raw.reply()] == [b"T", b"D", b"C", b"Z"]
+        assert raw.everything() == b""
 
 
 def test_encryption_is_declined(proxy: FaultyProxy) -> None:

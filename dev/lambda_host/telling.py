@@ -1,0 +1,22 @@
+"""What the functions write, for somebody who reads along: a line of theirs is JSON, and a terminal is no log group."""
+
+from .logs import Line
+
+_PLATFORM = ("START ", "REPORT ", "INIT_REPORT ")
+# Fields that say the same as the line's beginning, or for which there is no room.
+_SHORT = ("turn", "session", "epoch")
+
+
+def readable(line: Line) -> str | None:
+    """None for what only a machine reads: metrics, and what the platform says of an invocation that went well."""
+    who = f"{line.function}-{line.sandbox}"
+    found = line.json
+    if found is None:
+        quiet = line.text.startswith(_PLATFORM) and " Status: " not in line.text
+        return None if quiet or not line.text.strip() else f"{who}  {line.text}"
+    if "_aws" in found:
+        return None
+    said = found.get("message") or f"{found.get('errorType')}: {found.get('errorMessage')}"
+    named = "  ".join(f"{name} {found[name]}" for name in _SHORT if found.get(name))
+    trace = "".join(f"\n{part}".rstrip() for part in found.get("stackTrace") or ())
+    return f"{who}  {found.get('level', 'INFO')}  {said}{'  ' if named else ''}{named}{trace}"
