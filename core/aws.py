@@ -7,11 +7,11 @@ Which account, region and (in tests) address is found out by boto3 itself, as ev
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 from core.errors import LatchkeyError
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -26,6 +25,7 @@ from core.recovery import Questions, Stranded
 from core.store import expired, left, locks, partials, rates, turns
 from core.store.database import Database, reason
 from core.store.places import BEGINNING, Place
+from core.values import dataclass
 from core.wakeups import Wakeups
 
 _log = logging.getLogger(__name__)

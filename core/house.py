@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from core.agents.refusal import WrongDeclaration
@@ -39,6 +38,7 @@ from core.sharing import Sharing
 from core.stint import Limits
 from core.store.database import Database
 from core.tokens import Tokens
+from core.values import dataclass
 from core.wakeups import WorkerThreads
 
 _log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ What can go wrong, and why it does not matter: many look at once and find the sa
 write at the version that was read, so the second to come finds nothing to do.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from core.decisions import expire
 from core.ids import SessionId
@@ -12,6 +12,7 @@ from core.store import approvals, turns
 from core.store.approvals import Overdue
 from core.store.database import Database
 from core.store.places import BEGINNING, Place
+from core.values import dataclass
 from core.wakeups import Wakeups
 
 

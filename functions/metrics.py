@@ -11,11 +11,11 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from core import about, reports
 from core.reports import Report
+from core.values import dataclass
 
 NAMESPACE = "Latchkey"
 SERVICE = "latchkey"

@@ -7,7 +7,6 @@ take the last place one is refused. A row whose time is over is not there, for a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -18,6 +17,7 @@ from core.store.alive import ALIVE
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
 from core.store.tables import IDLE_END
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

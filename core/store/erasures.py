@@ -12,7 +12,6 @@ What can go wrong, and why it cannot:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -29,6 +28,7 @@ from core.store.endings import EndedSession
 from core.store.fence import CLOCK
 from core.store.tables import metadata, users
 from core.store.visitors import ASKER
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
