@@ -6,6 +6,9 @@ import logging
 import sys
 from typing import Any
 
+# It would walk what is being built here again and again; it is on again when all is there.
+gc.disable()
+
 from fastapi import FastAPI
 from mangum import Mangum
 
@@ -52,3 +55,4 @@ def handler(event: object, context: Any) -> dict[str, Any]:
 
 # What was built at import lives as long as the process; a collection that walks it takes up to a tenth of a second.
 gc.freeze()
+gc.enable()

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from core.store.alive import ALIVE
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
-from core.store.tables import IDLE_END
+from core.store.revision import IDLE_END
 from core.values import dataclass
 
 

@@ -15,8 +15,16 @@ from typing import Any, Final
 
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, set_wait_callback
-from sqlalchemy import Connection, Engine, NullPool, PoolProxiedConnection, TextClause, create_engine, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Engine,
+    NullPool,
+    PoolProxiedConnection,
+    TextClause,
+    create_engine,
+    text,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -53,8 +61,6 @@ _LONGEST_S: Final = 86_400.0
 _TO_TAKE_BACK_S: Final = 1.0
 # How many errors an error may have come from.
 _DEEPEST: Final = 20
-
-_DIALECT: Final = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # it has no types
 
 
 class ConnectionDied(DatabaseUnavailable):
@@ -202,8 +208,17 @@ def _engine(url: str, connect_timeout_s: int, **more: Any) -> Engine:
 
 
 @cache
+def _dialect() -> Dialect:
+    """Loaded with the first engine, not before: it costs as much as a tenth of SQLAlchemy."""
+    from sqlalchemy.dialects import postgresql
+
+    dialect: Dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # it has no types
+    return dialect
+
+
+@cache
 def _for_the_driver(statement: TextClause) -> str:
-    return str(statement.compile(dialect=_DIALECT))
+    return str(statement.compile(dialect=_dialect()))
 
 
 def _named(cursor: Any, row: tuple[Any, ...]) -> Row:

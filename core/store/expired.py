@@ -24,7 +24,7 @@ from core.store.database import Database
 from core.store.endings import DEVICES, GONE, EndedSession, shown
 from core.store.fence import CLOCK
 from core.store.places import BEGINNING, Place
-from core.store.tables import IDLE_END
+from core.store.revision import IDLE_END
 from core.values import dataclass
 
 # Of the row `s`: its time is over, and it is behind a place.

@@ -17,7 +17,7 @@ from core.errors import DatabaseConflict
 from core.ids import DeviceId, SessionId, UserId
 from core.store.alive import USED
 from core.store.database import Database, Row
-from core.store.tables import LOCK_END
+from core.store.revision import LOCK_END
 from core.store.visitors import EDITS, VISIT
 from core.values import dataclass
 
