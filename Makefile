@@ -6,8 +6,13 @@ PY := $(VENV)/bin/python
 # Named by what the requirement files say, so that only a change of theirs installs again.
 INSTALLED := $(VENV)/installed-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
+# osls, which deploys, and comes by npm. Where there is no npm, everything else goes on without.
+OSLS := node_modules/.installed-$(shell cat package-lock.json | cksum | cut -d' ' -f1)
+OSLS_IF_IT_CAN := $(if $(shell command -v npm),$(OSLS))
+
 .DEFAULT_GOAL := help
-.PHONY: help run lambda test check prove fences doctor bench package growth migrate openapi fuzz demo-model redis format lock clean
+.PHONY: help run lambda test check prove fences doctor bench package growth sweep migrate restore openapi fuzz demo-model redis format lock clean
+.PHONY: template deploy secret remove
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +23,7 @@ run: $(INSTALLED) ## Serve on 127.0.0.1:8000 (PORT=8001 for another), with Postg
 lambda: $(INSTALLED) ## Serve as on AWS: the zip's four functions under Lambda's runtime client, moto as AWS (PORT=8001 ARGS=--verbose)
 	@$(PY) -m dev.lambda_host $(ARGS)
 
-test: $(INSTALLED) ## Run every test, on a real Postgres and a real Redis, in parallel
+test: $(INSTALLED) $(OSLS_IF_IT_CAN) ## Run every test, on a real Postgres and a real Redis, in parallel
 	@$(PY) -W error -m pytest -W error -n 2
 
 check: $(INSTALLED) ## ruff, mypy (strict), and the arrows between the rooms
@@ -47,8 +52,31 @@ package: $(INSTALLED) ## Make the zip that Lambda runs, and its twin for tests, 
 growth: $(INSTALLED) ## What turns and connections cost the database, and when one is full (ARGS="--at-once 25 100")
 	@$(PY) -m bench.growth $(ARGS)
 
+sweep: $(INSTALLED) ## Sweep a million expired sessions while turns run: most of an hour (ARGS="--sessions 20000 --archive 2000")
+	@$(PY) -m bench.sweep $(ARGS)
+
+restore: $(INSTALLED) ## Bring an archived conversation back: SESSION=its ID, and USER_ID=whose it is, if you know
+	@$(PY) -m dev.transfer restore $(SESSION) $(if $(USER_ID),--user $(USER_ID))
+
 migrate: $(INSTALLED) ## Bring the database at DATABASE_URL up to this release (ARGS="current", or "downgrade 0005")
 	@$(PY) -m functions.migrate $(or $(ARGS),upgrade)
+
+template: $(INSTALLED) $(OSLS) build/latchkey-arm64.zip ## Make CloudFormation of serverless.yml, for both stages, and lint it; nothing is sent
+	@for stage in dev prod; do \
+	node_modules/.bin/osls package --stage $$stage --package build/template-$$stage && \
+	$(VENV)/bin/cfn-lint -i W3005 -- build/template-$$stage/cloudformation-template-update-stack.json || exit 1; done
+
+build/latchkey-arm64.zip:
+	@$(PY) -m dev.package --arch arm64
+
+deploy: $(INSTALLED) $(OSLS) ## Bring a stage to AWS: STAGE=dev (MIGRATE=no leaves the database alone; TURN=no tries no turn)
+	@$(PY) -m dev.deploy deploy --stage "$(STAGE)" $(if $(MIGRATE),--migrate $(MIGRATE)) $(if $(TURN),--turn $(TURN))
+
+secret: $(INSTALLED) ## Make the secret of a stage, or change it: STAGE=dev; it asks, or FROM=some.json names a file
+	@$(PY) -m dev.deploy secret --stage "$(STAGE)" $(if $(FROM),--from "$(FROM)")
+
+remove: $(INSTALLED) $(OSLS) ## Take a stage away from AWS: STAGE=dev; it asks first (YES=1: it does not), and says what stays
+	@$(PY) -m dev.deploy remove --stage "$(STAGE)" $(if $(YES),--yes)
 
 openapi: $(INSTALLED) ## Write docs/openapi.json anew, as the calls are
 	@$(PY) -m dev.openapi
@@ -70,8 +98,8 @@ lock: $(INSTALLED) ## Make the pinned requirement files anew from the .in files
 	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
 	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
 
-clean: ## Remove what was made here: the environment, the embedded Postgres and its data
-	rm -rf $(VENV) .latchkey .mypy_cache .ruff_cache .pytest_cache
+clean: ## Remove what was made here: the environment, the embedded Postgres and its data, zips and templates
+	rm -rf $(VENV) node_modules build .serverless .latchkey .mypy_cache .ruff_cache .pytest_cache
 
 $(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Latchkey needs Python 3.11 or later; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
@@ -81,3 +109,9 @@ $(INSTALLED):
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt && \
 	rm -f $(VENV)/installed-* && touch $@ && \
 	echo "latchkey  installed in $$(( $$(date +%s) - begun )) s"
+
+# What the packages would run while they are installed is not needed: they only read and send.
+$(OSLS):
+	@command -v npm > /dev/null || { echo "latchkey  osls, which deploys, needs node (20.19 or later) and npm; on Debian and Ubuntu: apt-get install nodejs npm"; exit 1; }
+	@echo "latchkey  installing osls from package-lock.json; this takes about half a minute, and only once"
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel error && touch $@

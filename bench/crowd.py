@@ -80,10 +80,10 @@ def gather(primary: Primary, at: str, at_once: int, *, seconds: float, model_s: 
         most = max(most, primary.connections())
         time.sleep(0.2)  # looks cost too
     took = sorted(beside for _ in processes for beside in told.get())
-    spent = primary.cpu_s() - cpu_s
     lasted = time.monotonic() - begun
     for process in processes:
         process.join()
+    spent = primary.cpu_s() - cpu_s
     return Crowd(at_once, len(took), lasted, tuple(took), most, spent)
 
 

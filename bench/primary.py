@@ -1,6 +1,7 @@
 """The primary, watched from outside: what its processes, its tables and its log have cost so far."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -74,17 +75,15 @@ class Primary:
         )
 
     def cpu_s(self) -> float:
-        """Of all its processes, those that are over included."""
-        total = 0.0
-        for process in (self._postmaster, *self._postmaster.children()):
-            try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            total += times.user + times.system
-            if process == self._postmaster:
-                total += times.children_user + times.children_system
-        return total
+        """Of all its processes, those that are over included: their time is their parent's from the moment on that it hears of it."""
+        while True:
+            children = self._postmaster.children()
+            with suppress(psutil.NoSuchProcess):
+                own = [process.cpu_times() for process in (self._postmaster, *children)]
+                if self._postmaster.children() == children:
+                    return sum(times.user + times.system for times in own) + (
+                        own[0].children_user + own[0].children_system
+                    )
 
     def connections(self) -> int:
         return int(

@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -31,6 +31,7 @@ from bench.stored import fill
 from core.deadline import Deadline
 from core.house import build_house
 from core.settings import read_settings
+from dev.s3 import count, serving_s3
 
 _CONTEXT = multiprocessing.get_context("spawn")
 _SWEEPS_S = 20.0
@@ -39,6 +40,7 @@ _TELLS_EVERY_S = 15.0
 _BAR = 2.0
 _BUCKET = "archive"
 _CONVERSATIONS = 20
+_TURNS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class Stage:
 
     sweeping: Any
     over: Any
-    # (seconds, whether it was swept meanwhile) of each turn, when all is over; how many each clean-up ended, at once.
+    # Of each client, when all is over: (seconds, whether it was swept meanwhile) of its turns, and its devices. How many each clean-up
+    # ended, at once.
     turns: Any
     ended: Any
 
@@ -66,26 +69,27 @@ def main() -> None:
     with database() as url:
         fell_short = _sweep(url, asked, asked.sessions, None)
         if asked.archive:
-            with _s3() as bucket:
-                fell_short |= _sweep(url, asked, asked.archive, bucket)
+            with serving_s3(_BUCKET):
+                fell_short |= _sweep(url, asked, asked.archive, _BUCKET)
     sys.exit("\nthe sweep falls short" if fell_short else 0)
 
 
 def _sweep(url: str, asked: Asked, sessions: int, bucket: str | None) -> bool:
     _say(f"{sessions} expired sessions{', to be archived first' if bucket else ''}")
     fill(url, sessions, _say)
-    live = [[conversation(url, 10) for _ in range(_CONVERSATIONS)] for _ in range(asked.clients)]
     before = _expired(url)
     stage = Stage(_CONTEXT.Event(), _CONTEXT.Event(), _CONTEXT.Queue(), _CONTEXT.Queue())
     clients = [
-        _CONTEXT.Process(target=_talk, args=(url, devices, asked.turns_a_second / asked.clients, stage))
-        for devices in live
+        _CONTEXT.Process(target=_talk, args=(url, asked.turns_a_second / asked.clients, stage))
+        for _ in range(asked.clients)
     ]
     cleaners = [_CONTEXT.Process(target=_clean, args=(url, bucket, stage)) for _ in range(asked.cleaners)]
     for process in [*clients, *cleaners]:
         process.start()
     swept_s = _conduct(stage, sessions, cleaners)
-    took = list(itertools.chain.from_iterable(stage.turns.get() for _ in clients))
+    talked = [stage.turns.get() for _ in clients]
+    took = [one for some, _ in talked for one in some]
+    live = [device for _, devices in talked for device in devices]
     for process in [*clients, *cleaners]:
         process.join()
     ended = _expired(url) - before
@@ -137,59 +141,27 @@ def _clean(url: str, bucket: str | None, stage: Stage) -> None:
     house.close()
 
 
-def _talk(url: str, devices: list[UUID], turns_a_second: float, stage: Stage) -> None:
-    """At moments of their own: not as fast as they can, for nobody does that."""
+def _talk(url: str, turns_a_second: float, stage: Stage) -> None:
+    """At moments of their own: not as fast as they can, for nobody does that. A conversation ends before it is one to be compacted."""
     took: list[tuple[float, bool]] = []
-    function, chance = Latchkey(url, calls=True, remembers=True), random.Random(os.getpid())  # noqa: S311 - when somebody speaks is no secret
-    while not stage.over.is_set():
-        was_swept, begun = stage.sweeping.is_set(), time.perf_counter()
-        function.turn(chance.choice(devices))
+    devices: list[UUID] = []
+    function = Latchkey(url, calls=True, remembers=True)
+    chance = random.Random(os.getpid())  # noqa: S311 - spreads turns out
+    for number in itertools.count():
+        if stage.over.is_set():
+            break
+        if number % (_CONVERSATIONS * _TURNS) == 0:
+            current = [conversation(url, 10) for _ in range(_CONVERSATIONS)]
+            devices += current
+        device, was_swept = current[number % _CONVERSATIONS], stage.sweeping.is_set()
+        begun = time.perf_counter()
+        function.turn(device)
         seconds = time.perf_counter() - begun
         if stage.sweeping.is_set() is was_swept:
             took.append((seconds, was_swept))
         time.sleep(chance.expovariate(turns_a_second))
-    stage.turns.put(took)
+    stage.turns.put((took, devices))
     function.close()
-
-
-@contextmanager
-def _s3() -> Iterator[str]:
-    """In a process of its own, as S3 is."""
-    ready = _CONTEXT.Queue()
-    server = _CONTEXT.Process(target=_serve_s3, args=(ready,), daemon=True)
-    server.start()
-    os.environ |= {
-        "AWS_ENDPOINT_URL": ready.get(timeout=60),
-        "AWS_ACCESS_KEY_ID": "bench",
-        "AWS_SECRET_ACCESS_KEY": "bench",
-        "AWS_DEFAULT_REGION": "eu-central-1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    _s3_client().create_bucket(
-        Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-    )
-    yield _BUCKET
-    server.terminate()
-    server.join()
-
-
-def _serve_s3(ready: Any) -> None:
-    import logging
-
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    ready.put(f"http://{host}:{port}")
-    time.sleep(86_400)
-
-
-def _s3_client() -> Any:
-    import boto3
-
-    return boto3.client("s3")
 
 
 # ---- what came of it
@@ -224,11 +196,11 @@ def _check(url: str, sessions: int, ended: int, live: list[list[UUID]], bucket: 
     for table in ("turns", "messages", "tool_calls", "audit_log"):
         orphans = _one(
             url,
-            f"SELECT count(*) FROM {table} t LEFT JOIN conversation_states s ON s.id = t.session_id WHERE s.id IS NULL",  # noqa: S608 - a table of ours
+            f"SELECT count(*) FROM {table} t LEFT JOIN conversation_states s ON s.id = t.session_id WHERE s.id IS NULL",
         )
         if orphans:
             yield f"{orphans} rows of {table} belong to nothing"
-    devices = [str(device) for some in live for device in some]
+    devices = [str(device) for device in live]
     whole = _one(
         url,
         "SELECT count(*) FROM connections c JOIN conversation_states s ON s.id = c.session_id WHERE c.device_id = ANY(%s::uuid[]) "
@@ -238,8 +210,7 @@ def _check(url: str, sessions: int, ended: int, live: list[list[UUID]], bucket: 
     if whole != len(devices):
         yield f"of {len(devices)} live sessions {whole} are whole"
     if bucket is not None:
-        pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        kept = sum(len(page.get("Contents", ())) for page in pages)
+        kept = count(bucket)
         print(f"| in the archive | {kept} |", flush=True)
         if kept != sessions:
             yield f"the archive has {kept} of {sessions}"

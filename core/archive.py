@@ -27,9 +27,18 @@ class Archive:
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file, translated(ArchiveUnavailable):
             for line in lines:
                 file.write(f"{line}\n".encode())
+            size = file.tell()
             file.seek(0)
             extra = {"ServerSideEncryption": "AES256", "ContentType": "application/x-ndjson"}
-            client("s3").upload_fileobj(file, self.bucket, _key(user_id, session_id), ExtraArgs=extra)
+            if size <= _IN_MEMORY_BYTES:
+                stored = client("s3").put_object(
+                    Bucket=self.bucket, Key=_key(user_id, session_id), Body=file.read(), **extra
+                )
+                if not stored.get("ETag"):
+                    # An answer that was cut behind its first line looks like a good one.
+                    raise ArchiveUnavailable
+            else:
+                client("s3").upload_fileobj(file, self.bucket, _key(user_id, session_id), ExtraArgs=extra)
 
     def of_user(self, user_id: UserId) -> Iterator[SessionId]:
         with translated(ArchiveUnavailable):
@@ -37,6 +46,23 @@ class Archive:
             for page in pages.paginate(Bucket=self.bucket, Prefix=_prefix(user_id)):
                 for found in page.get("Contents", ()):
                     yield _session_id(found["Key"])
+
+    def find(self, session_id: SessionId) -> UserId | None:
+        """Whose it is, by looking through all that there is."""
+        with translated(ArchiveUnavailable):
+            pages = client("s3").get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix="users/"):
+                for found in page.get("Contents", ()):
+                    if found["Key"].endswith(f"/{session_id}.jsonl"):
+                        return UserId(UUID(found["Key"].split("/")[1]))
+        return None
+
+    def has(self, user_id: UserId, session_id: SessionId) -> bool:
+        with translated(ArchiveUnavailable):
+            found = client("s3").list_objects_v2(
+                Bucket=self.bucket, Prefix=_key(user_id, session_id), MaxKeys=1
+            )
+            return bool(found.get("Contents"))
 
     def read(self, user_id: UserId, session_id: SessionId) -> Iterator[bytes]:
         """Its lines."""
@@ -46,12 +72,18 @@ class Archive:
 
     def forget_user(self, user_id: UserId) -> int:
         """How many objects went, each with all of its versions. Sent again it finds none."""
+        return self._forget(_prefix(user_id))
+
+    def forget(self, user_id: UserId, session_id: SessionId) -> int:
+        return self._forget(_key(user_id, session_id))
+
+    def _forget(self, prefix: str) -> int:
         keys: set[str] = set()
         with translated(ArchiveUnavailable):
             pages = client("s3").get_paginator("list_object_versions")
             for page in pages.paginate(
                 Bucket=self.bucket,
-                Prefix=_prefix(user_id),
+                Prefix=prefix,
                 PaginationConfig={"PageSize": _AT_ONCE},
             ):
                 versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]

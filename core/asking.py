@@ -54,7 +54,6 @@ class Asking:
         self._afford(holding, prompt)
         limit = Deadline.after(self.timeout_s).earlier(until)
         bill, begun = Bill(prompt.model), perf_counter()
-        asked = {"model": self.model.ask(prompt, limit, bill, speech)}
 
         def beat() -> None:
             holding.beat()
@@ -67,6 +66,7 @@ class Asking:
         try:
             bell = speech.bell if speech else None
             with holding.watch.on(MODEL):
+                asked = {"model": self.model.ask(prompt, limit, bill, speech)}
                 for _, reply in attend(asked, limit, beat, holding.lease.beat_s, bell):
                     return reply.result()
             late = ModelTimeout()

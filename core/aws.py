@@ -4,6 +4,7 @@ would wait a minute.
 Which account, region and (in tests) address is found out by boto3 itself, as everywhere on AWS.
 """
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ _making: Final = threading.Lock()
 @cache
 def client(service: str, patience: Patience = FOR_FILES) -> Any:
     """One of each a process; they are safe for threads."""
-    with _making:
+    with _making, _undisturbed():
         import boto3
         from botocore.config import Config
 
@@ -44,6 +45,18 @@ def client(service: str, patience: Patience = FOR_FILES) -> Any:
             retries={"total_max_attempts": patience.tries, "mode": "standard"},
         )
         return boto3.client(service, config=config)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Loading makes forty thousand objects and no garbage; the collector would look for some again and again, a fifth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

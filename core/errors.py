@@ -17,7 +17,11 @@ class FieldProblem:
     problem: str
 
 
-class LatchkeyError(Exception):
+class QuotesNobody(Exception):
+    """What it says may be written into a log, for it holds nothing that somebody wrote or that names somebody."""
+
+
+class LatchkeyError(QuotesNobody):
     """Something went wrong."""
 
     code = "internal_error"
@@ -391,6 +395,12 @@ class IdempotencyKeyReused(LatchkeyError):
     code, status, title = "idempotency_key_reused", 422, "Idempotency key reused"
 
 
+class AnswerTooLarge(LatchkeyError):
+    """The answer is larger than can be sent. What was asked for stands; for a list, ask for less at a time with `limit`."""
+
+    code, status, title = "answer_too_large", 500, "Answer too large"
+
+
 # ---- what we stand on
 
 
@@ -419,7 +429,7 @@ class DatabaseUnavailable(LatchkeyError):
 
 
 class DatabaseNotMigrated(LatchkeyError):
-    """The database lacks this release's tables. Run `python -m alembic upgrade head` against it."""
+    """The database lacks this release's tables. Run `make migrate` against it, or deploy this release again."""
 
     code, status, title, retry_after_s = "database_not_migrated", 503, "Database not migrated", 30
 
@@ -434,6 +444,24 @@ class ArchiveUnavailable(LatchkeyError):
     """The archive cannot be reached. Send the same request again in a moment: it goes on where it stopped."""
 
     code, status, title, retry_after_s = "archive_unavailable", 503, "Archive unavailable", 5
+
+
+class BackupUnreadable(LatchkeyError):
+    """This is not a whole backup of a conversation: it was cut or changed, or another release wrote it. Nothing was stored."""
+
+    code, status, title = "backup_unreadable", 422, "Backup unreadable"
+
+
+class NotArchived(LatchkeyError):
+    """The archive has no such conversation. Nothing was stored."""
+
+    code, status, title = "not_archived", 404, "Not archived"
+
+
+class NotRestored(LatchkeyError):
+    """The conversation's owner is not here: they were erased, or this database never knew them. Nothing was stored."""
+
+    code, status, title = "not_restored", 409, "Not restored"
 
 
 # ---- what teams keep of a session

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
@@ -40,6 +40,9 @@ from core.store.database import Database
 from core.tokens import Tokens
 from core.values import dataclass
 from core.wakeups import WorkerThreads
+
+if TYPE_CHECKING:
+    from core.restoring import Restoring
 
 _log = logging.getLogger(__name__)
 
@@ -92,13 +95,24 @@ class House:
 
     @property
     def erasing(self) -> Erasing:
+        return Erasing(self.database, self.keeping.farewell, self.turns.partials, self.archive)
+
+    @property
+    def archive(self) -> Archive | None:
         bucket = self.settings.archive_bucket
-        archive = None if bucket is None else Archive(bucket)
-        return Erasing(self.database, self.keeping.farewell, self.turns.partials, archive)
+        return None if bucket is None else Archive(bucket)
+
+    @property
+    def restoring(self) -> "Restoring | None":
+        # It knows the tables, which take a tenth of a second to make, and nobody asks for it on the way to an answer.
+        from core.restoring import Restoring
+
+        return None if self.archive is None else Restoring(self.database, self.archive)
 
     @property
     def cleaning(self) -> Cleaning:
-        return Cleaning(self.database, self.turns.wakeups, self.settings.key_ttl_s, self.erasing)
+        turns, key_ttl_s = self.turns, self.settings.key_ttl_s
+        return Cleaning(self.database, turns.wakeups, key_ttl_s, turns.work, self.erasing, self.archive)
 
     @property
     def branches(self) -> Branches:
@@ -140,7 +154,10 @@ class House:
         turns = self.turns
 
         def look_around() -> object:
-            cleaned = self.cleaning.clean(Deadline.after(sweep_every_s))
+            cleaned = self.cleaning.clean(Deadline.after(max(1.0, sweep_every_s)))
+            if cleaned.done:
+                told = (f"{name} {count}" for name, count in sorted(cleaned.done.items()))
+                _log.info("clean-up: %s; %s", ", ".join(told), cleaned.ended)
             self.figures.count("conversations.expired", by=cleaned.done["sessions"])
             self.figures.count("sessions.expired", by=cleaned.done["application_sessions"])
             return cleaned
@@ -162,8 +179,14 @@ class House:
             self._database.close()
 
 
-def build_house(settings: Settings, roster: Roster = ROSTER, tell: Tell = log) -> House:
-    _check(settings, roster)
+def build_house(
+    settings: Settings,
+    roster: Roster = ROSTER,
+    tell: Tell = log,
+    newer_database_url: Callable[[], str | None] | None = None,
+) -> House:
+    """`newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still."""
+    judge(settings, roster)
     figures = Figures()
     figures.watch("memory.bytes", memory_bytes)
     if settings.database_url is None:
@@ -175,6 +198,7 @@ def build_house(settings: Settings, roster: Roster = ROSTER, tell: Tell = log) -
         pool_size=settings.database_pool_size,
         connect_timeout_s=settings.database_connect_timeout_s,
         statement_timeout_s=settings.database_statement_timeout_s,
+        newer_url=newer_database_url,
     )
     kept = keeping(settings, database, figures)
     current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s, figures)
@@ -213,8 +237,8 @@ def build_house(settings: Settings, roster: Roster = ROSTER, tell: Tell = log) -
         stateless_without_database=settings.without_database == "stateless",
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
-        wakeups=None if settings.queue_url is None else Queue(settings.queue_url),
         tell=tell,
+        wakeups=None if settings.queue_url is None else Queue(settings.queue_url),
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 
@@ -241,9 +265,10 @@ def _budgets(settings: Settings, roster: Roster) -> Budgets:
     )
 
 
-def _check(settings: Settings, roster: Roster) -> None:
+def judge(settings: Settings, roster: Roster = ROSTER, *, is_whole: bool = True) -> None:
+    """Whether agents and settings fit each other. Not `is_whole`: those that are secret are not known yet."""
     problems = roster.problems(longest_call_s=settings.worker_budget_s - WORKER_RESERVE_S)
-    problems += _missing_tokens(settings, roster)
+    problems += _missing_tokens(settings, roster) if is_whole else []
     problems += _missing_prices(settings, roster)
     problems += _too_little(settings, roster)
     if problems:

@@ -12,15 +12,18 @@ import time
 from typing import Any, Final
 from uuid import uuid4
 
+from core import trace
 from core.attendance import on_a_thread
 from core.aws import ON_THE_WAY, client
+from core.deadline import Deadline
 from core.ids import SessionId
-from core.settings import trace_header
+from core.store.database import reason
 
 _log = logging.getLogger(__name__)
 
 # How long who sends it may wait for that.
 _LONGEST_S: Final = 2.0
+_SPARED_S: Final = 10.0
 # For so long SQS swallows what has the deduplication ID of an earlier message.
 _SWALLOWED_S: Final = 300
 
@@ -28,6 +31,8 @@ _SWALLOWED_S: Final = 300
 class Queue:
     def __init__(self, url: str) -> None:
         self._url = url
+        # Until when the sweep, which has more to do, does not try it again.
+        self._spared_until = Deadline(float("-inf"))
 
     def wake(self, session_id: SessionId) -> None:
         """Each is a message of its own: one that was swallowed, because another was sent a moment ago, could be one that is missed."""
@@ -35,6 +40,8 @@ class Queue:
 
     def recover(self, session_id: SessionId, epoch: int) -> None:
         """For a sweep, which finds the same again and again until somebody goes on with it."""
+        if self._spared_until.left_s():
+            return
         group = f"{session_id}-recovery-{epoch}-{int(time.time() // _SWALLOWED_S)}"
         self._send(session_id, group, f"{session_id}-{epoch}")
 
@@ -45,13 +52,15 @@ class Queue:
             "MessageGroupId": group,
             "MessageDeduplicationId": deduplication_id,
         }
-        if trace := trace_header():
+        if header := trace.header():
             message["MessageSystemAttributes"] = {
-                "AWSTraceHeader": {"DataType": "String", "StringValue": trace}
+                "AWSTraceHeader": {"DataType": "String", "StringValue": header}
             }
         # On a thread, for how long the name of a server is looked for has no limit that could be set.
         sent = on_a_thread(lambda: client("sqs", ON_THE_WAY).send_message(**message), "queue")
         try:
             sent.result(_LONGEST_S)
+            self._spared_until = Deadline(float("-inf"))
         except Exception as error:  # the last resort: a wake-up may only help
-            _log.warning("nobody was woken; the sweep will find it: %s: %s", type(error).__name__, error)
+            self._spared_until = Deadline.after(_SPARED_S)
+            _log.warning("nobody was woken; the sweep will find it: %s", reason(error))

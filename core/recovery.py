@@ -4,8 +4,11 @@ What can go wrong, and why it does not matter: many look at once and find the sa
 write at the version that was read, so the second to come finds nothing to do.
 """
 
+from collections.abc import Callable
 from dataclasses import field
+from typing import Protocol
 
+from core.deadline import Deadline
 from core.decisions import expire
 from core.ids import SessionId
 from core.store import approvals, turns
@@ -13,7 +16,22 @@ from core.store.approvals import Overdue
 from core.store.database import Database
 from core.store.places import BEGINNING, Place
 from core.values import dataclass
-from core.wakeups import Wakeups
+
+
+class Recoveries(Protocol):
+    def recover(self, session_id: SessionId, epoch: int) -> None:
+        """Sees to it that somebody goes on with what was granted last under this epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Where nobody can be woken, whoever finds it goes on with it."""
+
+    work: Callable[[SessionId, Deadline], None]
+    deadline: Deadline
+
+    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - of its shape
+        self.work(session_id, self.deadline)
 
 
 @dataclass(slots=True)
@@ -22,7 +40,7 @@ class Stranded:
 
     database: Database
     # None: nobody can be woken.
-    wakeups: Wakeups | None
+    wakeups: Recoveries | None
     _place: Place = BEGINNING
     _woken: set[tuple[SessionId, int]] = field(default_factory=set)
 

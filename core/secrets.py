@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from core.aws import ON_THE_WAY, client, translated
-from core.errors import SecretsUnavailable
+from core.errors import QuotesNobody, SecretsUnavailable
 from core.settings import secret_variables
 from core.store.database import reason
 
@@ -26,7 +26,7 @@ _AGAIN_S: Final = 10.0
 _LONGEST_NAME: Final = 60
 
 
-class _NoObject(Exception):
+class _NoObject(QuotesNobody):
     def __init__(self) -> None:
         super().__init__("what it holds is no JSON object of variables")
 

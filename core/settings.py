@@ -338,11 +338,6 @@ def secret_variables() -> frozenset[str]:
     return frozenset(spec.metadata["variable"] for spec in specs if spec.metadata["secret"])
 
 
-def trace_header() -> str | None:
-    """Of the invocation that this process is in the middle of: Lambda says it anew for each, in the environment."""
-    return os.environ.get("_X_AMZN_TRACE_ID")
-
-
 def _problem(variable: str, given: str, accepted: str, secret: bool) -> str:
     shown = "a value that is not shown" if secret else repr(given if len(given) <= 80 else given[:77] + "...")
     return f"{variable} is {shown}; accepted: {accepted}"

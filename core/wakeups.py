@@ -24,7 +24,7 @@ class Wakeups(Protocol):
         """Never raises: what is not said here is found by the sweep."""
 
     def recover(self, session_id: SessionId, epoch: int) -> None:
-        """The same, by a sweep that found it left alone behind the grant of this epoch: several sweeps may find the same."""
+        """The sweep's: for what nobody goes on with that was granted last under this epoch. Never raises."""
 
 
 class WorkerThreads:
@@ -56,8 +56,8 @@ class WorkerThreads:
     def wake(self, session_id: SessionId) -> None:
         self._woken.put(session_id)
 
-    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - twice is once here: the lease
-        self._woken.put(session_id)
+    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - the threads of one process need no epoch
+        self.wake(session_id)
 
     def stop(self, patience_s: float = 5.0) -> None:
         """What they are in the middle of is gone on with by whoever comes next."""

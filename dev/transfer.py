@@ -1,9 +1,11 @@
-"""Exports and imports conversations of any size, past the door, for whoever runs the service.
+"""Exports and imports conversations of any size, and brings archived ones back, past the door, for whoever runs the service.
 
     python -m dev.transfer export SESSION > talk.jsonl
     python -m dev.transfer import --user USER talk.jsonl
+    python -m dev.transfer restore SESSION
 
-Reads DATABASE_URL. An import vouches for its file: application sessions come along. Ends with 0, or with 2 and the reason.
+Reads DATABASE_URL; a restore reads ARCHIVE_BUCKET as well, and AWS's own variables. An import vouches for its file: application sessions
+come along. Ends with 0, or with 2 and the reason.
 """
 
 import argparse
@@ -14,8 +16,11 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 from uuid import UUID
 
-from core.errors import LatchkeyError, SessionNotFound
+from core.archive import Archive
+from core.deadline import Deadline
+from core.errors import ArchiveUnavailable, LatchkeyError, SessionNotFound
 from core.ids import SessionId, UserId
+from core.restoring import Restoring
 from core.settings import Settings, SettingsError, read_settings
 from core.store import exports
 from core.store.database import Database, reason
@@ -26,6 +31,7 @@ from core.transfer.importing import Terms, store
 Line = TypeVar("Line")
 
 _TELLS_EVERY_S = 5.0
+_RESTORE_S = 600.0
 
 
 def main() -> None:
@@ -37,6 +43,8 @@ def main() -> None:
         _give_up(str(error))
     except SessionNotFound:
         _give_up(f"There is no conversation {asked.session}.")
+    except ArchiveUnavailable as error:
+        _give_up(f"The archive cannot be used: {reason(error)}")
     except LatchkeyError as error:
         _give_up(error.detail if error.status < 500 else f"The database cannot be used: {reason(error)}")
     except OSError as error:
@@ -69,6 +77,15 @@ def _import(database: Database, settings: Settings, asked: argparse.Namespace) -
     print(store(database, UserId(asked.user), draft, terms, asked.key))
 
 
+def _restore(database: Database, settings: Settings, asked: argparse.Namespace) -> None:
+    if settings.archive_bucket is None:
+        raise SettingsError(["ARCHIVE_BUCKET is not set; accepted: the name of the archive's bucket"])
+    owner = None if asked.user is None else UserId(asked.user)
+    restoring = Restoring(database, Archive(settings.archive_bucket))
+    is_new = restoring(SessionId(asked.session), owner, Deadline.after(_RESTORE_S))
+    print(f"{asked.session} {'is back' if is_new else 'is here already'}")
+
+
 def _with_progress(given: Iterable[Line]) -> Iterator[Line]:
     last = time.monotonic()
     for count, line in enumerate(given, 1):
@@ -98,7 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m dev.transfer", description="Exports and imports conversations of any size."
     )
-    commands = parser.add_subparsers(required=True, metavar="export|import")
+    commands = parser.add_subparsers(required=True, metavar="export|import|restore")
     out = commands.add_parser("export", help="writes a conversation to standard output")
     out.add_argument("session", type=UUID, help="the conversation's ID")
     out.set_defaults(run=_export)
@@ -107,6 +124,12 @@ def _arguments() -> argparse.Namespace:
     into.add_argument("--key", help="the same key gives the same conversation, however often it is run")
     into.add_argument("file", type=Path, help="the file")
     into.set_defaults(run=_import)
+    back = commands.add_parser(
+        "restore", help="brings an archived conversation back, under its own ID and owner"
+    )
+    back.add_argument("session", type=UUID, help="the conversation's ID")
+    back.add_argument("--user", type=UUID, help="whose it is; else the whole archive is looked through")
+    back.set_defaults(run=_restore)
     return parser.parse_args()
 
 

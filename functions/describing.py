@@ -85,7 +85,15 @@ ANSWERS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 _EVERYWHERE = ("address_too_long", "headers_too_large", "internal_error")
-_DATABASE = ("database_unavailable", "database_not_configured", "database_not_migrated", "database_conflict")
+_DATABASE = (
+    "database_unavailable",
+    "database_not_configured",
+    "database_not_migrated",
+    "database_conflict",
+    "secrets_unavailable",
+    "settings_wrong",
+    "answer_too_large",
+)
 _CALLER = (
     "device_id_missing",
     "device_id_malformed",

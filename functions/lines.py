@@ -11,8 +11,7 @@ import traceback
 from typing import Any
 
 from core import about
-from core.errors import LatchkeyError
-from core.store.database import StatementRefused
+from core.errors import QuotesNobody
 
 # Ours tell what a night's questions need. Others tell each request that they send, and some its body.
 _OURS = ("core", "functions")
@@ -29,7 +28,6 @@ _NOISY = (
     "asyncio",
     "uvicorn.error",
 )
-_QUOTE_NOBODY = (LatchkeyError, StatementRefused)
 _WITHHELD = "its text is left out, for it may quote somebody"
 _DEEPEST = 10
 
@@ -124,7 +122,7 @@ def _stand_in(error: BaseException) -> BaseException:
 
 
 def _told(error: BaseException) -> str:
-    return str(error) if isinstance(error, _QUOTE_NOBODY) else _WITHHELD
+    return str(error) if isinstance(error, QuotesNobody) else _WITHHELD
 
 
 def _cause(error: BaseException) -> BaseException | None:

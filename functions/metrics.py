@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from core import about, reports
+from core.attendance import on_a_thread
 from core.reports import Report
 from core.values import dataclass
 
@@ -85,7 +86,7 @@ class _Book:
     def line(
         self, values: Mapping[str, float], also_by: Mapping[str, str], properties: Mapping[str, Any]
     ) -> None:
-        serialize = self._serialize or self._load()
+        serialize = self._serialize or self.load()
         metrics = {name: {"Unit": BY_NAME[name].unit, "Value": [value]} for name, value in values.items()}
         said = serialize(metrics=metrics, dimensions=self._dimensions, metadata={**properties, **also_by})
         # One value each: a number is found by its name in a query, and the first one of a list is not.
@@ -97,8 +98,8 @@ class _Book:
         with suppress(OSError):
             self._write(json.dumps(said, separators=(",", ":"), default=str) + "\n")
 
-    def _load(self) -> Callable[..., Any]:
-        # Loaded at the first line: what is told is told after the work.
+    def load(self) -> Callable[..., Any]:
+        # Not at import: it takes longer than all that is told in a minute.
         from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
             AmazonCloudWatchEMFProvider,
         )
@@ -131,6 +132,12 @@ def begin(stage: str, write: Callable[[str], object] | None = None) -> None:
     """From here on metrics are told. Called once a process, by a function on Lambda, before its first invocation."""
     global _book
     _book = _Book(stage, write or _to_stdout)
+
+
+def warm() -> None:
+    """Loads what tells them, while a first request waits for others."""
+    if _book is not None:
+        on_a_thread(_book.load, "warm-metrics")
 
 
 def end() -> None:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from core.secrets import Secrets
 from core.settings import Settings, SettingsError, read_settings
 from core.store.database import Database, reason, sqlstate, translated
 from core.values import dataclass
-from functions import metrics
+from functions import invocations
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ _LOCK_NOT_HAD: Final = "55P03"
 _TIME_OVER: Final = "57014"
 
 
-class NotMigrated(Exception):
+class NotMigrated(invocations.InvocationFailed):
     """The database is as it was."""
 
     def __init__(self, code: str, detail: str) -> None:
@@ -67,17 +68,29 @@ class Done:
 
 
 def handler(event: object, context: Any) -> dict[str, Any]:
+    _begin()
+    with invocations.invocation(context):
+        return _answer(event, context)
+
+
+@cache
+def _begin() -> None:
+    """Not at the import: by hand this is no function."""
+    try:
+        stage = read_settings().stage
+    except SettingsError:
+        # It is answered what is wrong with them.
+        stage = Settings().stage
+    invocations.begin(stage, "migrate")
+
+
+def _answer(event: object, context: Any) -> dict[str, Any]:
     try:
         settings = _settings()
-        metrics.begin(settings.stage)
         asked = event if isinstance(event, Mapping) else {}
         done = migrate(settings, asked.get("command"), asked.get("revision"), until=_until(context))
     except NotMigrated as problem:
         _log.error("not migrated: %s", problem)
-        raise
-    except Exception as error:
-        metrics.count("Defects")
-        _log.error("not migrated: unexpected %s", type(error).__name__, exc_info=error)
         raise
     _log.info("migrated from %s to %s", done.before, done.after)
     return done.shown()

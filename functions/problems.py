@@ -24,6 +24,8 @@ from functions import metrics
 from functions.answers import JsonAnswer
 
 _log = logging.getLogger(__name__)
+
+UNEXPECTED = "Something went wrong on our side. The log has it under this request ID."
 # They are answered whatever has become of everything else.
 _NEED_NO_HOUSE = ("/health", "/web/")
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -78,7 +80,7 @@ def problem(request: Request, error: Exception) -> ProblemAnswer:
     if known is None:
         _log.error("unexpected %s", type(error).__name__, exc_info=error)
         metrics.count("Defects", error=type(error).__name__)
-        known = LatchkeyError("Something went wrong on our side. The log has it under this request ID.")
+        known = LatchkeyError(UNEXPECTED)
     elif known.status >= 500:
         _log.warning("%s: %s", known.code, reason(known))
     headers = _allowed(request) if isinstance(known, MethodNotAllowed) else {}

@@ -5,17 +5,20 @@ started. With it the secrets are read at the first use and not before: a snapsho
 they have changed the house is built anew; if they have become wrong the one that stands stays, and the log says what is wrong.
 """
 
+import gc
 import logging
+import random
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.agents.refusal import WrongDeclaration
-from core.errors import SettingsWrong
+from core.errors import LatchkeyError, SettingsWrong
 from core.secrets import Secrets
 from core.settings import Settings, SettingsError, read_settings
-from functions import metrics
+from functions import invocations, metrics
 
 if TYPE_CHECKING:
     from core.house import House
@@ -46,7 +49,9 @@ class Wiring:
             self._house = self._built(self.settings)
         else:
             self._secrets = Secrets(self.settings.secrets_id, self.settings.secrets_ttl_s)
-            self._judge_without_secrets()
+            from core.house import judge
+
+            judge(self.settings, is_whole=False)
 
     def house(self) -> "House":
         """To be asked for by each request: it may be another one than a moment ago."""
@@ -57,6 +62,8 @@ class Wiring:
                 raise SettingsWrong(self._wrong.detail if self._wrong else None)
             if not self._is_warm:
                 self._is_warm = True
+                # Those that wake from one snapshot would else all draw the same numbers, and pause alike.
+                random.seed()
                 self._house.warm()
             return self._house
 
@@ -75,28 +82,44 @@ class Wiring:
             self._wrong = _for_a_client(problem)
             return
         before, self._house, self._wrong, self._is_warm = self._house, built, None, False
-        if before is not None:
+        if before is None:
+            # As at the end of each handler's module: what was loaded for it (boto3) stays as long as the process.
+            gc.freeze()
+        else:
             before.close()
 
     def _built(self, settings: Settings) -> "House":
         from core.house import build_house
 
-        house = build_house(settings)
-        self._check(settings)
+        newer_url = (
+            None if self._secrets is None else partial(self._newer_database_url, self._secrets, settings)
+        )
+        house = build_house(settings, tell=metrics.stint, newer_database_url=newer_url)
+        try:
+            self._check(settings)
+        except SettingsError:
+            house.close()
+            raise
         return house
 
-    def _judge_without_secrets(self) -> None:
-        """Agents whose declaration is wrong show while they are imported."""
-        import core.house  # noqa: F401 - for that alone
+    def _newer_database_url(self, secrets: Secrets, settings: Settings) -> str | None:
+        """The request that found out is served by it, the next one by a house of its own."""
+        try:
+            newer = read_settings(self._environ, secrets=secrets.refresh()).database_url
+        except (SettingsError, LatchkeyError):
+            return None
+        return None if newer is None or newer == settings.database_url else newer.reveal()
 
 
-def wired(check: Check = _nothing_more) -> Wiring:
-    """For a function, at its import: what is wrong is said in plain lines, and ends the process."""
+def wired(function: str, check: Check = _nothing_more) -> Wiring:
+    """For a function, at its import: what is wrong is said in plain lines, and ends the process. A wrong tool shows while its agent
+    is imported, so that is done in here.
+    """
     try:
         wiring = Wiring(check=check)
     except (SettingsError, WrongDeclaration) as problem:
         sys.exit(f"latchkey  {problem}")
-    metrics.begin(wiring.settings.stage)
+    invocations.begin(wiring.settings.stage, function)
     return wiring
 
 

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
 
+from core import about
 from core.deadline import Deadline
 from core.errors import LatchkeyError
 from core.ids import SessionId
 from core.store.database import reason
 from functions import metrics
+from functions.invocations import caused_by, invocation
 from functions.wiring import wired
 
 _log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ _RESERVE_S: Final = 20.0
 # Some of it must be left for the turn if the function was given very little.
 _LEAST_SHARE: Final = 0.5
 
-_wiring = wired()
+_wiring = wired("worker")
 
 
 class _NotOurs(Exception):
@@ -37,21 +39,26 @@ class _NotOurs(Exception):
 
 def handler(event: object, context: Any) -> dict[str, Any]:
     """Lambda's partial batch response: what is named in it comes again, all else is done."""
-    until = _until(context)
-    given_back: list[dict[str, Any]] = []
+    with invocation(context):
+        return {"batchItemFailures": list(_given_back(event, _until(context)))}
+
+
+def _given_back(event: object, until: Deadline) -> Iterator[dict[str, str]]:
     groups: set[str] = set()
     for place, record in enumerate(_records(event)):
         group = _attribute(record, "MessageGroupId")
         # What comes after one of its group that is to come again must not go before it.
-        if group in groups or not _done(record, until, is_first=place == 0):
+        with caused_by(_attribute(record, "AWSTraceHeader")):
+            is_done = group not in groups and _done(record, until, is_first=place == 0)
+        if not is_done:
             groups |= {group} if group else set()
-            given_back.append({"itemIdentifier": _message_id(record)})
-    return {"batchItemFailures": given_back}
+            yield {"itemIdentifier": _message_id(record)}
 
 
 def _done(record: object, until: Deadline, *, is_first: bool) -> bool:
     try:
         session_id = _session_id(record)
+        about.learn(session=about.short(session_id))
         turns = _wiring.house().turns
         if not is_first and until.left_s() < turns.asking.timeout_s:
             # Others have more time for it than is left here.
@@ -70,7 +77,7 @@ def _tell(error: Exception, record: object) -> None:
     elif isinstance(error, _NotOurs):
         _log.error("given back to the queue, message %s: %s", _message_id(record), error.__doc__)
     else:
-        metrics.count("Defects")
+        metrics.count("Defects", error=type(error).__name__)
         _log.error("given back to the queue: unexpected %s", type(error).__name__, exc_info=error)
 
 
@@ -78,7 +85,13 @@ def _until(context: Any) -> Deadline:
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     if remaining is None:
         return Deadline.never()
-    left_s = remaining() / 1000
+    left_s, budget_s = remaining() / 1000, _wiring.settings.worker_budget_s
+    if left_s < budget_s:
+        _log.warning(
+            "this function has %d s, and WORKER_BUDGET_S is %d: a tool or an answer that takes longer is handed on without end",
+            left_s,
+            budget_s,
+        )
     return Deadline.after(max(left_s - _RESERVE_S, left_s * _LEAST_SHARE))
 
 

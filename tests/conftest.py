@@ -1,9 +1,7 @@
 """Real Postgres for every test: one server a run, one migrated template, one clone a test."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg2
@@ -19,7 +17,7 @@ from dev.redis.program import find_program
 from functions.app import build_app
 from tests import left_out
 from tests.agents import Workshop
-from tests.databases import migrate, new_database
+from tests.databases import migrate, new_database, quickest_place
 from tests.network.pgbouncer import MissingProgram, PgBouncer
 
 _TEMPLATE = "latchkey_template"
@@ -41,7 +39,7 @@ def needs_pgbouncer() -> None:
 @pytest.fixture(scope="session")
 def postgres(testrun_uid: str) -> Iterator[EmbeddedPostgres]:
     """The run's server. Each worker holds it; the last one that lets go stops and erases it."""
-    home = Path(tempfile.gettempdir()) / f"latchkey-tests-{testrun_uid[:12]}"
+    home = quickest_place() / f"latchkey-tests-{testrun_uid[:12]}"
     server = EmbeddedPostgres(home, options={"fsync": "off", "full_page_writes": "off"}, keep=False)
     with server:
         yield server

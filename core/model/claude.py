@@ -9,6 +9,7 @@
 """
 
 import logging
+import re
 import socket
 import threading
 import time
@@ -65,6 +66,8 @@ _BY_STATUS: dict[int, str] = {
     529: "overloaded_error",
 }
 _PASSING = (ModelOverloaded, ModelUnavailable)
+_QUOTED = re.compile(r"""(?<!\w)(["'`]).*\1|“.*”|‘.*’|\w+://\S*""", re.DOTALL)
+_LONGEST_REASON = 300
 
 
 class _PassingFailure(Exception):
@@ -232,11 +235,15 @@ def _failure(error: Any) -> Exception:
     """What an error of the API means. In the middle of a stream its status is 200, so its type is what counts."""
     kind = error.type or _BY_STATUS.get(error.status_code, "api_error")
     if _is_too_long(kind, error.api_message):
-        _log.warning("model: %s (request %s): %s", kind, error.request_id, error.api_message)
+        _log.warning("model: %s (request %s): %s", kind, error.request_id, _unquoted(error.api_message))
         return PromptTooLong()
     failure = _FAILURES.get(kind, ModelUnavailable if error.status_code >= 500 else ModelRejectedRequest)()
     _log.warning(
-        "model: %s %s (request %s): %s", error.status_code, kind, error.request_id, error.api_message
+        "model: %s %s (request %s): %s",
+        error.status_code,
+        kind,
+        error.request_id,
+        _unquoted(error.api_message),
     )
     if isinstance(failure, _PASSING):
         return _PassingFailure(failure, _retry_after_s(error))
@@ -249,6 +256,11 @@ def _is_too_long(kind: str, message: str | None) -> bool:
     return kind == "request_too_large" or (
         kind == "invalid_request_error" and ("prompt is too long" in said or "exceed context limit" in said)
     )
+
+
+def _unquoted(message: str | None) -> str:
+    """What the API says is wrong, without what it quotes of the request: that may be what somebody wrote."""
+    return _QUOTED.sub("...", message or "")[:_LONGEST_REASON]
 
 
 def _retry_after_s(error: Any) -> float | None:

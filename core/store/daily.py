@@ -137,16 +137,28 @@ def counted(*after: str) -> str:
     }
 
 
-# What goes with the conversations `gone`, which end as `how` says, and of which `settled` and `with_it` are done before.
-COUNTED_OUT: Final = f"""
-said AS MATERIALIZED (
+# What goes with the conversations `gone`, as of a `clock`.
+_WITH: Final = f"""
     {of_turns("gone g JOIN turns t ON t.session_id = g.id", "true", still_open="'abandoned'")}
     UNION ALL {of_locks("gone g JOIN audit_log a ON a.session_id = g.id", "true", still_held="'ended'")}
     UNION ALL {of_cleanups("gone g JOIN audit_log a ON a.session_id = g.id", "true")}
     UNION ALL {of_begun("gone s", "true")}
+"""
+# The same, where they end as `how` says, and `settled` and `with_it` are done before.
+COUNTED_OUT: Final = f"""
+said AS MATERIALIZED (
+    {_WITH}
     UNION ALL SELECT clock.at, 'sessions', CASE WHEN g.merged_into IS NULL THEN {{how}} ELSE 'merged' END, 1
     FROM gone g CROSS JOIN clock
     UNION ALL SELECT clock.at, 'cleanups', 'sessions', 1 FROM gone g CROSS JOIN clock WHERE {{how}} = 'expired'
 ),
 {counted("settled", "with_it")}
+"""
+# Takes out of the book again what went into it with conversations that are `gone` no more; that they went, and came back, stays there.
+COUNTED_BACK: Final = f"""
+said AS MATERIALIZED (
+    SELECT back.at, back.name, back.label, -back.value AS value FROM ({_WITH}) AS back
+    UNION ALL SELECT now(), 'sessions', 'restored', 1 FROM gone
+),
+{counted()}
 """

@@ -7,10 +7,10 @@ given up may still be carried out; each of ours may be sent again.
 
 import select
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from copy import copy
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import psycopg2
@@ -23,13 +23,21 @@ from sqlalchemy import (
     PoolProxiedConnection,
     TextClause,
     create_engine,
+    event,
+    make_url,
     text,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core.deadline import Deadline
-from core.errors import DatabaseConflict, DatabaseNotMigrated, DatabaseUnavailable, LatchkeyError
+from core.errors import (
+    DatabaseConflict,
+    DatabaseNotMigrated,
+    DatabaseUnavailable,
+    LatchkeyError,
+    QuotesNobody,
+)
 
 
 class TakenBack(DatabaseConflict):
@@ -62,12 +70,20 @@ _TO_TAKE_BACK_S: Final = 1.0
 # How many errors an error may have come from.
 _DEEPEST: Final = 20
 
+# Beside who is connected to, and for how long that is tried.
+_CONNECT_ARGUMENTS: Final = {
+    "application_name": "latchkey",
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
 
 class ConnectionDied(DatabaseUnavailable):
     """The connection to the database broke; whether the last statement was committed is not known."""
 
 
-class StatementRefused(Exception):
+class StatementRefused(QuotesNobody):
     """Postgres refused a statement of ours: a defect."""
 
 
@@ -92,8 +108,15 @@ def _wait(connection: Any) -> None:
 
 class Database:
     def __init__(
-        self, url: str, *, pool_size: int, connect_timeout_s: int, statement_timeout_s: float = 10.0
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        connect_timeout_s: int,
+        statement_timeout_s: float = 10.0,
+        newer_url: Callable[[], str | None] | None = None,
     ) -> None:
+        """`newer_url`: asked when nobody can connect by this one: it may have another password by now, or another host."""
         set_wait_callback(_wait)
         self._connect_timeout_s = connect_timeout_s
         self._statement_timeout_s = statement_timeout_s
@@ -101,6 +124,7 @@ class Database:
         self._engine = _engine(
             url,
             connect_timeout_s,
+            newer_url,
             # psycopg2 otherwise spends a round trip on BEGIN and one on COMMIT.
             isolation_level="AUTOCOMMIT",
             pool_size=pool_size,
@@ -111,7 +135,7 @@ class Database:
             pool_reset_on_return=None,
         )
         # Without a pool: the one above may have a single connection, which the turn needs while its tools run.
-        self._beside = cache(lambda: _engine(url, connect_timeout_s, poolclass=NullPool))
+        self._beside = cache(lambda: _engine(url, connect_timeout_s, newer_url, poolclass=NullPool))
 
     def by(self, deadline: Deadline) -> "Database":
         """The same door, for callers that have only so long."""
@@ -189,22 +213,38 @@ def _must_be_left(deadline: Deadline) -> None:
         raise TimeoutError("the time of the tool is over, so nothing was committed")
 
 
-def _engine(url: str, connect_timeout_s: int, **more: Any) -> Engine:
-    return create_engine(
+def _engine(
+    url: str, connect_timeout_s: int, newer_url: Callable[[], str | None] | None, **more: Any
+) -> Engine:
+    engine = create_engine(
         url,
         # It would ask every new connection for the numbers of a type that is not used.
         use_native_hstore=False,
         # An error that reaches a log must not carry somebody's message.
         hide_parameters=True,
-        connect_args={
-            "connect_timeout": connect_timeout_s,
-            "application_name": "latchkey",
-            "keepalives_idle": 30,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-        },
+        connect_args={"connect_timeout": connect_timeout_s, **_CONNECT_ARGUMENTS},
         **more,
     )
+    if newer_url is not None:
+        event.listen(engine, "do_connect", partial(_connect, newer_url))
+    return engine
+
+
+def _connect(
+    newer_url: Callable[[], str | None], dialect: Any, _: Any, given: list[Any], named: dict[str, Any]
+) -> Any:
+    """Why a server refuses whoever wants to connect the driver has in words alone, in the server's language. So it is not asked
+    why; where there is another address, that one is tried.
+    """
+    try:
+        return dialect.connect(*given, **named)
+    except psycopg2.OperationalError:
+        url = newer_url()
+        if url is None:
+            raise
+        given, instead = dialect.create_connect_args(make_url(url))
+        timeout_s = named["connect_timeout"]
+        return dialect.connect(*given, **{**instead, "connect_timeout": timeout_s, **_CONNECT_ARGUMENTS})
 
 
 @cache
@@ -240,10 +280,18 @@ def translated() -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What the driver says went wrong, in one line, for an operator. It names hosts and users, never a password."""
+    """What went wrong, in one line, for an operator. The driver names hosts and users, never a password. What others say may quote
+    what they were given, such as a name in the archive: of them the kind is told, and AWS's code.
+    """
     cause = error.__cause__ or error
-    lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
-    return lines[0] if lines else type(cause).__name__
+    cause = getattr(cause, "orig", None) or cause
+    kind = type(cause).__name__
+    if not isinstance(cause, (psycopg2.Error, SQLAlchemyError, QuotesNobody)):
+        response = getattr(cause, "response", None)
+        code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+        return kind if code is None else f"{kind} ({code})"
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else kind
 
 
 def sqlstate(error: BaseException | None) -> str | None:

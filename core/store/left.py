@@ -26,6 +26,8 @@ _OF: Final = {
         AND created_at < {_NOW} - make_interval(secs => :key_ttl_s)""",
     "partials": f"FROM partials WHERE updated_at < {_NOW} - make_interval(secs => :partial_ttl_s)",
     "rates": f"FROM address_rates WHERE rate_at <= {_NOW}",
+    "figures": f"""FROM (SELECT 1 FROM daily_stats WHERE day < CAST({_NOW} AT TIME ZONE 'UTC' AS date)
+        GROUP BY day, hour, name, label HAVING count(*) > 1) AS unsummed""",
     "erasures": "FROM erasures WHERE user_id IS NOT NULL",
 }
 _COUNTS: Final = {

@@ -4,7 +4,7 @@ used it up (GCRA). Each message moves that on by `every_s`; one that finds it mo
 What can go wrong, and why it cannot:
 
 * *Two messages take the last place at once.* Who charges writes the bucket's row, and Postgres has whoever comes second look at
-  it once more, as it is by then.
+  it once more, as it is by then. Of two that are a network's first at the same moment the index refuses one, which tries again.
 * *A message is charged, and then it is not taken; or taken, and not charged.* The conversation's row is locked first, at the
   version that was read, then the network's, then the device's. Whoever has all three writes all of it, and whoever lacks one
   writes nothing. All statements lock them in this order, so none waits for another in a circle.
@@ -89,14 +89,19 @@ DEVICE_HAS_ROOM: Final = (
     "(c.rate_at IS NULL OR c.rate_at <= clock.at + make_interval(secs => :device_room_s))"
 )
 DEVICE_CHARGED: Final = "rate_at = GREATEST(c.rate_at, clock.at) + make_interval(secs => :device_every_s)"
-# Charges the network for what `%s` says was taken.
+# Charges the network for what `%s` says was taken. A bucket that was not there could not be locked: if another message has begun
+# it meanwhile, the index refuses a second one, all of this is taken back, and it is tried again.
 ADDRESS_CHARGED: Final = """
-address_charged AS (
-    INSERT INTO address_rates AS r (class, rate_at)
-    SELECT :address_class, at + make_interval(secs => :address_every_s) FROM clock
+address AS MATERIALIZED (
+    SELECT CAST(:address_class AS text) AS class, at + make_interval(secs => :address_every_s) AS rate_at FROM clock
     WHERE CAST(:address_class AS text) IS NOT NULL AND (%s)
-    ON CONFLICT (class) DO UPDATE
-    SET rate_at = GREATEST(r.rate_at + make_interval(secs => :address_every_s), EXCLUDED.rate_at)
+),
+address_charged AS (
+    UPDATE address_rates r SET rate_at = GREATEST(r.rate_at + make_interval(secs => :address_every_s), a.rate_at)
+    FROM address a, purse WHERE r.class = a.class
+),
+address_begun AS (
+    INSERT INTO address_rates (class, rate_at) SELECT class, rate_at FROM address WHERE NOT EXISTS (SELECT FROM purse)
 )
 """
 AHEAD: Final = """

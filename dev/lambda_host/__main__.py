@@ -14,6 +14,7 @@ import secrets
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
@@ -82,6 +83,8 @@ def run(arguments: argparse.Namespace, running: contextlib.ExitStack) -> None:
     )
     with serve._step("aws") as tell:
         running.enter_context(service)
+        if arguments.calls is not None:
+            running.callback(_write_calls, service, arguments.calls)
         tell(f"moto, at {service.aws.url}: a queue, a bucket, a secret")
     with serve._step("schema") as tell:
         done = service.migrate()
@@ -155,6 +158,13 @@ def _registered(url: str, device: str) -> str:
     return token
 
 
+def _write_calls(service: LambdaService, place: Path) -> None:
+    asked = {
+        name: [asdict(call) for call in sorted(calls)] for name, calls in service.calls_by_function().items()
+    }
+    place.write_text(json.dumps(asked, indent=2) + "\n")
+
+
 def _print(line: Line) -> None:
     if (text := readable(line)) is not None:
         print(f"{datetime.now(UTC):%H:%M:%S}  {text}", flush=True)
@@ -188,6 +198,12 @@ def _arguments() -> argparse.Namespace:
         default=300.0,
         metavar="S",
         help="how long a process is kept that nobody uses (default: 300)",
+    )
+    parser.add_argument(
+        "--calls",
+        type=Path,
+        metavar="FILE",
+        help="where to write, in the end, which function has asked AWS for what, as JSON",
     )
     parser.add_argument(
         "--verbose", action="store_true", help="every line of the functions, as they write it"

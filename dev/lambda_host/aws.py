@@ -1,9 +1,11 @@
 """AWS's services on this machine: moto's server, and in front of it the record of who asked for what.
 
-Everything finds it by AWS_ENDPOINT_URL, which boto3 reads itself. Moto keeps what it has in this process, for one of these at a time.
+Everything finds it by AWS_ENDPOINT_URL, which boto3 reads itself. Moto keeps what it has in this process, by account: each of these is
+an account of its own, in which only the names of buckets are everybody's. When the last one stops, all is forgotten.
 """
 
 import io
+import itertools
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -12,9 +14,11 @@ from typing import Any, Self
 from dev.http.record import Record
 
 from .calls import Call, call_of
-from .function import REGION, access_key
+from .function import ACCOUNT, REGION, access_key
 
 _KEPT = 10_000
+_accounts = itertools.count(int(ACCOUNT))
+_open: set["LocalAws"] = set()
 # Whoever sets up what functions find there: it stands in for CloudFormation.
 OPERATOR = "operator"
 
@@ -22,6 +26,7 @@ OPERATOR = "operator"
 class LocalAws:
     def __init__(self) -> None:
         self.calls: Record[Call] = Record(_KEPT)
+        self.account = str(next(_accounts))
         self._server: Any = None
         self._thread: threading.Thread | None = None
 
@@ -49,18 +54,21 @@ class LocalAws:
             target=self._server.serve_forever, args=(0.05,), name="moto", daemon=True
         )
         self._thread.start()
+        _open.add(self)
         return self
 
     def stop(self) -> None:
-        """And forgets all that there was."""
+        """May be called twice."""
         if self._server is None:
             return
         from moto.moto_api._internal.models import moto_api_backend
 
         self._server.shutdown()
         self._server.server_close()
-        moto_api_backend.reset()
         self._server = None
+        _open.discard(self)
+        if not _open:
+            moto_api_backend.reset()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -71,16 +79,7 @@ class LocalAws:
         self.stop()
 
     def client(self, service: str, who: str = OPERATOR) -> Any:
-        """A client of boto3's, as this function or person."""
-        import boto3
-
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id=access_key(who),
-            aws_secret_access_key="moto-looks-at-none",  # noqa: S106
-        )
+        return client_of(self.url, service, who)
 
     def calls_by(self, names: Iterable[str]) -> dict[str, set[Call]]:
         """What each of these functions has asked AWS for."""
@@ -110,6 +109,20 @@ class LocalAws:
             )
             if call is not None:
                 self.calls.add(call)
+            environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.account
             return app(environ, start_response)
 
         return recording
+
+
+def client_of(url: str, service: str, who: str = OPERATOR) -> Any:
+    """A client of boto3's, as this function or person."""
+    import boto3
+
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id=access_key(who),
+        aws_secret_access_key="moto-looks-at-none",  # noqa: S106
+    )

@@ -9,7 +9,7 @@ _CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/")
 _SERVICES = {"AmazonSQS": "sqs", "secretsmanager": "secretsmanager"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Call:
     access_key: str
     # As a role grants it: `s3:PutObject`.

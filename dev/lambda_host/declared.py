@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .function import Function
+from .function import INIT_TIMEOUT_S, Function
 
 STAGE = "local"
 # What is made of it in AWS: see aws.py.
@@ -44,7 +44,7 @@ def functions(
     settings: Mapping[str, str],
     *,
     memory_mb: int = 1_024,
-    timeouts_s: Mapping[str, float] | None = None,
+    init_timeout_s: float = INIT_TIMEOUT_S,
 ) -> list[Function]:
     """`settings` are variables that are no secrets, as config/<stage>.yml names them."""
     known = {"QUEUE_URL": resources.queue_url, "ARCHIVE_BUCKET": resources.archive_bucket}
@@ -52,7 +52,8 @@ def functions(
         Function(
             name=name,
             handler=declared.handler,
-            timeout_s=(timeouts_s or {}).get(name, declared.timeout_s),
+            timeout_s=declared.timeout_s,
+            init_timeout_s=init_timeout_s,
             memory_mb=memory_mb,
             most_at_once=declared.most_at_once,
             environment={

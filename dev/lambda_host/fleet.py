@@ -20,9 +20,10 @@ class Fleet:
         self._place = place
         self._logs = logs
         self._changed = threading.Condition()
-        self._idle: list[Sandbox] = []
         self._all: set[Sandbox] = set()
-        self._starting = 0
+        self._idle: list[Sandbox] = []
+        # Those that are still being started belong to whoever starts them.
+        self._fresh: set[Sandbox] = set()
         self._numbers = 0
         self._stopped = False
 
@@ -37,21 +38,17 @@ class Fleet:
             raise PayloadTooLarge
         sandbox = self._take()
         invocation = Invocation.of(self.function, payload)
-        if sandbox is None:
+        if sandbox in self._fresh:
             try:
-                sandbox, invocation = self._begun(invocation)
+                sandbox, invocation = self._begun(sandbox, invocation)
             except InitFailed as problem:
                 return failed(problem.kind, str(problem), invocation.request_id)
-            finally:
-                self._has_started()
         return sandbox.serve(invocation)
 
     def wait_until_idle(self, timeout_s: float = 10.0) -> bool:
         """Until every process has come back for more work."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: not self._starting and len(self._idle) == len(self._all), timeout_s
-            )
+            return self._changed.wait_for(lambda: len(self._idle) == len(self._all), timeout_s)
 
     def reap(self, idle_s: float) -> int:
         """Ends those that nobody used for so long."""
@@ -70,59 +67,52 @@ class Fleet:
 
     # ---- how
 
-    def _take(self) -> Sandbox | None:
-        """None: a new one may be started, and its place is kept."""
+    def _take(self) -> Sandbox:
+        """One that is idle; or else a new one, to be started."""
         with self._changed:
             while self._idle:
                 sandbox = self._idle.pop()
                 if not sandbox.is_over:
                     return sandbox
-            if self._stopped or len(self._all) + self._starting >= self.function.most_at_once:
+            if len(self._all) >= self.function.most_at_once:
                 raise Throttled
-            self._starting += 1
-            return None
+            return self._new()
 
-    def _begun(self, invocation: Invocation) -> tuple[Sandbox, Invocation]:
+    def _begun(self, sandbox: Sandbox, invocation: Invocation) -> tuple[Sandbox, Invocation]:
         """The invocation's time begins when the process is ready. What fails to start is tried once more, within that time."""
-        sandbox = self._new()
         try:
             sandbox.start(self.function.init_timeout_s)
-            return self._own(sandbox), Invocation.of(self.function, invocation.payload)
-        except InitFailed:
             invocation = Invocation.of(self.function, invocation.payload)
-            sandbox = self._new()
+        except InitFailed:
+            with self._changed:
+                sandbox = self._new()
+            invocation = Invocation.of(self.function, invocation.payload)
             sandbox.start(self.function.timeout_s)
-            return self._own(sandbox), invocation
+        with self._changed:
+            self._fresh.discard(sandbox)
+        return sandbox, invocation
 
     def _new(self) -> Sandbox:
-        with self._changed:
-            self._numbers += 1
-            return Sandbox(
-                self.function, self._place, self._numbers, self._logs, idle=self._is_idle, over=self._is_over
-            )
-
-    def _own(self, sandbox: Sandbox) -> Sandbox:
-        with self._changed:
-            self._all.add(sandbox)
-            if sandbox in self._idle:
-                self._idle.remove(sandbox)
-            return sandbox
-
-    def _has_started(self) -> None:
-        with self._changed:
-            self._starting -= 1
-            self._changed.notify_all()
+        if self._stopped:
+            raise Throttled
+        self._numbers += 1
+        sandbox = Sandbox(
+            self.function, self._place, self._numbers, self._logs, idle=self._is_idle, over=self._is_over
+        )
+        self._all.add(sandbox)
+        self._fresh.add(sandbox)
+        return sandbox
 
     def _is_idle(self, sandbox: Sandbox) -> None:
         with self._changed:
-            # One that has just begun belongs to whoever began it.
-            if sandbox in self._all and not self._stopped:
+            if sandbox in self._all and sandbox not in self._fresh:
                 self._idle.append(sandbox)
                 self._changed.notify_all()
 
     def _is_over(self, sandbox: Sandbox) -> None:
         with self._changed:
             self._all.discard(sandbox)
+            self._fresh.discard(sandbox)
             if sandbox in self._idle:
                 self._idle.remove(sandbox)
             self._changed.notify_all()

@@ -39,6 +39,8 @@ class QueueSource:
         self._queue_arn = queue_arn
         self._batch_size = batch_size
         self._room = threading.Semaphore(most_at_once)
+        # Handles of what failed, and waits until its visibility is over.
+        self._failed: list[str] = []
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name=f"{function}-queue", daemon=True)
 
@@ -50,6 +52,14 @@ class QueueSource:
         self._stopping.set()
         if self._poller.is_alive():
             self._poller.join(5)
+
+    def come_again(self) -> None:
+        """For tests, which have no half hour: the visibility of what failed is over now."""
+        failed, self._failed = self._failed, []
+        for handle in failed:
+            self._sqs.change_message_visibility(
+                QueueUrl=self._queue_url, ReceiptHandle=handle, VisibilityTimeout=0
+            )
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
@@ -88,7 +98,9 @@ class QueueSource:
                 return
             failed = failures(answer, [message["MessageId"] for message in messages])
             for message in messages:
-                if message["MessageId"] not in failed:
+                if message["MessageId"] in failed:
+                    self._failed.append(message["ReceiptHandle"])
+                else:
                     with suppress(Exception):  # it comes again, and finds nothing to do
                         self._sqs.delete_message(
                             QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"]

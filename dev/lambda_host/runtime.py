@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dev.package.target import interpreter
 
-_PINNED = Path(__file__).with_name("runtime.txt")
+PINNED = Path(__file__).with_name("runtime.txt")
 HOME = Path(__file__).parents[2] / ".latchkey" / "lambda"
 
 
@@ -22,7 +22,7 @@ class RuntimeMissing(Exception):
 def runtime_python(home: Path = HOME) -> Path:
     """The Python that runs functions. Several that ask at once get the same."""
     base = interpreter()
-    named = sha256(f"{base}\n{_PINNED.read_text()}".encode()).hexdigest()[:12]
+    named = sha256(f"{base}\n{PINNED.read_text()}".encode()).hexdigest()[:12]
     place = home / f"runtime-{named}"
     python = place / "bin" / "python"
     home.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def runtime_python(home: Path = HOME) -> Path:
                 "--only-binary",
                 ":all:",
             ]
-            _run(*install, "--python", str(python), "-r", str(_PINNED))
+            _run(*install, "--python", str(python), "-r", str(PINNED))
             (place / "complete").touch()
     return python
 

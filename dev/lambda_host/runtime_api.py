@@ -31,6 +31,7 @@ class RuntimeApi:
         self._serving: Invocation | None = None
         self._answer: Answer | None = None
         self._gone = False
+        self._is_late = False
         self.init_error: dict[str, Any] | None = None
         self._listener = Listener(
             "runtime API", self._handle, _refuse, most_body_bytes=LARGEST_PAYLOAD, wake=self.gone
@@ -64,9 +65,16 @@ class RuntimeApi:
         """None where there is none by its deadline, or nobody any more to give one."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._answer is not None or self._gone, max(0.0, invocation.remaining_s)
+                lambda: self._answer is not None or self._gone or self._is_late,
+                max(0.0, invocation.remaining_s),
             )
             return self._answer
+
+    def be_late(self) -> None:
+        """For tests: the deadline of what is being served is over now."""
+        with self._changed:
+            self._is_late = True
+            self._changed.notify_all()
 
     def wait_until_back(self, timeout_s: float) -> None:
         """Until the process asks for more, having answered; or is over."""

@@ -66,6 +66,9 @@ class Sandbox:
         self._over = over
         self._api = RuntimeApi(self._asked)
         self._process: subprocess.Popen[bytes] | None = None
+        # What is killed while it is being started must not come to life after that.
+        self._spawning = threading.Lock()
+        self._killed = False
 
     @property
     def pid(self) -> int:
@@ -81,8 +84,11 @@ class Sandbox:
     def start(self, within_s: float) -> None:
         """Returns when it asks for work; InitFailed if it does not, and then it is over."""
         begun = time.monotonic()
-        self._api.start()
-        self._process = self._place.spawner.submit(self._spawn).result()
+        with self._spawning:
+            if self._killed:
+                raise InitFailed("Runtime.ExitError", "the host has stopped")
+            self._api.start()
+            self._process = self._place.spawner.submit(self._spawn).result()
         threading.Thread(target=self._watch, name=f"{self.function.name}-{self.number}", daemon=True).start()
         if self._api.wait_until_asked(within_s):
             self._say(f"INIT_REPORT Init Duration: {(time.monotonic() - begun) * 1000:.2f} ms")
@@ -130,8 +136,14 @@ class Sandbox:
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def time_out(self) -> None:
+        """For tests, which have no five minutes: the time of the invocation that it serves is over now."""
+        self._api.be_late()
+
     def kill(self) -> None:
         """At once, and all that it started; returns when it is over."""
+        with self._spawning:
+            self._killed = True
         self._signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()

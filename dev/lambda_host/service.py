@@ -15,6 +15,7 @@ from . import stack
 from .aws import LocalAws
 from .calls import Call
 from .declared import CLEANUP_EVERY_S, DECLARED, VISIBILITY_S, Resources, functions
+from .function import INIT_TIMEOUT_S
 from .gateway import Gateway
 from .host import LambdaHost
 from .logs import Line
@@ -51,7 +52,7 @@ class LambdaService:
         port: int = 0,
         cleanup_every_s: float = CLEANUP_EVERY_S,
         visibility_s: int = VISIBILITY_S,
-        timeouts_s: Mapping[str, float] | None = None,
+        init_timeout_s: float = INIT_TIMEOUT_S,
         idle_s: float = 300.0,
         tell: Callable[[Line], None] = lambda _line: None,
         python: Path | None = None,
@@ -60,7 +61,7 @@ class LambdaService:
         self._settings, self._secrets = told_apart(environ)
         self._cleanup_every_s = cleanup_every_s
         self._visibility_s = visibility_s
-        self._timeouts_s = timeouts_s
+        self._init_timeout_s = init_timeout_s
         self._idle_s = idle_s
         self._tell = tell
         self._python = python
@@ -70,6 +71,7 @@ class LambdaService:
         self._resources: Resources | None = None
         self._host: LambdaHost | None = None
         self._gateway: Gateway | None = None
+        self._queue: QueueSource | None = None
 
     @property
     def host(self) -> LambdaHost:
@@ -80,6 +82,11 @@ class LambdaService:
     def url(self) -> str:
         assert self._gateway is not None
         return self._gateway.url
+
+    @property
+    def queue(self) -> QueueSource:
+        assert self._queue is not None
+        return self._queue
 
     @property
     def queue_url(self) -> str:
@@ -93,7 +100,7 @@ class LambdaService:
         self._running.enter_context(self.aws)
         self._resources = stack.make(self.aws, self._secrets, visibility_s=self._visibility_s)
         settings = {**self._settings, "AWS_ENDPOINT_URL": self.aws.url}
-        declared = functions(self._resources, settings, timeouts_s=self._timeouts_s)
+        declared = functions(self._resources, settings, init_timeout_s=self._init_timeout_s)
         self._host = self._running.enter_context(
             LambdaHost(self._task_root, declared, idle_s=self._idle_s, tell=self._tell, python=self._python)
         )
@@ -114,8 +121,8 @@ class LambdaService:
         sqs = self.aws.client("sqs", "event-source")
         arn = stack.arn_of(self.aws, self.queue_url)
         most = DECLARED["worker"].most_at_once
-        queue = QueueSource(self.host, "worker", sqs, self.queue_url, arn, most_at_once=most).start()
-        self._running.callback(queue.stop)
+        self._queue = QueueSource(self.host, "worker", sqs, self.queue_url, arn, most_at_once=most).start()
+        self._running.callback(self._queue.stop)
         schedule = Schedule(self.host, "cleanup", every_s=self._cleanup_every_s).start()
         self._running.callback(schedule.stop)
 

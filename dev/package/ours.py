@@ -19,6 +19,8 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "functions": (".py", ".js", ".mjs", ".html", ".css", ".svg", "package.json"),
     "alembic": (".py", ".mako"),
     "alembic.ini": (".ini",),
+    # Authorities of databases, where a team has put some there: see docs/postgres.md.
+    "certs": (".pem",),
     "LICENSE": ("LICENSE",),
 }
 

@@ -15,8 +15,8 @@ from core.settings import Settings
 from core.shown import Turn
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
+from tests.bells import Deaf
 from tests.conversations import answer, arrival, dead, refusals, statuses
-from tests.wakeups import Deaf
 
 
 @pytest.fixture

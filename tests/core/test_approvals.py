@@ -13,10 +13,10 @@ from core.settings import Settings
 from core.store import approvals
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
+from tests.bells import Bell
 from tests.cleaning import clean
 from tests.conversations import answer, arrival, decide, expire, refusals, statuses, taken
 from tests.databases import run
-from tests.wakeups import Bell
 
 
 @pytest.fixture

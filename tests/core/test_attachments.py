@@ -19,10 +19,10 @@ from core.model.prompt import Prompt
 from core.settings import Settings
 from core.store.claims import Arrival
 from dev.demo_model import DemoModel, Fault, Reply
+from tests.bells import Deaf
 from tests.conversations import answer, arrival, refusals, statuses
 from tests.databases import run
 from tests.images import document, gif, image, jpeg, png, webp
-from tests.wakeups import Deaf
 
 TEXT = {"type": "text", "text": "What is this?"}
 

@@ -17,8 +17,8 @@ from core.store import sessions
 from dev.demo_model import DemoModel, Fault, Reply
 from functions.answers import usage_shape
 from tests.agents import Workshop, call
+from tests.bells import Deaf
 from tests.conversations import answer, arrival
-from tests.wakeups import Deaf
 
 # 1,000 x $2 + 100 x $10 a million: 3,000 micro-dollars.
 USAGE = {"input_tokens": 1_000, "output_tokens": 100}

@@ -20,6 +20,7 @@ from core.store import approvals
 from dev.demo_model import DemoModel, Reply
 from tests import conversations
 from tests.agents import Workshop, call
+from tests.bells import Deaf
 from tests.cleaning import clean
 from tests.conversations import (
     answer,
@@ -32,7 +33,6 @@ from tests.conversations import (
     wait_for_locks,
 )
 from tests.databases import run
-from tests.wakeups import Deaf
 
 LATE = timedelta(days=1)
 

@@ -19,6 +19,7 @@ from core.store.claims import Arrival, Claim, Outcome
 from core.store.ends import Closing
 from core.store.used import Used
 from dev.demo_model import DemoModel, Fault
+from tests.bells import Deaf
 from tests.conversations import (
     answer,
     arrival,
@@ -33,7 +34,6 @@ from tests.conversations import (
     wait_for_locks,
 )
 from tests.databases import run
-from tests.wakeups import Deaf
 
 
 def claim(house: House, arrived: Arrival, *, now: datetime | None = None) -> Claim:

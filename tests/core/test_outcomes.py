@@ -19,6 +19,7 @@ from core.store import approvals, messages, outcomes, records
 from core.store.asked import Approval
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
+from tests.bells import Deaf
 from tests.cleaning import clean
 from tests.conversations import (
     answer,
@@ -34,7 +35,6 @@ from tests.conversations import (
     wait_for_locks,
 )
 from tests.databases import run
-from tests.wakeups import Deaf
 
 HAPPENED = "[What came of the call post of earlier is known now: it did take effect.]"
 NOT = "[What came of the call post of earlier is known now: it did not take effect.]"

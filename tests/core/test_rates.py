@@ -182,6 +182,22 @@ def test_of_many_at_once_no_more_than_have_room_are_taken_from_a_network(
     house.close()
 
 
+def test_two_that_are_a_networks_first_at_the_same_moment_are_not_both_taken_for_the_only_one(
+    house: House, database_url: str
+) -> None:
+    """A bucket that is not there cannot be locked: whoever comes second to it reckons anew."""
+    here = replace(house.turns.reception, rates=Rates(address=DEVICE))
+    first = f"INSERT INTO address_rates (class, rate_at) VALUES ('{HERE}', now() + interval '1 hour')"
+    with ThreadPoolExecutor(1) as pool:
+        with in_the_way(database_url, first):
+            second = pool.submit(
+                here.accept, replace(arrival(uuid4()), address_class=HERE), Deadline.after(20)
+            )
+            wait_for_locks(database_url, 1)
+        assert isinstance(second.exception(20), RateExceeded)
+    assert conversations(database_url) == []
+
+
 def test_who_finds_the_conversation_taken_is_not_charged_for_it(
     house: House, database_url: str, device: UUID
 ) -> None:

@@ -14,6 +14,7 @@ from core.settings import Settings
 from core.store import approvals, takes
 from dev.demo_model import DemoModel, Reply
 from tests.agents import Workshop, call
+from tests.bells import Bell
 from tests.cleaning import clean
 from tests.conversations import (
     answer,
@@ -26,9 +27,9 @@ from tests.conversations import (
     held,
     idle,
     taken,
+    until,
 )
 from tests.databases import run
-from tests.wakeups import Bell
 
 
 @pytest.fixture
@@ -217,9 +218,10 @@ def test_what_nobody_uses_is_ended_and_the_log_says_so(
     beside(database_url, uuid4(), left_s=-1)
     assert look_around(house, bell) == {"application_sessions": 1}
     idle(database_url)
-    with caplog.at_level("INFO", "core.cleaning"):
-        assert look_around(house, bell) == {"sessions": 1}
-    assert "clean-up: sessions 1; nothing left" in caplog.text
+    with caplog.at_level("INFO", "core.house"):
+        workers = house.start_workers(threads=0, sweep_every_s=0.01)
+        until(lambda: "clean-up: sessions 1; nothing left" in caplog.text)
+        workers.stop()
     assert conversations(database_url) == []
     assert look_around(house, bell) == {}
 

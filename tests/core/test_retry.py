@@ -14,10 +14,10 @@ from core.store import admissions, claims, ends, sessions, takes
 from core.store.claims import Claim
 from core.store.database import Database
 from dev.demo_model import DemoModel, Fault
+from tests.bells import Deaf
 from tests.cleaning import clean
 from tests.conversations import answer, arrival, dead, expire, history, losing_replies, sent, statuses
 from tests.databases import run
-from tests.wakeups import Deaf
 
 
 def test_a_retry_gets_the_stored_turn_and_asks_no_model(house: House, model: DemoModel, device: UUID) -> None:

@@ -66,9 +66,11 @@ class User:
 
     def __init__(self, home: Path, *, then: str = "sys.stdin.read()") -> None:
         program = f"""
-            import sys
+            import signal, sys
             from pathlib import Path
             from dev.postgres import EmbeddedPostgres
+            # Whatever a shell starts in the background is told to ignore Ctrl-C, and so would this be.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             server = EmbeddedPostgres(Path({str(home)!r}), options={QUICK!r})
             with server:
                 print(server._postmaster().pid, flush=True)

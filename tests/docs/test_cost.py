@@ -4,7 +4,8 @@ import pytest
 
 from bench import cost
 from core.model.prices import PRICES
-from tests.docs.pages import page
+from functions.metrics import METRICS
+from tests.docs.pages import ROOT, page
 
 COST = page("cost.md")
 
@@ -23,3 +24,19 @@ def test_the_page_names_the_prices_that_it_reckons_with() -> None:
         f"${price.read:.2f} read",
     ):
         assert dollars in " ".join(COST.split())
+
+
+def test_what_stands_is_counted_as_it_is() -> None:
+    assert len(METRICS) == 24, "as bench/cost.py reckons"
+    assert (ROOT / "stack" / "alarms.yml").read_text().count("AWS::CloudWatch::Alarm") == cost.ALARMS
+
+
+def test_what_a_stage_costs_is_said_alike_where_it_is_made() -> None:
+    costs = cost.idle()
+    alarms = costs["alarms"] + costs["dashboard"]
+    for dollars in (
+        f"${costs['metrics']:.2f}",
+        f"${alarms:.2f}",
+        f"About ${sum(costs.values()):.0f} a month",
+    ):
+        assert dollars in page("deploy.md")

@@ -35,6 +35,12 @@ def _python(code: str, environ: dict[str, str], stdin: str = "") -> str:
     return result.stdout
 
 
+def _answers(environ: dict[str, str], events: list[Any]) -> list[Any]:
+    """Above them are the metrics, which are lines of the log."""
+    told: list[Any] = json.loads(_python(_HANDLE, environ, json.dumps(events)).splitlines()[-1])
+    return told
+
+
 def _event(method: str, path: str, body: str | None = None, device: str | None = None) -> dict[str, Any]:
     return {
         "version": "2.0",
@@ -154,7 +160,7 @@ def test_a_conversation_through_the_handler(environ: dict[str, str]) -> None:
         _event("GET", "/v1/session/messages", None, device),
         _event("GET", "/nowhere"),
     ]
-    first, second, messages, nowhere = json.loads(_python(_HANDLE, environ, json.dumps(events)))
+    first, second, messages, nowhere = _answers(environ, events)
     assert first["statusCode"] == 200
     assert "Ada" in json.loads(second["body"])["reply"]
     assert len(json.loads(messages["body"])["items"]) == 4

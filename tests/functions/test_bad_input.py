@@ -161,7 +161,7 @@ def test_a_defect_of_ours_is_a_problem_and_its_traceback_is_only_in_the_log(
     monkeypatch.setattr("core.store.sessions.look", broken)
     problem = _is_problem(client.get("/v1/session"), 500, "internal_error")
     assert "hunter2" not in json.dumps(problem)
-    assert problem["request_id"] in caplog.text
+    assert problem["request_id"] in [getattr(record, "request_id", None) for record in caplog.records]
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -189,7 +189,7 @@ def test_a_database_without_our_tables_says_what_to_run(empty_database_url: str)
     house = build_house(read_settings({"ACCESS_MODE": "open", "DATABASE_URL": empty_database_url}))
     with TestClient(build_app(house, one_at_a_time=True), headers={ID: str(uuid4())}) as client:
         for response in (client.post("/v1/turns", json={"message": "Hi"}), client.get("/ready")):
-            assert "alembic upgrade head" in _is_problem(response, 503, "database_not_migrated")["detail"]
+            assert "make migrate" in _is_problem(response, 503, "database_not_migrated")["detail"]
     house.close()
 
 

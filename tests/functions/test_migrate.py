@@ -31,6 +31,12 @@ class Context:
         return int(self._left_s * 1000)
 
 
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is not the function's: its lines and metrics stay as they are."""
+    monkeypatch.setattr(function, "_begin", lambda: None)
+
+
 def at(url: str) -> Settings:
     return read_settings({"DATABASE_URL": url})
 

@@ -172,3 +172,14 @@ def test_a_permission_is_not_always_named_as_its_call(
     call = call_of(method, path, query, _SIGNED, body)
     assert call == Call("ASIAAPIXXXXXXXXXXXXX", action, path.strip("/"))
     assert call_of(method, path, query, {}, body) is None
+
+
+def test_two_at_once_know_nothing_of_each_other(aws: LocalAws) -> None:
+    """Tests beside each other have one each, in one process."""
+    url = aws.client("sqs").create_queue(QueueName="turns")["QueueUrl"]
+    aws.client("sqs").send_message(QueueUrl=url, MessageBody="x")
+    with LocalAws() as other:
+        url_there = other.client("sqs").create_queue(QueueName="turns")["QueueUrl"]
+        assert other.account in url_there
+        assert "Messages" not in other.client("sqs").receive_message(QueueUrl=url_there)
+    assert aws.client("sqs").receive_message(QueueUrl=url)["Messages"][0]["Body"] == "x"

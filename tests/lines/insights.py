@@ -24,7 +24,8 @@ def _fields(rest: str, lines: list[Line]) -> list[Line]:
     missing = [name for name in names if name not in seen]
     if lines and missing:
         raise AssertionError(f"no line has {missing}")
-    return [{name: line[name] for name in names if name in line} for line in lines]
+    # What is not shown can still be asked for in what follows.
+    return lines
 
 
 def _filter(rest: str, lines: list[Line]) -> list[Line]:

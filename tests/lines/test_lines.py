@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from uuid import UUID
 
+import psycopg2
 import pytest
 
 from core import about
@@ -15,6 +16,7 @@ from core.attendance import on_a_thread
 from core.digest import digest
 from core.errors import DatabaseUnavailable
 from core.ids import SessionId, TurnId
+from core.store.database import reason
 from functions import invocations, lines
 from tests.conversations import until
 from tests.databases import ROOT, run
@@ -87,6 +89,46 @@ def test_the_first_invocation_of_a_process_is_a_cold_start(log: Log, monkeypatch
     assert (told["function"], told["requestId"]) == ("api", CONTEXT.aws_request_id)
 
 
+def test_what_is_worked_on_belongs_to_the_trace_of_who_asked_for_it(log: Log) -> None:
+    theirs = "1-5759e988-bd862e3fe1be46a994272794"
+    for header in (f"Root={theirs};Sampled=0", None, ""):
+        with invocations.invocation(CONTEXT), invocations.caused_by(header):
+            _log.warning("here")
+    assert [line["trace"] for line in log.lines] == [theirs, TRACE, TRACE]
+
+
+def test_an_invocation_that_a_defect_ends_fails_without_its_text(log: Log) -> None:
+    """What gets out of a handler Lambda's runtime writes into the log as it is."""
+    with pytest.raises(invocations.InvocationFailed) as failed, invocations.invocation(CONTEXT):
+        _fails(WRITTEN)
+    assert str(failed.value) == "defect: unexpected KeyError; the log says where"
+    assert failed.value.__suppress_context__
+    (line,) = log.lines
+    assert (line["errorType"], line["request_id"]) == ("KeyError", CONTEXT.aws_request_id)
+    assert [told["error"] for told in log.of("Defects")] == ["KeyError"]
+    assert WRITTEN not in log.text
+
+
+def test_a_failure_of_ours_gets_out_as_it_is(log: Log) -> None:
+    for error in (
+        DatabaseUnavailable("The database is being moved."),
+        invocations.InvocationFailed("it was said"),
+    ):
+        with pytest.raises(type(error), match=str(error)), invocations.invocation(CONTEXT):
+            raise error
+    assert log.lines == []
+    assert log.of("Defects") == []
+
+
+def test_whatever_can_fail_an_invocation_is_one_of_ours() -> None:
+    """Its text is written into the log, so it is to be looked at."""
+    from functions.cleanup import CleanUpFailed
+    from functions.migrate import NotMigrated
+
+    assert issubclass(CleanUpFailed, invocations.InvocationFailed)
+    assert issubclass(NotMigrated, invocations.InvocationFailed)
+
+
 def test_a_trace_that_is_none_is_not_told(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     for header in ("Root=mine", "", "Root=1-5759e988-bd862e3fe1be46a994272793\nforged"):
         monkeypatch.setenv("_X_AMZN_TRACE_ID", header)
@@ -155,6 +197,32 @@ def test_a_chain_that_comes_back_to_itself_is_told(log: Log) -> None:
     one.__cause__, other.__cause__ = other, one
     _log.error("round", exc_info=one)
     assert len(log.lines) == 1
+
+
+class _OfAws(Exception):
+    """As botocore's, which name the address of what was asked for."""
+
+    def __init__(self, response: object = None) -> None:
+        super().__init__(f"Could not connect to https://bucket/{WRITTEN}")
+        self.response = response
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (_OfAws(), "_OfAws"),
+        (_OfAws({"Error": {"Code": "AccessDenied"}}), "_OfAws (AccessDenied)"),
+        (_OfAws("no answer"), "_OfAws"),
+        (KeyError(WRITTEN), "KeyError"),
+        (psycopg2.OperationalError("no answer in time\nfrom it"), "no answer in time"),
+        (DatabaseUnavailable("It is being moved."), "It is being moved."),
+    ],
+)
+def test_why_something_failed_is_told_without_what_it_was_given(error: Exception, told: str) -> None:
+    assert reason(error) == told
+    ours = DatabaseUnavailable()
+    ours.__cause__ = error
+    assert reason(ours) == told
 
 
 # ---- levels

@@ -139,4 +139,4 @@ def test_what_nothing_needs_is_left_behind(path: str, needed: bool) -> None:
 
 def test_every_place_that_ships_is_there() -> None:
     places = {file.path.partition("/")[0] for file in ours(ROOT).files}
-    assert places == {"core", "functions", "alembic", "alembic.ini", "LICENSE"}
+    assert places - {"certs"} == {"core", "functions", "alembic", "alembic.ini", "LICENSE"}

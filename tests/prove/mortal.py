@@ -11,10 +11,10 @@ from core.compaction import Window
 from core.house import House
 from core.shown import Turn
 from core.store.database import Database
+from tests.bells import Deaf
 from tests.prove.agents import Release, roster
 from tests.prove.errands import BUDGETED, Points, Trap, open_house
 from tests.prove.stage import Scene
-from tests.wakeups import Deaf
 
 
 class Killed(BaseException):

@@ -160,7 +160,9 @@ def test_the_sql_of_the_migrations_can_be_printed() -> None:
     ],
 )
 def test_every_query_of_the_design_has_its_index(database_url: str, query: str, index: str) -> None:
-    plan = run(database_url, f"SET enable_seqscan = off; SET enable_bitmapscan = off; EXPLAIN {query}")
+    plan = run(
+        database_url, f"SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; EXPLAIN {query}"
+    )
     assert index in "\n".join(line for (line,) in plan)
 
 

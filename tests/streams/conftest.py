@@ -3,8 +3,6 @@
 import http.client
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,16 +10,16 @@ import pytest
 
 from dev.demo_model import DemoModel
 from tests.conversations import until
-from tests.databases import ROOT
+from tests.nursery import Child, Nursery
 
 
 @dataclass(slots=True)
 class Server:
     port: int
-    process: subprocess.Popen[bytes]
+    process: Child
 
     def is_up(self) -> bool:
-        assert self.process.poll() is None, "the server has ended"
+        assert not self.process.is_over(), "the server has ended"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", "/health")
@@ -35,8 +33,14 @@ class Server:
 Serve = Callable[..., list[Server]]
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as nursery:
+        yield nursery
+
+
 @pytest.fixture
-def serve(database_url: str, model: DemoModel) -> Iterator[Serve]:
+def serve(nursery: Nursery, database_url: str, model: DemoModel) -> Iterator[Serve]:
     """Starts so many servers, with these settings beside the usual ones."""
     started: list[Server] = []
 
@@ -53,7 +57,7 @@ def serve(database_url: str, model: DemoModel) -> Iterator[Serve]:
             "NO_PROXY": "127.0.0.1",
             **more,
         }
-        fresh = [_start(environ, module) for _ in range(count)]
+        fresh = [_start(nursery, environ, module) for _ in range(count)]
         started.extend(fresh)
         for server in fresh:
             until(server.is_up, 60)
@@ -62,15 +66,10 @@ def serve(database_url: str, model: DemoModel) -> Iterator[Serve]:
     yield start
     for server in started:
         server.process.kill()
-        server.process.wait(10)
 
 
-def _start(environ: dict[str, str], module: str) -> Server:
+def _start(nursery: Nursery, environ: dict[str, str], module: str) -> Server:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", module, str(port)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    return Server(port, process)
+    return Server(port, nursery.start(module, str(port), **environ))

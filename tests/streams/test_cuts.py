@@ -128,7 +128,9 @@ def test_killed_in_the_middle_of_a_text_another_goes_on_and_the_reader_discards_
     where = {"UPSTASH_REDIS_REST_URL": front.url, "UPSTASH_REDIS_REST_TOKEN": front.token}
     doomed, other = serve(2, LEASE_TTL_S="5", **(where if has_redis else {}))
     model.replies.add(
-        Reply("It begins like this, and is never said to its end. " * 20), Reply(_text(chance, 30))
+        # So long that a reader who is told late, and so in larger pieces, is still told of it in more than a few.
+        Reply("It begins like this, and is never said to its end. " * 100),
+        Reply(_text(chance, 30)),
     )
     model.faults.add(Fault.drip(0.05, size=60), _DRIP)
     killed = threading.Event()

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import pytest
 
-from tests.template.ours import DIMENSIONS, NAMESPACE, SERVICE, UNITS
-from tests.template.stack import Stack
+from functions.metrics import DIMENSIONS, METRICS, NAMESPACE, SERVICE
+from tests.template.stack import ROOT, Stack
+
+UNITS: Final = {metric.name: metric.unit for metric in METRICS}
 
 # AWS's own, as far as we listen to them: what each is told by.
 AWS: Final[dict[str, dict[str, str]]] = {
@@ -142,6 +144,7 @@ def test_every_alarm_names_its_part_of_the_runbook(stack: Stack) -> None:
     }
     assert all(len(parts) == 1 for parts in named.values()), named
     assert {part for (part,) in named.values()} == RUNBOOK
+    assert set(re.findall(r"(?m)^## ([a-z-]+)$", (ROOT / "docs" / "runbook.md").read_text())) >= RUNBOOK
     for name, alarm in alarms.items():
         assert alarm["AlarmName"].startswith(f"latchkey-{stack.stage}-"), name
 

@@ -84,7 +84,10 @@ def test_nothing_is_opened_to_the_world(stack: Stack) -> None:
 def test_the_archive_outlives_its_stage_and_keeps_no_older_version_for_ever(stack: Stack) -> None:
     for name in ("ArchiveBucket", "ArchiveBucketPolicy"):
         resource = stack.resources[name]
-        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == (
+            "RetainExceptOnCreate",
+            "Retain",
+        )
     bucket = stack.resources["ArchiveBucket"]["Properties"]
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}

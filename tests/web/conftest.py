@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import left_out
+from tests.streams.conftest import nursery as nursery
 from tests.streams.conftest import serve as serve
 
 HERE = Path(__file__).parent

@@ -1,11 +1,9 @@
-"""Who is woken in tests."""
+"""Who stands in for workers: nobody who hears, and one who writes down who was woken."""
 
 from core.ids import SessionId
 
 
 class Deaf:
-    """Every wake-up is lost: what goes on, goes on because somebody looked."""
-
     def wake(self, session_id: SessionId) -> None:
         pass
 

@@ -1,0 +1,56 @@
+"""Restoring: a conversation comes back out of the archive, under its own ID and owner, and goes on.
+
+Twice is once: whoever finds it there only sees to it that it lives. What people said in it who have been erased since does not come back.
+"""
+
+from typing import Final
+from uuid import uuid4
+
+from core.archive import Archive
+from core.deadline import Deadline
+from core.errors import NotArchived
+from core.ids import SOMEBODY, SessionId, UserId
+from core.store import restoring, traces
+from core.store.database import Database
+from core.transfer import backup
+from core.tries import again_and_again
+from core.values import dataclass
+
+_PATIENCE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    database: Database
+    archive: Archive
+
+    def __call__(self, session_id: SessionId, user_id: UserId | None, deadline: Deadline) -> bool:
+        """False: it was there already. `user_id`: whose it is; else it is looked for in the whole archive."""
+        is_there = restoring.owner(self.database, session_id) is not None
+        if not is_there:
+            is_there = not self._put_back(session_id, user_id, deadline)
+        for gone in restoring.strangers(self.database, session_id, SOMEBODY):
+            self._blot(session_id, gone)
+        return restoring.revive(self.database, session_id) and not is_there
+
+    def _put_back(self, session_id: SessionId, user_id: UserId | None, deadline: Deadline) -> bool:
+        owner = user_id or self.archive.find(session_id)
+        if owner is None or not self.archive.has(owner, session_id):
+            raise NotArchived
+        head = backup.head(next(iter(self.archive.read(owner, session_id))))
+        return restoring.put_back(
+            self.database,
+            head.session_id,
+            head.user_id,
+            backup.rows(self.archive.read(owner, session_id)),
+            at=head.at,
+            deadline=deadline,
+        )
+
+    def _blot(self, session_id: SessionId, gone: UserId) -> None:
+        # Their receipt is closed: what was never there needs no word in it.
+        no_receipt = uuid4()
+        again_and_again(
+            Deadline.after(_PATIENCE_S),
+            lambda: traces.blot(self.database, no_receipt, gone, session_id) or None,
+        )

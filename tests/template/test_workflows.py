@@ -1,0 +1,105 @@
+"""GitHub runs what a person runs, with no more rights than that takes."""
+
+import re
+from functools import cache
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.template.stack import ROOT
+
+WORKFLOWS: Final = ROOT / ".github" / "workflows"
+TARGETS: Final = set(re.findall(r"(?m)^([a-z-]+):.*## ", (ROOT / "Makefile").read_text()))
+
+
+@cache
+def workflow(name: str) -> dict[str, Any]:
+    # YAML takes the word `on` for a truth.
+    found: dict[Any, Any] = yaml.safe_load((WORKFLOWS / name).read_text())
+    return {"on" if key is True else key: value for key, value in found.items()}
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    return [step for job in workflow(name)["jobs"].values() for step in job.get("steps", [])]
+
+
+def made(name: str) -> list[str]:
+    return [step["run"] for step in steps(name) if step.get("run", "").startswith("make ")]
+
+
+def test_these_are_all() -> None:
+    assert {file.name for file in WORKFLOWS.iterdir()} == {"ci.yml", "deploy.yml"}
+
+
+def test_each_change_is_checked_tested_and_packaged() -> None:
+    assert made("ci.yml") == ["make check", "make test", "make package"]
+    assert set(workflow("ci.yml")["on"]) == {"push", "pull_request", "workflow_call"}
+
+
+def test_what_ci_leaves_out_here_it_leaves_out_nowhere() -> None:
+    (tested,) = (step for step in steps("ci.yml") if step.get("run") == "make test")
+    assert tested["env"] == {"LATCHKEY_LEAVES_OUT_NOTHING": "1"}
+
+
+def test_a_tag_is_tested_and_then_deployed_by_the_same_command() -> None:
+    assert workflow("deploy.yml")["on"] == {"push": {"tags": ["v*"]}}
+    assert made("deploy.yml") == ["make deploy STAGE=prod"]
+    jobs = workflow("deploy.yml")["jobs"]
+    assert jobs["test"]["uses"] == "./.github/workflows/ci.yml"
+    assert jobs["deploy"]["needs"] == "test"
+    assert jobs["deploy"]["environment"] == "production"
+    assert workflow("deploy.yml")["concurrency"]["cancel-in-progress"] is False
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "deploy.yml"])
+def test_every_target_is_in_the_makefile(name: str) -> None:
+    assert {command.split()[1] for command in made(name)} <= TARGETS | {"package"}
+
+
+def test_only_the_deployment_may_ask_github_to_vouch_for_it() -> None:
+    assert workflow("ci.yml")["permissions"] == {"contents": "read"}
+    assert workflow("deploy.yml")["permissions"] == {}
+    jobs = workflow("deploy.yml")["jobs"]
+    assert jobs["test"]["permissions"] == {"contents": "read"}
+    assert jobs["deploy"]["permissions"] == {"contents": "read", "id-token": "write"}
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "deploy.yml"])
+def test_actions_are_named_to_the_last_digit_and_no_key_is_kept(name: str) -> None:
+    used = [step["uses"] for step in steps(name) if "uses" in step]
+    assert used
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+\.\d+\.\d+", action) for action in used), used
+    assert "secrets." not in (WORKFLOWS / name).read_text()
+    for step in steps(name):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_the_role_is_assumed_by_oidc() -> None:
+    (credentials,) = (
+        step for step in steps("deploy.yml") if "configure-aws-credentials" in step.get("uses", "")
+    )
+    assert set(credentials["with"]) == {"role-to-assume", "role-session-name", "aws-region"}
+    assert credentials["with"]["role-to-assume"] == "${{ vars.AWS_DEPLOY_ROLE }}"
+
+
+def test_the_python_of_lambda_is_there() -> None:
+    from dev.package.target import PYTHON
+
+    for name in ("ci.yml", "deploy.yml"):
+        (python,) = (step for step in steps(name) if "setup-python" in step.get("uses", ""))
+        assert PYTHON in python["with"]["python-version"].split()
+
+
+def test_osls_is_pinned_and_brings_nothing_that_runs_at_its_installation() -> None:
+    import json
+
+    package = json.loads((ROOT / "package.json").read_text())
+    assert package["devDependencies"] == {"osls": "4.3.1"}
+    lock = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    assert lock["node_modules/osls"]["version"] == "4.3.1"
+    others = {name: entry for name, entry in lock.items() if name}
+    assert all(entry["integrity"].startswith("sha512-") for entry in others.values())
+    assert all(entry["resolved"].startswith("https://registry.npmjs.org/") for entry in others.values())
+    assert "npm ci --ignore-scripts" in (ROOT / "Makefile").read_text()
