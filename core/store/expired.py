@@ -12,7 +12,6 @@ What can go wrong, and why it cannot:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -25,7 +24,8 @@ from core.store.database import Database
 from core.store.endings import DEVICES, GONE, EndedSession, shown
 from core.store.fence import CLOCK
 from core.store.places import BEGINNING, Place
-from core.store.tables import IDLE_END
+from core.store.revision import IDLE_END
+from core.values import dataclass
 
 # Of the row `s`: its time is over, and it is behind a place.
 DUE: Final = f"""{IDLE_END} <= COALESCE(CAST(:now AS timestamptz), now()) AT TIME ZONE 'UTC'
