@@ -163,7 +163,7 @@ class House:
         return workers
 
     def warm(self) -> None:
-        """In the background, what the first request would wait for. Not for a process that may be put into a snapshot as it is."""
+        """In the background, what the first request would wait for."""
         self.keeping.warm()
 
     def close(self) -> None:
@@ -179,8 +179,12 @@ def build_house(
     roster: Roster = ROSTER,
     tell: Tell = log,
     newer_database_url: Callable[[], str | None] | None = None,
+    *,
+    warms: bool = True,
 ) -> House:
-    """`newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still."""
+    """`newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still.
+    `warms`: at once; not in a process that may be put into a snapshot as it is.
+    """
     judge(settings, roster)
     figures = Figures()
     figures.watch("memory.bytes", memory_bytes)
@@ -196,6 +200,8 @@ def build_house(
         newer_url=newer_database_url,
     )
     kept = keeping(settings, database, figures)
+    if warms:
+        kept.warm()
     current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s, figures)
     budgets = _budgets(settings, roster)
     reception = Reception(

@@ -93,7 +93,7 @@ WITH {CLOCK},
 due AS MATERIALIZED (
     SELECT s.id, {IDLE_END} AT TIME ZONE 'UTC' AS idle_end, a.version
     FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[])) AS a(id, version)
-    JOIN conversation_states s ON s.id = a.id AND s.version = a.version CROSS JOIN clock
+    JOIN conversation_states s ON s.id = a.id CROSS JOIN clock
     WHERE NOT {ALIVE}
     ORDER BY s.id
     FOR UPDATE OF s SKIP LOCKED
