@@ -23,8 +23,8 @@ run: $(INSTALLED) ## Serve on 127.0.0.1:8000 (PORT=8001 for another), with Postg
 lambda: $(INSTALLED) ## Serve as on AWS: the zip's four functions under Lambda's runtime client, moto as AWS (PORT=8001 ARGS=--verbose)
 	@$(PY) -m dev.lambda_host $(ARGS)
 
-test: $(INSTALLED) $(OSLS_IF_IT_CAN) ## Run every test, on a real Postgres and a real Redis, in parallel
-	@$(PY) -W error -m pytest -W error -n 2
+test: $(INSTALLED) $(OSLS_IF_IT_CAN) ## Run every test, on a real Postgres and a real Redis, in parallel (REPORT=tests.xml keeps the results)
+	@$(PY) -W error -m pytest -W error -n 2 $(if $(REPORT),--junitxml=$(REPORT))
 
 check: $(INSTALLED) ## ruff, mypy (strict), and the arrows between the rooms
 	@$(PY) -m ruff check .

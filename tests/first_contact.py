@@ -150,7 +150,7 @@ def main() -> None:
     second.end(signal.SIGTERM)
     check(not _listening(port), "SIGTERM ended the server")
     check(not _left_behind(second.data) and _end(second_redis), "nothing that it started is left")
-    print(f"first contact: {len(_HELD)} passed, 0 failed")
+    print(f"first_contact: {len(_HELD)} passed, 0 failed")
 
 
 def check(holds: object, what: str) -> None:
