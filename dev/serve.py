@@ -158,7 +158,6 @@ def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Serve
     running.callback(house.close)
     # On Lambda a function of its own goes on with what a request leaves behind; here a few threads do.
     running.callback(house.start_workers(threads=4).stop)
-    house.warm()
     # Loads the model's client now, in the background, rather than during the first reply.
     house.turns.asking.model.warm()
     app = build_app(house, one_at_a_time=False)

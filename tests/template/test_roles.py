@@ -5,6 +5,7 @@ permission is known for fails. What the functions really ask, when they run, is 
 """
 
 import ast
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -187,6 +188,15 @@ def _page(node: ast.Call) -> str:
 def test_every_call_of_aws_is_known_and_every_known_one_is_made() -> None:
     made = {found for found in calls_of_aws() if found[1:] not in BY_OPERATORS}
     assert made == {(call.module, call.service, call.method) for call in CALLS}
+
+
+def test_no_function_comes_to_what_only_operators_may_ask() -> None:
+    """Each of the archive's methods that ask it is called by the restore alone, and no function restores."""
+    asks = re.compile(r"archive\.(find|has|read|of_user)\(")
+    in_core = {path.name for path in (ROOT / "core").rglob("*.py") if asks.search(path.read_text())}
+    assert in_core == {"restoring.py"}
+    for path in (ROOT / "functions").rglob("*.py"):
+        assert not re.search(r"\brestoring\b", path.read_text()), path
 
 
 def test_every_call_is_some_functions() -> None:
