@@ -9,6 +9,7 @@ minutes; so the sweep's are in groups of their own, by the epoch that the dead o
 import json
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Final
 from uuid import uuid4
 
@@ -29,8 +30,10 @@ _SWALLOWED_S: Final = 300
 
 
 class Queue:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, lost: Callable[[], object] | None = None) -> None:
+        """`lost`: is told of each that could not be sent."""
         self._url = url
+        self._lost = lost
         # Until when the sweep, which has more to do, does not try it again.
         self._spared_until = Deadline(float("-inf"))
 
@@ -64,3 +67,5 @@ class Queue:
         except Exception as error:  # the last resort: a wake-up may only help
             self._spared_until = Deadline.after(_SPARED_S)
             _log.warning("nobody was woken; the sweep will find it: %s", reason(error))
+            if self._lost is not None:
+                self._lost()
