@@ -19,7 +19,7 @@ from core.cache.allowance import allowance
 from core.deadline import Deadline
 from core.digest import digest
 from core.entrance import nothing_for
-from core.errors import LatchkeyError, NothingErased, SessionNotFound
+from core.errors import DatabaseConflict, LatchkeyError, NothingErased, SessionNotFound
 from core.ids import SessionId, UserId
 from core.partials import Partials
 from core.sessions.farewell import Farewell, conversation_key
@@ -66,17 +66,22 @@ class Erasing:
         return receipt if receipt.ended_at else self.go_on(receipt, Deadline.after(budget_s))
 
     def sweep(self, limit: int = 10, until: Deadline = NEVER) -> int:
-        """How many were ended that somebody else had left alone. One that cannot be ended now does not stand in the way of the rest."""
+        """How many were ended that somebody else had left alone. One that cannot be ended now does not stand in the way of the rest; what
+        stood in its way is raised behind them, for a person waits to be gone.
+        """
         left = erasures.unended(self.database, _LEFT_ALONE_S, limit)
-        deadline = Deadline.after(_SWEEP_S).earlier(until)
-        return sum(self._swept(receipt, deadline) for receipt in left)
-
-    def _swept(self, receipt: Erasure, deadline: Deadline) -> bool:
-        try:
-            return self.go_on(receipt, deadline).ended_at is not None
-        except LatchkeyError as error:
-            _log.warning("erasure %s: %s; the next sweep tries again", receipt.id, error.code)
-            return False
+        deadline, ended = Deadline.after(_SWEEP_S).earlier(until), 0
+        failure: LatchkeyError | None = None
+        for receipt in left:
+            try:
+                ended += self.go_on(receipt, deadline).ended_at is not None
+            except LatchkeyError as error:
+                _log.warning("erasure %s: %s; the next sweep tries again", receipt.id, error.code)
+                # Somebody else goes on with it at this moment.
+                failure = failure if isinstance(error, DatabaseConflict) else error
+        if failure is not None:
+            raise failure
+        return ended
 
     def go_on(self, receipt: Erasure, deadline: Deadline) -> Erasure:
         user_id = receipt.user_id
