@@ -174,6 +174,7 @@ class Cleaning:
         ]
         if erasing is not None:
             works.append(simple("erasures", lambda limit: erasing.sweep(limit, deadline), 10))
+            works.append(Work("late_objects", partial(_look, erasing), left=_nobody_knows))
         return works
 
     def _sessions(self, database: Database, deadline: Deadline) -> Work:
@@ -184,6 +185,15 @@ class Cleaning:
 
     def _count(self, database: Database, name: str) -> int:
         return left.count(database, name, key_ttl_s=self.key_ttl_s, partial_ttl_s=KEPT_S)
+
+
+def _look(erasing: Erasing, _: int) -> Batch:
+    """Once each time."""
+    return Batch({"late_objects": erasing.forget_latecomers()}, is_full=False)
+
+
+def _nobody_knows() -> int:
+    return 0
 
 
 @dataclass(slots=True)

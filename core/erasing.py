@@ -4,6 +4,9 @@ The order, and why: their devices are barred first, so nothing new of theirs beg
 their own conversations, for a fork is known as one of theirs only while the original is there; and is looked for once more
 behind it. Each conversation leaves the cache before and after its rows go: before, in case this dies in between. The archive
 is next, and the user's own row is last. Whoever dies on the way leaves a receipt that is not ended, and the next one goes on.
+
+What was on its way into the archive meanwhile may land behind all of that, out of a function that was killed or frozen. So for a week
+it is looked, a thousand people at a time, whether anything of theirs is there again.
 """
 
 import logging
@@ -11,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from core.access import Caller
 from core.archive import Archive
@@ -38,6 +41,8 @@ _PATIENCE_S: Final = 5.0
 # When a sweep takes an erasure for one that nobody goes on with.
 _LEFT_ALONE_S: Final = 60.0
 _SWEEP_S: Final = 20.0
+# For so long at most a function lives on that was frozen with something in its hands; by far.
+_LATE_S: Final = 7 * 86_400.0
 NEVER: Final = Deadline.never()
 # How often it is looked for what appeared meanwhile.
 _MOST_ROUNDS: Final = 5
@@ -82,6 +87,13 @@ class Erasing:
         if failure is not None:
             raise failure
         return ended
+
+    def forget_latecomers(self) -> int:
+        """How many objects of people who are erased were in the archive again, as far as was looked this time: from somewhere else each."""
+        if self.archive is None or not erasures.any_ended(self.database, _LATE_S):
+            return 0
+        gone = erasures.erased(self.database, self.archive.users(uuid4()))
+        return sum(self.archive.forget_user(user_id) for user_id in gone)
 
     def go_on(self, receipt: Erasure, deadline: Deadline) -> Erasure:
         user_id = receipt.user_id

@@ -60,9 +60,9 @@ class Queue:
             # On a thread, for how long the name of a server is looked for has no limit that could be set.
             sent = on_a_thread(lambda: client("sqs", ON_THE_WAY).send_message(**message), "queue")
             sent.result(_LONGEST_S)
-            self._spared_until = Deadline(float("-inf"))
-            return True
         except Exception as error:  # the last resort: a wake-up may only help
             self._spared_until = Deadline.after(_SPARED_S)
             _log.warning("nobody was woken; the sweep will find it: %s", reason(error))
             return False
+        self._spared_until = Deadline(float("-inf"))
+        return True

@@ -252,7 +252,7 @@ ARROWS: dict[str, set[str]] = {
     "core.series": {"core.errors", "core.store"},
     "core.stint": {"core.compaction", "core.deadline"},
     "core.shown": {"core.rates", "core.content", "core.ids", "core.model.bill", "core.store"},
-    "core.recovery": {"core.deadline", "core.decisions", "core.ids", "core.store"},
+    "core.recovery": {"core.deadline", "core.decisions", "core.errors", "core.ids", "core.store"},
     # Of everything a little, in turn.
     "core.cleaning": {
         "core.archive",

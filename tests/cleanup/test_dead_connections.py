@@ -52,16 +52,20 @@ def test_one_that_never_gets_through_is_told_and_holds_no_other_up(
 ) -> None:
     answer(archived, arrival(uuid4()))
     idle(database_url)
-    run(database_url, "UPDATE conversation_states SET locked_at = now() - interval '2 days', active_agent = 'x'")
-    seen: list[str] = []
+    swept = []
 
     def slow(*_: Any, **__: Any) -> int:
         raise ConnectionDied
 
     monkeypatch.setattr(expired, "clean_up_alone", slow)
-    monkeypatch.setattr(partials, "clean_up", lambda *_, **__: seen.append("partials") or 0)
+
+    def counted(_: Any, limit: int, **__: Any) -> int:
+        swept.append(limit)
+        return 0
+
+    monkeypatch.setattr(partials, "clean_up", counted)
     cleaned = clean(archived)
     assert cleaned.failed == {"application_sessions": "database_unavailable"}
     assert cleaned.ended == NOT_ALL_DONE
     assert cleaned.done["sessions"] == 1
-    assert seen
+    assert swept

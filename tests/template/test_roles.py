@@ -30,6 +30,7 @@ CALLS: Final = (
         "core/secrets.py", "secretsmanager", "get_secret_value", frozenset({"secretsmanager:GetSecretValue"})
     ),
     Asks("core/queue.py", "sqs", "send_message", frozenset({"sqs:SendMessage"})),
+    Asks("core/archive.py", "s3", "put_object", frozenset({"s3:PutObject"})),
     # In parts, if it is long: these are put as the whole is, and thrown away when one of them cannot be.
     Asks("core/archive.py", "s3", "upload_fileobj", frozenset({"s3:PutObject", "s3:AbortMultipartUpload"})),
     Asks("core/archive.py", "s3", "list_object_versions", frozenset({"s3:ListBucketVersions"})),
@@ -64,7 +65,7 @@ COMES_TO: Final[dict[str, set[tuple[str, str]]]] = {
     # A turn that is handed over, or that others wait behind.
     "worker": _SECRET | _WAKES,
     # Archives what has expired, goes on with erasures that nobody went on with, wakes for turns that were left behind.
-    "cleanup": _SECRET | _WAKES | _FORGETS | {("s3", "upload_fileobj")},
+    "cleanup": _SECRET | _WAKES | _FORGETS | {("s3", "put_object"), ("s3", "upload_fileobj")},
     "migrate": _SECRET,
 }
 RESOURCES: Final = {
