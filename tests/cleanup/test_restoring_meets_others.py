@@ -15,7 +15,9 @@ from tests.archives import BUCKET, keys
 from tests.conversations import answer, arrival, conversations, history, idle
 from tests.databases import run
 
-NOT_ALIVE = "SELECT count(*) FROM conversation_states WHERE last_active_at + make_interval(secs => idle_ttl) <= now()"
+NOT_ALIVE = (
+    "SELECT count(*) FROM conversation_states WHERE last_active_at + make_interval(secs => idle_ttl) <= now()"
+)
 
 
 def archive(house: House, url: str) -> None:
@@ -41,7 +43,8 @@ def test_a_clean_up_that_takes_it_away_again_before_it_lives(
 ) -> None:
     """Its rows are back, and its time is over: until it lives it is due."""
     session_id = archived_talk(archived, database_url, device)
-    revive, cleaned = restoring.revive, []
+    revive = restoring.revive
+    cleaned: list[dict[str, int]] = []
 
     def late(*given: object) -> bool:
         if not cleaned:
@@ -53,18 +56,19 @@ def test_a_clean_up_that_takes_it_away_again_before_it_lives(
     assert cleaned == [{"sessions": 1, "archived": 1}]
     assert conversations(database_url) == [session_id]
     assert run(database_url, NOT_ALIVE) == [(0,)]
-    assert [text for _, _, text in history(database_url)][0] == "zanzibar4711"
+    assert "zanzibar4711" in [text for _, _, text in history(database_url)]
 
 
 def test_of_two_at_once_the_one_that_put_it_back_says_so(
     archived: House, database_url: str, device: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = archived_talk(archived, database_url, device)
-    revive, others = restoring.revive, []
+    revive = restoring.revive
+    others: list[bool] = []
 
     def overtaken(*given: object) -> bool:
         if not others:
-            others.append(None)
+            others.append(True)
             others[0] = restore(archived, session_id)
         return revive(*given)  # type: ignore[arg-type]  # as they came
 
@@ -120,9 +124,7 @@ def test_what_lies_beside_it_of_those_who_are_still_there_comes_back(
 
 
 @pytest.mark.parametrize("wrong", [b"", b"\xff\n", b"\n"], ids=["empty", "no text", "an empty line"])
-def test_what_is_no_backup_is_refused(
-    archived: House, database_url: str, device: UUID, wrong: bytes
-) -> None:
+def test_what_is_no_backup_is_refused(archived: House, database_url: str, device: UUID, wrong: bytes) -> None:
     session_id = archived_talk(archived, database_url, device)
     (key,) = keys()
     head = boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read().partition(b"\n")[0] + b"\n"
@@ -131,5 +133,3 @@ def test_what_is_no_backup_is_refused(
         with pytest.raises(BackupUnreadable):
             restore(archived, session_id)
     assert conversations(database_url) == []
-
-
