@@ -304,7 +304,7 @@ ARROWS: dict[str, set[str]] = {
     },
     # AWS's clients, and what stands behind them.
     "core.aws": {"core.errors"},
-    "core.secrets": {"core.aws", "core.errors", "core.settings", "core.store"},
+    "core.secrets": {"core.attendance", "core.aws", "core.errors", "core.settings", "core.store"},
     "core.queue": {"core.attendance", "core.aws", "core.deadline", "core.ids", "core.store", "core.trace"},
     "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {
