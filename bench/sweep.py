@@ -50,6 +50,8 @@ class Asked:
     cleaners: int
     clients: int
     turns_a_second: float
+    # Too short, on a machine too busy, to say anything of times: they are told, and fail nothing.
+    is_short: bool
 
 
 @dataclass(slots=True)
@@ -95,7 +97,8 @@ def _sweep(url: str, asked: Asked, sessions: int, bucket: str | None) -> bool:
     ended = _expired(url) - before
     print(f"\n| swept by {asked.cleaners} at once | |\n|---|---|")
     print(f"| sessions | {ended} in {swept_s:.0f} s: {ended / swept_s:.0f}/s |", flush=True)
-    short = [*_compare(took), *_check(url, sessions, ended, live, bucket)]
+    slow = [*_compare(took)]
+    short = [*([] if asked.is_short else slow), *_check(url, sessions, ended, live, bucket)]
     for line in short:
         print(f"FALLS SHORT: {line}", flush=True)
     return bool(short)
@@ -133,8 +136,8 @@ def _clean(url: str, bucket: str | None, stage: Stage) -> None:
     )
     while not stage.over.is_set():
         if stage.sweeping.wait(0.2):
-            # In short pieces, so that a rest is one.
-            cleaned = house.cleaning.clean(Deadline.after(1.0))
+            # In short pieces, so that a rest is one; what is on its way to the archive is waited for.
+            cleaned = house.cleaning.clean(Deadline.after(1.0 if bucket is None else _SWEEPS_S))
             stage.ended.put(cleaned.done["sessions"])
             if cleaned.is_over:
                 stage.over.wait(0.2)
@@ -250,8 +253,9 @@ def _arguments() -> Asked:
     parser.add_argument(
         "--turns", type=float, default=20.0, help="turns a second of all clients (default 20)"
     )
+    parser.add_argument("--short", action="store_true", help="times are told, and fail nothing")
     given = parser.parse_args()
-    return Asked(given.sessions, given.archive, given.cleaners, given.clients, given.turns)
+    return Asked(given.sessions, given.archive, given.cleaners, given.clients, given.turns, given.short)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ An organisation is a boundary above that: a conversation of one is reached by it
 What somebody may not reach is not there for them: 404, with the same body and after the same work.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from core.ids import DeviceId, SessionId
+from core.values import dataclass
 
 
 class Role(StrEnum):

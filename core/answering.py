@@ -7,7 +7,7 @@ the work is done by this function while it has the time, and else by those that 
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from core import reports, stateless
 from core.access import Who
@@ -28,6 +28,7 @@ from core.stint import Limits, Stint
 from core.store.claims import Arrival
 from core.store.turns import StoredTurn
 from core.turn import Story
+from core.values import dataclass
 from core.wakeups import Wakeups
 
 # How long a client may wait for an answer: the gateway gives up at 30 seconds.

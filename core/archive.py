@@ -6,13 +6,13 @@ cut on its way in.* S3 has all of it or nothing; and the file itself says where 
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from core.aws import client, translated
 from core.errors import ArchiveUnavailable
 from core.ids import SessionId, UserId
+from core.values import dataclass
 
 _IN_MEMORY_BYTES: Final = 8_000_000
 _AT_ONCE: Final = 1_000

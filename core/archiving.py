@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -31,6 +31,7 @@ from core.store.backups import Due
 from core.store.database import Database, reason
 from core.store.places import BEGINNING, Place
 from core.transfer import backup
+from core.values import dataclass
 from core.works import Batch
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 Nothing is held all the while: no transaction and no connection, only the lease, which the heartbeat renews.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import perf_counter
 
 from core.agents.agent import Agent
@@ -18,6 +18,7 @@ from core.model.prompt import Prompt
 from core.model.reply import Model, ModelReply
 from core.partials import Speech
 from core.stopwatch import MODEL
+from core.values import dataclass
 
 
 class StopAsked(Exception):

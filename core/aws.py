@@ -8,11 +8,11 @@ import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 from core.errors import LatchkeyError
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

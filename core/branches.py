@@ -6,7 +6,6 @@ what was done is found on record, and not done twice.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4, uuid5
 
@@ -39,6 +38,7 @@ from core.store.forks import NewFork
 from core.store.revisions import Revised, Revision, Since
 from core.store.visitors import Visit
 from core.tries import again_and_again, past_dead_connections
+from core.values import dataclass
 
 T = TypeVar("T")
 

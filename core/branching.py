@@ -4,7 +4,6 @@ and have otherwise is a conflict, which is shown, and decided as the owner says.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -17,6 +16,7 @@ from core.errors import FieldProblem, InvalidRequest
 from core.model.bill import added, counted
 from core.store.cuts import Cuts
 from core.store.merges import Load, Side
+from core.values import dataclass
 
 # The longest ID that a call may have, and as much of one as is left of it when it gets another.
 _KEPT_OF_ID = 80

@@ -13,7 +13,7 @@ A turn's and a conversation's own budgets need no reserving: they have one write
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from core.model.prices import price_of
 from core.model.prompt import Prompt
 from core.store.spending import DoorLimits, Total
 from core.store.used import Amount, used_of
+from core.values import dataclass
 
 _OVER: Final[Mapping[str, type[BudgetExceeded]]] = {
     "turn": TurnBudgetExceeded,

@@ -15,7 +15,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -30,6 +29,7 @@ from core.recovery import Alone, Questions, Stranded
 from core.store import expired, left, locks, partials, rates, rollup, turns
 from core.store.database import Database, reason
 from core.store.places import BEGINNING, Place
+from core.values import dataclass
 from core.wakeups import Wakeups
 from core.works import FIRST_BATCH, Batch, Work
 

@@ -17,10 +17,9 @@ What can go wrong, and why it cannot:
 * *No summary is to be had.* Then the turn goes on with the context as it is, and the next one tries again.
 """
 
-from dataclasses import dataclass
-
 from core.content import Message
 from core.conversation import PAUSES, Conversation, tokens_of
+from core.values import dataclass
 
 # How much of the window the messages that are kept as they are may take.
 _KEPT = 5

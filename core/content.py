@@ -5,8 +5,9 @@ surrogate). Any of these changes would break prompt caching and signed thinking.
 """
 
 import json
-from dataclasses import dataclass
 from typing import Any
+
+from core.values import dataclass
 
 Block = dict[str, Any]
 Blocks = list[Block]

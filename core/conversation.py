@@ -6,7 +6,7 @@ prepares the new messages and not all of them again. Where its beginning was com
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from itertools import takewhile
 from threading import Lock
@@ -15,6 +15,7 @@ from core.content import Block, Blocks, Compaction, Message, says_something
 from core.gallery import LEFT_OUT, Gallery, is_image
 from core.ids import DeviceId, SessionId
 from core.store.holds import Remembered
+from core.values import dataclass
 
 
 class Next(Enum):

@@ -1,7 +1,8 @@
 """A moment on the monotonic clock by which something must be over."""
 
 import time
-from dataclasses import dataclass
+
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ the next try reads what they decided; the same decision by the same person is no
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -31,6 +30,7 @@ from core.store.asked import Approval
 from core.store.database import Database
 from core.told import DENIED, EXPIRED, outcome, refusal
 from core.tries import again_and_again
+from core.values import dataclass
 
 # How long a word of what came of a call waits for the turn in progress to end.
 PATIENCE_S = 3.0

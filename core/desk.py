@@ -1,7 +1,6 @@
 """The desk: somebody's conversations are listed, begun, entered and edited there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -18,6 +17,7 @@ from core.store.sessions import StoredSession
 from core.store.user_sessions import Beginning, Listed, Moved, Place
 from core.store.visitors import Visit
 from core.tries import again_and_again, past_dead_connections
+from core.values import dataclass
 
 # How long a change is tried that others are quicker than.
 PATIENCE_S: Final = 5.0

@@ -7,7 +7,7 @@ It is kept as a digest. A password would need a slow one; what is random already
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from threading import Lock
 from typing import Final
@@ -32,6 +32,7 @@ from core.store.devices import StoredDevice
 from core.store.sign_ins import Wish
 from core.tokens import Person, Tokens
 from core.tries import again_and_again, past_dead_connections
+from core.values import dataclass
 
 _WITHIN_S: Final = 5.0
 _MOST_LISTED: Final = 200

@@ -8,7 +8,6 @@ is next, and the user's own row is last. Whoever dies on the way leaves a receip
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
@@ -28,6 +27,7 @@ from core.store.database import Database
 from core.store.erasures import Erasure
 from core.store.traces import Blotted
 from core.tries import again_and_again, past_dead_connections
+from core.values import dataclass
 
 T = TypeVar("T")
 

@@ -5,9 +5,10 @@ is known. Nothing here may carry a secret, a message's text or a device ID.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

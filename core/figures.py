@@ -11,8 +11,10 @@ import sys
 import threading
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from core.values import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ callable: to forbid them is another prefix to the cache. If the model calls one 
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from core.agents.agent import Agent
@@ -22,6 +22,7 @@ from core.holding import Holding
 from core.model.prompt import Prompt
 from core.model.reply import ModelReply
 from core.stint import Stint
+from core.values import dataclass
 
 _log = logging.getLogger(__name__)
 

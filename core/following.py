@@ -1,7 +1,6 @@
 """Following: how a turn stands for somebody who reads along, from the rows and from what is being said at this moment."""
 
 import json
-from dataclasses import dataclass
 
 from core.access import Caller
 from core.content import Blocks
@@ -13,6 +12,7 @@ from core.store.database import Database
 from core.store.following import Followed, FollowedMessage
 from core.telling import Message, Standing
 from core.tries import past_dead_connections
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

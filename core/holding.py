@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -32,6 +32,7 @@ from core.store.spending import Total
 from core.store.steps import Asked, Consequences, Seen, Stepped
 from core.store.used import Amount
 from core.tally import Tally
+from core.values import dataclass
 
 _log = logging.getLogger(__name__)
 

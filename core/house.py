@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.agents.refusal import WrongDeclaration
 from core.agents.roster import ROSTER, Roster
@@ -30,7 +29,6 @@ from core.queue import Queue
 from core.rates import Rates
 from core.reception import Reception
 from core.reports import Tell, log
-from core.restoring import Restoring
 from core.sessions.current import CurrentSessions
 from core.sessions.manager import SessionManager
 from core.sessions.service import SessionService
@@ -40,7 +38,11 @@ from core.sharing import Sharing
 from core.stint import Limits
 from core.store.database import Database
 from core.tokens import Tokens
+from core.values import dataclass
 from core.wakeups import WorkerThreads
+
+if TYPE_CHECKING:
+    from core.restoring import Restoring
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +103,10 @@ class House:
         return None if bucket is None else Archive(bucket)
 
     @property
-    def restoring(self) -> Restoring | None:
+    def restoring(self) -> "Restoring | None":
+        # It knows the tables, which take a tenth of a second to make, and nobody asks for it on the way to an answer.
+        from core.restoring import Restoring
+
         return None if self.archive is None else Restoring(self.database, self.archive)
 
     @property
@@ -163,7 +168,7 @@ class House:
         return workers
 
     def warm(self) -> None:
-        """In the background, what the first request would wait for. Not for a process that may be put into a snapshot as it is."""
+        """In the background, what the first request would wait for."""
         self.keeping.warm()
 
     def close(self) -> None:
@@ -179,8 +184,12 @@ def build_house(
     roster: Roster = ROSTER,
     tell: Tell = log,
     newer_database_url: Callable[[], str | None] | None = None,
+    *,
+    warms: bool = True,
 ) -> House:
-    """`newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still."""
+    """`newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still.
+    `warms`: at once; not in a process that may be put into a snapshot as it is.
+    """
     judge(settings, roster)
     figures = Figures()
     figures.watch("memory.bytes", memory_bytes)
@@ -196,6 +205,8 @@ def build_house(
         newer_url=newer_database_url,
     )
     kept = keeping(settings, database, figures)
+    if warms:
+        kept.warm()
     current = CurrentSessions(database, kept.shelf, kept.farewell, kept.wait_s, figures)
     budgets = _budgets(settings, roster)
     reception = Reception(

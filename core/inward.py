@@ -4,8 +4,6 @@ Nothing is changed while they are settled. What they come to is committed in one
 the message, under the epoch: so the lock moves with the message that moved it, or not at all.
 """
 
-from dataclasses import dataclass
-
 from core.agents.agent import Agent
 from core.agents.builtin import HAND_OVER, HandOver, read_hand_over, read_todos
 from core.agents.roster import Roster
@@ -14,6 +12,7 @@ from core.content import Block
 from core.holding import Holding
 from core.store.locks import LockTtl, Relock
 from core.store.steps import Consequences
+from core.values import dataclass
 
 _HANDED_OVER = "{agent} goes on with this conversation from here. Handed over by {by}: {reason}"
 _NOT_AGAIN = "The conversation was handed over to {agent} already."

@@ -1,7 +1,6 @@
 """Joining: two conversations of one owner become one, and two again. What is in the way, and what is written if nothing is."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -26,6 +25,7 @@ from core.store.merges import Joined, Joining, Load, Side
 from core.store.partings import Parting
 from core.store.revisions import Revision
 from core.store.visitors import Visit
+from core.values import dataclass
 
 BUSY: Final = (
     "A message of this conversation is being answered, or waits for its turn or for a person. Nothing was stored: wait until it is "

@@ -7,7 +7,6 @@ neither                 this process's memory, which ends with it; that is said
 """
 
 import logging
-from dataclasses import dataclass
 from typing import cast
 
 from core.cache.commands import Redis
@@ -25,6 +24,7 @@ from core.sessions.redis_storage import RedisStorage
 from core.sessions.storage import Storage
 from core.settings import Settings
 from core.store.database import Database
+from core.values import dataclass
 
 _log = logging.getLogger(__name__)
 

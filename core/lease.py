@@ -25,9 +25,10 @@ Releasing sets `lease_expires_at` to NULL and leaves the epoch, which only grows
 deletes. Nothing is locked between two statements, so a killed holder leaves nothing behind but an expiry.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from core.deadline import Deadline
+from core.values import dataclass
 
 # Between two heartbeats: also the longest that a stop takes to be heard.
 _LONGEST_BEAT_S = 3.0

@@ -19,7 +19,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -36,6 +36,7 @@ from core.store import partials as stored_partials
 from core.store.database import Database
 from core.store.holds import Hold
 from core.store.partials import StoredPartial
+from core.values import dataclass
 
 _log = logging.getLogger(__name__)
 

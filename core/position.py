@@ -12,11 +12,12 @@ their IDs; flags are letters: s the turn's start was told, w that it waits, e it
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from core.errors import LastEventIdMalformed
 from core.ids import TurnId
+from core.values import dataclass
 
 ASKED, STARTED, ENDED, OUTCOME_ASKED = 1, 2, 4, 8
 

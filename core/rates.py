@@ -1,7 +1,6 @@
 """Rates: what a sender is charged for a new message, and what they are told of it."""
 
 import hashlib
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from math import ceil, floor
 
@@ -9,6 +8,7 @@ from core.errors import RateExceeded
 from core.store import rates
 from core.store.database import Database
 from core.store.rates import Ahead, Bucket, Charge
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ else was quicker, nothing was written and the next try reads anew; so a decision
 was not made for, and no transaction is held between the two.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import ceil
 from time import perf_counter
 from typing import Any
@@ -30,6 +30,7 @@ from core.store.holds import Grant, Remembered
 from core.store.rates import Charge
 from core.store.turns import StoredTurn
 from core.tries import again_and_again, past_dead_connections
+from core.values import dataclass
 
 Kept = tuple[Remembered, Conversation]
 

@@ -5,7 +5,7 @@ write at the version that was read, so the second to come finds nothing to do.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from core.deadline import Deadline
@@ -15,6 +15,7 @@ from core.store import approvals, turns
 from core.store.approvals import Overdue
 from core.store.database import Database
 from core.store.places import BEGINNING, Place
+from core.values import dataclass
 
 
 class Recoveries(Protocol):

@@ -5,12 +5,12 @@ Whoever builds the house says who is told. Here it is a line of the log for peop
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from core.about import short
 from core.holding import Holding
 from core.stopwatch import COMMITS, FINISH, MODEL, TOOLS
+from core.values import dataclass
 
 _log = logging.getLogger(__name__)
 

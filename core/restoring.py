@@ -3,7 +3,6 @@
 Twice is once: whoever finds it there only sees to it that it lives. What people said in it who have been erased since does not come back.
 """
 
-from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
@@ -15,6 +14,7 @@ from core.store import restoring, traces
 from core.store.database import Database
 from core.transfer import backup
 from core.tries import again_and_again
+from core.values import dataclass
 
 _PATIENCE_S: Final = 10.0
 

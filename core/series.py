@@ -5,7 +5,6 @@ A percentile is read from counts by upper bounds (core/store/daily.py), so it is
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from core.errors import FieldProblem, InvalidRequest
 from core.store import figures
 from core.store.database import Database
 from core.store.figures import Count
+from core.values import dataclass
 
 STEPS: Final = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 MOST_DAYS: Final = {"hour": 31, "day": 400}

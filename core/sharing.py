@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 from uuid import UUID, uuid4
 
@@ -29,6 +29,7 @@ from core.store.members import Member, PutOut
 from core.store.user_sessions import Changed
 from core.store.visitors import Visit
 from core.tries import again_and_again, past_dead_connections
+from core.values import dataclass
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """A turn as its client sees it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from core.model.bill import counted
 from core.rates import Left
 from core.store.asked import Approval
 from core.store.turns import StoredTurn
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

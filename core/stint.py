@@ -1,9 +1,8 @@
 """A stint: how long a function can stay with a turn, and whether another goes on with what it cannot end."""
 
-from dataclasses import dataclass
-
 from core.compaction import Window
 from core.deadline import Deadline
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

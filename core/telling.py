@@ -11,13 +11,14 @@ told then; it grows past it, or the message is stored, or the turn ends without 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from core.ids import SessionId, TurnId
 from core.position import ASKED, ENDED, OUTCOME_ASKED, STARTED, Digest, Position
 from core.store.asked import Approval
 from core.store.following import FollowedCall
+from core.values import dataclass
 
 # Of one event: so that an answer of limited size can be filled piece by piece.
 _LONGEST_TEXT: Final = 8_000

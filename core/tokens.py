@@ -14,7 +14,6 @@ What can go wrong, and why it cannot:
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -22,6 +21,7 @@ from uuid import UUID, uuid5
 from core.errors import LatchkeyError, NotSetUp, TokenExpired, TokenInvalid
 from core.ids import DeviceId
 from core.settings import Secret, Settings
+from core.values import dataclass
 
 Keys = Mapping[str, Secret]
 

@@ -8,7 +8,6 @@ not, and the model is told that its outcome is unknown.
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from uuid import uuid4, uuid5
 
 from core.agents.agent import Agent
@@ -27,6 +26,7 @@ from core.store.holds import OpenCall
 from core.store.steps import Asked
 from core.told import DENIED, refusal
 from core.tool_results import NotSendable, readable
+from core.values import dataclass
 
 _log = logging.getLogger(__name__)
 

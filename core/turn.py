@@ -21,7 +21,7 @@ did after its lease was taken by another is not written, because its epoch has p
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from core import folding, reports, toolwork
 from core.agents.agent import Agent
@@ -53,6 +53,7 @@ from core.reception import CANCELLED
 from core.shown import Turn
 from core.stint import Limits, Stint
 from core.store.ends import Closing, Ended
+from core.values import dataclass
 
 _log = logging.getLogger(__name__)
 

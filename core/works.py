@@ -1,8 +1,9 @@
 """Works: the kinds of what there is to clean up, and how much of each is done at once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from core.values import dataclass
 
 # How long a batch is to take: between these it stays as large as it is.
 _QUICK_S: Final = 0.1

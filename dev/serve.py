@@ -158,7 +158,6 @@ def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Serve
     running.callback(house.close)
     # On Lambda a function of its own goes on with what a request leaves behind; here a few threads do.
     running.callback(house.start_workers(threads=4).stop)
-    house.warm()
     # Loads the model's client now, in the background, rather than during the first reply.
     house.turns.asking.model.warm()
     app = build_app(house, one_at_a_time=False)
@@ -197,7 +196,7 @@ def _port(given: str) -> int:
 
 
 @contextlib.contextmanager
-def _listen(port: int) -> Iterator[socket.socket]:
+def _listen(port: int, target: str = "run") -> Iterator[socket.socket]:
     """The port is taken before anything else is started. A server that is just stopping gets a moment to let go of it."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -210,7 +209,7 @@ def _listen(port: int) -> Iterator[socket.socket]:
             except OSError as error:
                 if time.monotonic() > patience:
                     raise CannotRun(
-                        f"Port {port} cannot be used ({error.strerror}); choose another: make run PORT={port + 1}"
+                        f"Port {port} cannot be used ({error.strerror}); choose another: make {target} PORT={port + 1}"
                     ) from error
                 time.sleep(0.1)
         yield listening

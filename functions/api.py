@@ -13,6 +13,9 @@ import sys
 from functools import cache
 from typing import Any, Final
 
+# It would walk what is being built here again and again; it is on again when all is there.
+gc.disable()
+
 from fastapi import FastAPI
 from mangum import Mangum
 
@@ -107,3 +110,4 @@ def _is_too_large(answer: dict[str, Any]) -> bool:
 
 # What was built at import lives as long as the process; a collection that walks it takes up to a tenth of a second.
 gc.freeze()
+gc.enable()

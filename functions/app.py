@@ -1,7 +1,7 @@
 """The application: the routes, and the one error handler around them."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,30 +12,12 @@ from starlette.exceptions import HTTPException
 from core.house import House
 from core.settings import Settings, SettingsError
 from core.tries import past_dead_connections
-from functions.describing import describes
 from functions.edge import guard
-from functions.incoming import NAMES_SESSION
 from functions.problems import handle
-from functions.routes import (
-    admin,
-    approvals,
-    branches,
-    devices,
-    health,
-    links,
-    lock,
-    members,
-    session,
-    sessions,
-    transfer,
-    turns,
-    user,
-    web,
-)
+from functions.resources import include, include_all
 from functions.streams import Streams
 
-# What is no UUID is no conversation's name: it may be another call's.
-NAMED = "/v1/sessions/{session_id:uuid}"
+_TITLE, _VERSION = "Latchkey", "0.1.0"
 
 # What is not said must not mean that nobody has to show anything.
 _NO_KEYS = (
@@ -59,6 +41,16 @@ def _looking(offload: Callable[..., Any]) -> Callable[..., Any]:
     return look
 
 
+@cache
+def _openapi() -> dict[str, Any]:
+    """Made once, when somebody asks for it; of all calls, whether they have been loaded or not."""
+    from functions.describing import described
+
+    app = FastAPI(title=_TITLE, version=_VERSION)
+    include_all(app)
+    return described(app)
+
+
 def build_app(house: House, *, one_at_a_time: bool) -> FastAPI:
     check(house.settings)
     return app_of(house.settings, lambda: house, one_at_a_time=one_at_a_time)
@@ -73,31 +65,13 @@ def app_of(settings: Settings, houses: Callable[[], House], *, one_at_a_time: bo
     """Each request asks for the house, which a function on Lambda builds at the first, and anew when its secrets have changed. What
     the application itself is made of are settings that are no secrets.
     """
-    app = FastAPI(title="Latchkey", version="0.1.0", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(title=_TITLE, version=_VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.offload = inline if one_at_a_time else run_in_threadpool
     app.state.look = _looking(app.state.offload)
     app.state.streams = Streams(houses, buffers=one_at_a_time)
     guard(app, settings, houses)
     app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, handle)
-    for resource in (
-        turns,
-        sessions,
-        links,
-        approvals,
-        devices,
-        branches,
-        transfer,
-        user,
-        admin,
-        web,
-        health,
-    ):
-        app.include_router(resource.router)
-    # The same of the conversation that the device is in, and of the one that the path names.
-    for router in (session.router, lock.router):
-        app.include_router(router, prefix="/v1/session")
-    for router in (session.router, lock.router, members.router, links.of_session):
-        app.include_router(router, prefix=NAMED, dependencies=[NAMES_SESSION])
-    app.openapi = describes(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    include(app, rest_later=one_at_a_time)
+    app.openapi = _openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

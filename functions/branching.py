@@ -1,7 +1,6 @@
 """Forks, rewinds and merges as they come in, and what is answered. Bad input ends here, before anything is written."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from core.house import House
 from core.ids import SessionId
 from core.joining import Preview
 from core.store.revisions import Revision
+from core.values import dataclass
 from functions.answers import moment
 from functions.incoming import is_uuid, read_fields
 

@@ -1,12 +1,12 @@
 """What a person decided, as it comes in. Bad input ends here, before anything is written."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
 
 from core.errors import FieldProblem, InvalidRequest
 from core.house import House
+from core.values import dataclass
 from functions.incoming import read_fields
 
 # What is said, of which kind of approval, and whether it is a yes.

@@ -4,7 +4,7 @@ them, and of each what else it answers.
 A new call needs a line in ANSWERS: a test says so. What its path, its body and its headers can be refused for follows from those.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -158,15 +158,9 @@ _SHOWN: dict[str, Json] = {
 }
 
 
-def describes(app: FastAPI) -> Callable[[], Json]:
-    """What `app.openapi` is to be: made once, when somebody asks for it."""
-
-    @cache
-    def openapi() -> Json:
-        told = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
-        return complete(told)
-
-    return openapi
+def described(app: FastAPI) -> Json:
+    told = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
+    return complete(told)
 
 
 def complete(told: Json) -> Json:

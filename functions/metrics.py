@@ -11,12 +11,12 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from core import about, reports
 from core.attendance import on_a_thread
 from core.reports import Report
+from core.values import dataclass
 
 NAMESPACE = "Latchkey"
 SERVICE = "latchkey"

@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from core.errors import DatabaseConflict, DatabaseNotConfigured, LatchkeyError, 
 from core.secrets import Secrets
 from core.settings import Settings, SettingsError, read_settings
 from core.store.database import Database, reason, sqlstate, translated
+from core.values import dataclass
 from functions import invocations
 
 _log = logging.getLogger(__name__)

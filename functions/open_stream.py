@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from core.access import Caller
@@ -22,6 +21,7 @@ from core.house import House
 from core.ids import TurnId
 from core.position import Position
 from core.telling import Event, tell
+from core.values import dataclass
 from functions import metrics
 from functions.answers import version_header
 from functions.server_sent import HEARTBEAT, RETRY, Ended, encoded

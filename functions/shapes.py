@@ -10,7 +10,8 @@ from core.policies import OnBusy
 
 
 class Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # Built when somebody asks for it: what is told of the calls, and tests.
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 # Something that can be seen, and no NUL.

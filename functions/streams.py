@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
@@ -27,6 +27,7 @@ from core.position import Position
 from core.rates import Left
 from core.store.claims import Arrival
 from core.telling import tell
+from core.values import dataclass
 from functions.open_stream import FIRST_PAUSE_S, LONGEST_PAUSE_S, OpenStream, Reader, beside
 from functions.server_sent import MEDIA_TYPE, RETRY, Ended, encoded
 

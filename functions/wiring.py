@@ -94,7 +94,7 @@ class Wiring:
         newer_url = (
             None if self._secrets is None else partial(self._newer_database_url, self._secrets, settings)
         )
-        house = build_house(settings, tell=metrics.stint, newer_database_url=newer_url)
+        house = build_house(settings, tell=metrics.stint, newer_database_url=newer_url, warms=False)
         try:
             self._check(settings)
         except SettingsError:

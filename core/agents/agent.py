@@ -1,10 +1,10 @@
 """An agent: a declared specialist."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from core.agents.mcp import McpServer
 from core.agents.tool import Tool
+from core.values import dataclass
 
 # For `hands_over_to`: whoever else is in the roster. Then a new agent is reached without a change to the others.
 EVERYBODY: Final = ("*",)

@@ -5,11 +5,12 @@ function that dies before that has changed nothing, and one that wakes after its
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from core.agents.agent import Agent
 from core.agents.tool import Arguments, Effect, Tool, ToolContext, ToolFailed
+from core.values import dataclass
 
 HAND_OVER: Final = "hand_over"
 SET_TODOS: Final = "set_todos"

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 from core.deadline import Deadline
 from core.ids import SessionId, TurnId, UserId
+from core.values import dataclass
 
 
 class ToolFailed(Exception):

@@ -4,8 +4,9 @@ The token that opens it is not part of the declaration: it is read with the othe
 checked at start and hidden like every secret, and it is added to a request only when that is sent.
 """
 
-from dataclasses import dataclass
 from typing import Any
+
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

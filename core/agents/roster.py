@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 from core.agents.agent import EVERYBODY, Agent
@@ -11,6 +11,7 @@ from core.agents.checks import problems_of
 from core.agents.clinic.billing import BILLING
 from core.agents.clinic.manager import MANAGER
 from core.agents.clinic.scheduling import SCHEDULING
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from core.agents.context import ToolContext, ToolFailed
 from core.agents.refusal import WrongDeclaration
 from core.agents.typed import Arguments, TypedFunction, why_not_typed
+from core.values import dataclass
 
 __all__ = ["Arguments", "Effect", "Tool", "ToolContext", "ToolFailed", "tool"]
 

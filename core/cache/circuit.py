@@ -3,7 +3,7 @@
 Pure: the time is given, and whoever uses it holds a lock.
 """
 
-from dataclasses import dataclass
+from core.values import dataclass
 
 FAILURES_TO_OPEN = 3
 FIRST_PAUSE_S = 1.0

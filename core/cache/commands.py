@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from core.values import dataclass
 
 Command = Sequence[str | int | float]
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from core.cache.allowance import Allowance
@@ -10,6 +10,7 @@ from core.cache.clock import Clock, utc_now
 from core.cache.entry import Entry, Mark
 from core.cache.pending import Pending, Settled
 from core.figures import Figures
+from core.values import dataclass
 
 _MOST_KEYS = 10_000
 

@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from core.cache.commands import CacheFailed, Command, Refused
 from core.settings import Secret
+from core.values import dataclass
 
 Connection = Any  # of redis-py, whose types end at its client
 # What was idle for longer may have been dropped on the way without a word: a new connection costs less than a timeout.

@@ -1,9 +1,9 @@
 """Something that is being done in the background."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from core.cache.allowance import Allowance
+from core.values import dataclass
 
 
 class Pending(Protocol):

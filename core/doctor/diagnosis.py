@@ -6,11 +6,11 @@ more: nothing is deleted, nothing is invented, and what is left can be sent.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from core.content import Blocks, Compaction, says_something
 from core.conversation import PAUSES
 from core.store.records import Record, Said
+from core.values import dataclass
 
 _FIELDS: dict[str, dict[str, type]] = {
     "text": {"text": str},

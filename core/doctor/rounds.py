@@ -1,12 +1,12 @@
 """The doctor's rounds: from conversation to conversation, in pieces, mending what is asked to be mended."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from core.doctor.diagnosis import Ailment, diagnose
 from core.ids import SessionId
 from core.store import records
 from core.store.database import Database
+from core.values import dataclass
 
 _AT_ONCE = 500
 _TRIES = 3

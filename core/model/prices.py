@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from core.values import dataclass
 
 # When the table was last held against platform.claude.com/docs/en/about-claude/pricing and the release notes.
 AS_OF: Final = "2026-11-21"

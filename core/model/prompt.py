@@ -1,12 +1,12 @@
 """What the model is asked: an agent's standing part, and the conversation."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from core.content import Block, dump
 from core.conversation import TOKEN_BYTES, Conversation
 from core.digest import digest
+from core.values import dataclass
 
 # A server's list of tools comes with its first reply and is sent back: what the server offers tomorrow then changes
 # nothing in front of a thinking block of today.

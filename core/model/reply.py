@@ -1,13 +1,13 @@
 """What the model answers, and the seam that every model stands behind."""
 
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core.content import Blocks
 from core.deadline import Deadline
 from core.model.bill import Bill, Spent
 from core.model.prompt import Prompt
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ surrogate, which pydantic's own JSON cannot: those few take a way round.
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar, get_origin, get_type_hints
 from uuid import UUID
 
 from core.errors import SessionTooLarge, SessionUnreadable, SessionUnwritable
 from core.sessions.session import State
+from core.values import dataclass
 
 MOST_BYTES: Final = 256 * 1024
 # How many of the last updates a body names: a reply that was lost is found as long as its update is among them.

@@ -22,7 +22,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Final
@@ -43,6 +43,7 @@ from core.store.database import Database
 from core.store.endings import EndedSession
 from core.store.sessions import StoredSession
 from core.tries import past_dead_connections
+from core.values import dataclass
 
 # No version comes after the end.
 ENDED: Final = 2**63 - 1

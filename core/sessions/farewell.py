@@ -1,12 +1,11 @@
 """Farewell: what ended in the rows ends in the cache as well, before anybody is told that it did."""
 
-from dataclasses import dataclass
-
 from core.cache.allowance import allowance
 from core.cache.shelf import Shelf
 from core.ids import SessionId
 from core.sessions.layered import LayeredStorage
 from core.store.endings import EndedSession
+from core.values import dataclass
 
 
 def conversation_key(session_id: SessionId) -> str:

@@ -9,7 +9,6 @@ nothing is known. What is never given is an empty lock that looks like a real on
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 from core.access import Role, Who, caller
@@ -24,6 +23,7 @@ from core.store.database import Database
 from core.store.endings import EndedSession
 from core.store.locks import LockTtl, StoredLock
 from core.tries import again_and_again, past_dead_connections
+from core.values import dataclass
 
 _BATCH = 500
 # Conversations go with all that was said in them, so fewer at once.

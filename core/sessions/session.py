@@ -1,12 +1,13 @@
 """An application session, as the team whose it is reads and changes it: who is talking, since when, and the team's own state."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from core.ids import SessionId, UserId
+from core.values import dataclass
 
 State = TypeVar("State")
 

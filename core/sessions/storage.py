@@ -9,10 +9,11 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
+
+from core.values import dataclass
 
 # How much of its time may pass before a use extends it: a tenth, and a minute at the most.
 SLACK_SHARE: Final = 10

@@ -14,7 +14,6 @@ What can go wrong, and why it cannot:
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Generic
 from uuid import UUID
 
@@ -25,6 +24,7 @@ from core.sessions.codec import Body, Codec, without_updates
 from core.sessions.lanes import Lane
 from core.sessions.session import Session, State
 from core.sessions.storage import Record, Stamp, Storage
+from core.values import dataclass
 
 MOST_TRIES: Final = 500
 # A refusal gives back the newest there is, so waiting would only make it older; who has lost so often steps aside a while.

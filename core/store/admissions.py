@@ -5,7 +5,6 @@ version of the session's row; if anybody committed in between, nothing is writte
 message is never put behind a turn that has just ended, and no stop is marked on a turn that is over.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -27,6 +26,7 @@ from core.store.rates import (
     Charge,
 )
 from core.store.visitors import ASKER
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ take the last place one is refused. A row whose time is over is not there, for a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -17,7 +16,8 @@ from sqlalchemy import text
 from core.store.alive import ALIVE
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
-from core.store.tables import IDLE_END
+from core.store.revision import IDLE_END
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ What can go wrong, and why it cannot:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -25,6 +24,7 @@ from core.store.database import Database
 from core.store.fence import CLOCK
 from core.store.places import BEGINNING, Place
 from core.store.visitors import RANKS, VISITS
+from core.values import dataclass
 
 # Ends the statements that withdraw questions: from `withdrawn`, which returns each.
 WITHDRAWN_BY: Final = """

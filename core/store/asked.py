@@ -1,13 +1,13 @@
 """Asked: an approval as it is shown to whoever may decide it, with the exact arguments of its call."""
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from core.ids import SessionId, TurnId
 from core.store.database import Row
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

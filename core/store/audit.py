@@ -1,6 +1,5 @@
 """The audit: who changed what of a conversation, why, and until when. Written along with each change, and only read here."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -10,6 +9,7 @@ from core.access import Who, named
 from core.ids import TurnId, UserId
 from core.store.database import Database
 from core.store.visitors import EDITS, VISIT
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

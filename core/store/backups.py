@@ -10,7 +10,6 @@ What can go wrong, and why it cannot:
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -24,14 +23,15 @@ from core.store.database import Database
 from core.store.expired import DUE
 from core.store.fence import CLOCK
 from core.store.places import Place
+from core.store.revision import IDLE_END
 from core.store.tables import (
-    IDLE_END,
     application_sessions,
     conversation_states,
     messages,
     metadata,
     partials,
 )
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

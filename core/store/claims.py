@@ -22,7 +22,6 @@ What can go wrong, and why it cannot:
   then puts the message where its policy wants it, at that same version.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -61,6 +60,7 @@ from core.store.rates import (
 )
 from core.store.spending import OVER, DoorLimits
 from core.store.visitors import ASKER, EDITS, HELD_AS, HELD_WITHOUT_LINK
+from core.values import dataclass
 
 
 class Outcome(StrEnum):

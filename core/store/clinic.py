@@ -6,13 +6,13 @@ same patient: a number is given out once, and a call that runs twice at once fin
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, TextClause, text
 
 from core.ids import UserId
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

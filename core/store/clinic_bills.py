@@ -1,6 +1,5 @@
 """What a patient of the example's clinic owes: the invoices, one an appointment, and their payments."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -8,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from core.ids import UserId
 from core.store.clinic import stand_in_line
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

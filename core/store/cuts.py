@@ -7,7 +7,6 @@ What can go wrong, and why it cannot: a turn goes on while somebody looks. Whoev
 with the place, and each step of a turn counts it up.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -16,6 +15,7 @@ from sqlalchemy import text
 from core.ids import SessionId
 from core.store.database import Database
 from core.store.fence import CLOCK
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, set_wait_callback
 from sqlalchemy import (
     Connection,
+    Dialect,
     Engine,
     NullPool,
     PoolProxiedConnection,
@@ -26,7 +27,6 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -77,8 +77,6 @@ _CONNECT_ARGUMENTS: Final = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
-
-_DIALECT: Final = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # it has no types
 
 
 class ConnectionDied(DatabaseUnavailable):
@@ -250,8 +248,17 @@ def _connect(
 
 
 @cache
+def _dialect() -> Dialect:
+    """Loaded with the first engine, not before: it costs as much as a tenth of SQLAlchemy."""
+    from sqlalchemy.dialects import postgresql
+
+    dialect: Dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]  # it has no types
+    return dialect
+
+
+@cache
 def _for_the_driver(statement: TextClause) -> str:
-    return str(statement.compile(dialect=_DIALECT))
+    return str(statement.compile(dialect=_dialect()))
 
 
 def _named(cursor: Any, row: tuple[Any, ...]) -> Row:

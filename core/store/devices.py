@@ -13,7 +13,6 @@ What can go wrong, and why it cannot:
 Sessions are locked before the devices that are in them, as everywhere.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -25,6 +24,7 @@ from core.ids import DeviceId, SessionId, UserId
 from core.store.database import Database
 from core.store.fence import CLOCK
 from core.store.visitors import ASKER
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

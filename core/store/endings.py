@@ -17,7 +17,6 @@ over.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -31,6 +30,7 @@ from core.store.daily import COUNTED_OUT
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
 from core.store.visitors import ASKER, HELD_AS
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ What can go wrong, and why it cannot:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -24,6 +23,7 @@ from core.store.holds import Hold
 from core.store.outcomes import ASKED, UNKNOWN
 from core.store.spending import GIVEN_BACK, SETTLED
 from core.store.used import Used
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ What can go wrong, and why it cannot:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -27,8 +26,8 @@ from core.store import endings
 from core.store.database import Database, Row
 from core.store.endings import EndedSession
 from core.store.fence import CLOCK
-from core.store.tables import metadata, users
 from core.store.visitors import ASKER
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +229,8 @@ SELECT * FROM noted
 
 def _hanging_on_users() -> dict[str, str]:
     """The tables whose rows go with a user's, and the column that names the user in each."""
+    from core.store.tables import metadata, users
+
     found = {users.name: "id"}
     for table in metadata.sorted_tables:
         for constraint in table.foreign_key_constraints:

@@ -12,7 +12,6 @@ What can go wrong, and why it cannot:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -25,7 +24,8 @@ from core.store.database import Database
 from core.store.endings import DEVICES, GONE, EndedSession, shown
 from core.store.fence import CLOCK
 from core.store.places import BEGINNING, Place
-from core.store.tables import IDLE_END
+from core.store.revision import IDLE_END
+from core.values import dataclass
 
 # Of the row `s`: its time is over, and it is behind a place.
 DUE: Final = f"""{IDLE_END} <= COALESCE(CAST(:now AS timestamptz), now()) AT TIME ZONE 'UTC'
@@ -93,7 +93,7 @@ WITH {CLOCK},
 due AS MATERIALIZED (
     SELECT s.id, {IDLE_END} AT TIME ZONE 'UTC' AS idle_end, a.version
     FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS bigint[])) AS a(id, version)
-    JOIN conversation_states s ON s.id = a.id AND s.version = a.version CROSS JOIN clock
+    JOIN conversation_states s ON s.id = a.id CROSS JOIN clock
     WHERE NOT {ALIVE}
     ORDER BY s.id
     FOR UPDATE OF s SKIP LOCKED

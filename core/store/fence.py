@@ -4,7 +4,6 @@ Each write is chained to an UPDATE of the session's row that names the epoch of 
 says another epoch, the UPDATE matches nothing, and nothing at all is written. Nor is it after the holder let go.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from sqlalchemy import TextClause
 from core.store.database import Database, Row
 from core.store.holds import Hold
 from core.store.used import Used
+from core.values import dataclass
 
 FENCE: Final = "id = :session_id AND lease_epoch = :epoch AND lease_expires_at IS NOT NULL"
 

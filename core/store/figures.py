@@ -5,7 +5,6 @@ one snapshot, and it is in one of them. What each figure counts stands in docs/f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -17,6 +16,7 @@ from core.store.alive import ALIVE
 from core.store.daily import OF_TURNS, of_begun, of_cleanups, of_locks, of_turns
 from core.store.database import Database
 from core.store.fence import CLOCK
+from core.values import dataclass
 
 _SINCE: Final = "{} >= :since AND {} < :until"
 

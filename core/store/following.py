@@ -5,7 +5,6 @@ is open. Each look asks again whether they may, in the same statement that reads
 """
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from core.store.asked import APPROVAL, Approval
 from core.store.database import Database, Row
 from core.store.partials import StoredPartial
 from core.store.visitors import VISIT
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

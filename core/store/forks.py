@@ -11,7 +11,6 @@ Everything is copied under new IDs: no turn, approval or call is in two conversa
 source. What is nobody's to take along stays there too: the lock, the lease, keys, and questions that are still open.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from core.store.alive import ALIVE
 from core.store.copies import CALLS, DECIDED, TURN_NOTES, TURNS
 from core.store.database import Database
 from core.store.fence import CLOCK
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

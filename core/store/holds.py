@@ -1,13 +1,13 @@
 """What a claim gives: the hold on a conversation, and the turn to be gone on with."""
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from core.content import Compaction, Message, load_sendable
 from core.ids import SessionId, TurnId, UserId
 from core.store.database import Row
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ Message texts travel as texts inside of JSON (never jsonb), so that each comes o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from core.store.database import Database
 from core.store.exports import IMPORTED
 from core.store.fence import CLOCK
 from core.store.visitors import ASKER
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from core.store.alive import ALIVE
 from core.store.database import Database
 from core.store.fence import CLOCK
-from core.store.tables import IDLE_END, LOCK_END
+from core.store.revision import IDLE_END, LOCK_END
 from core.store.turns import STRANDED
 
 # What is more than this is told as one more.

@@ -4,7 +4,6 @@ What can go wrong, and why it cannot: a link is taken back while somebody is in 
 that reads. Who writes by it writes at the version that was read when they came in, and taking it back counts that up.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -16,6 +15,7 @@ from core.store.database import Database
 from core.store.fence import CLOCK
 from core.store.user_sessions import Changed
 from core.store.visitors import VISIT, Visit
+from core.values import dataclass
 
 MOST: Final = 100
 

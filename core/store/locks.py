@@ -7,7 +7,6 @@ conversation's time, and is made on behalf of somebody, so it is made only at th
 meanwhile, or that another has begun anew, would live on; or somebody would change it who was put out of it.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,8 +17,9 @@ from core.errors import DatabaseConflict
 from core.ids import DeviceId, SessionId, UserId
 from core.store.alive import USED
 from core.store.database import Database, Row
-from core.store.tables import LOCK_END
+from core.store.revision import LOCK_END
 from core.store.visitors import EDITS, VISIT
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

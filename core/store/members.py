@@ -10,7 +10,6 @@ What can go wrong, and why it cannot:
 * *The user is erased at that moment.* Their row is locked against that, before theirs among the members is made.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from core.store.database import Database, Row
 from core.store.fence import CLOCK
 from core.store.user_sessions import Changed
 from core.store.visitors import RANKS, VISIT, Visit
+from core.values import dataclass
 
 MOST: Final = 100
 

@@ -15,7 +15,7 @@ What can go wrong, and why it cannot:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -28,6 +28,7 @@ from core.store.alive import USED
 from core.store.copies import CALLS, DECIDED, TURN_NOTES, TURNS
 from core.store.database import Database
 from core.store.fence import CLOCK
+from core.values import dataclass
 
 # For so much longer than it can be undone the source is kept.
 _SLACK_S: Final = 3_600

@@ -1,6 +1,5 @@
 """Messages: what was said, in order."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -10,6 +9,7 @@ from core.access import Who, named
 from core.ids import SessionId, TurnId
 from core.store.database import Database
 from core.store.visitors import VISIT
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

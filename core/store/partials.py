@@ -6,7 +6,6 @@ the epoch of the row that it reads along with it. A partial is of no use once it
 but what is being said: lost or late, it costs the reader a moment.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -15,6 +14,7 @@ from sqlalchemy import text
 from core.ids import SessionId, TurnId
 from core.store.database import Database
 from core.store.fence import CLOCK
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

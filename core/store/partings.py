@@ -9,7 +9,6 @@ What can go wrong, and why it cannot:
 * *Others have changed since what the merge changed.* What to put back is decided on what was read at that version.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -22,6 +21,7 @@ from core.store.alive import USED
 from core.store.database import Database
 from core.store.fence import CLOCK
 from core.store.merges import LISTED, LOCK, LOCK_NOTE, LOCKED, Joined, Side, named
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

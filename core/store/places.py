@@ -2,10 +2,11 @@
 way of what comes behind it.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
+
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

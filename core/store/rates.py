@@ -13,7 +13,6 @@ What can go wrong, and why it cannot:
 The clock is the database's; a bucket that is full again is the same as none, and is swept.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from sqlalchemy import text
 
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
+from core.values import dataclass
 
 # Where a bucket is never empty.
 _NO_END_S: Final = 1e9

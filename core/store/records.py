@@ -6,7 +6,6 @@ only while nobody holds it. It counts the epoch up, so that a holder that slept 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -19,6 +18,7 @@ from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
 from core.store.database import Database
 from core.store.holds import read_compaction
 from core.store.outcomes import ASKED, UNKNOWN
+from core.values import dataclass
 
 # The doctor comes without settings.
 _OUTCOME_TTL_S: Final = 7 * 86_400

@@ -11,7 +11,6 @@ What can go wrong, and why it cannot:
   taken back only while nothing came after it.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -23,6 +22,7 @@ from core.store.alive import USED
 from core.store.approvals import QUIET
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

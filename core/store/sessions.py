@@ -1,6 +1,5 @@
 """Sessions: what is known of a conversation, without what was said in it."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -12,6 +11,7 @@ from core.ids import DeviceId, SessionId
 from core.store.alive import IS_SLACK, USED
 from core.store.database import Database, Row
 from core.store.visitors import VISIT
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ What can go wrong, and why it cannot:
 It is the one change here that is a transaction of several statements: each must see what the one before waited for.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,6 +29,7 @@ from core.store.alive import ALIVE
 from core.store.database import Database, translated
 from core.store.fence import CLOCK
 from core.store.handing_over import forget, hand_over
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

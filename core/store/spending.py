@@ -5,7 +5,6 @@ each day, which every reservation adds to before it reads it: of two that do not
 reservation stands in the turn's row and changes in the same statement, so the two always agree.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -16,6 +15,7 @@ from core.store.database import Database
 from core.store.fence import CLOCK, FENCE
 from core.store.holds import Hold
 from core.store.used import Amount, Used
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ not write twice; `look` tells which it was. What has arrived from outside meanwh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +17,7 @@ from core.store.holds import Hold
 from core.store.locks import NOTED, RELOCK, Relock, named_relock
 from core.store.outcomes import ASKED, UNKNOWN
 from core.store.spending import GIVEN_BACK, SETTLED
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Todos: an agent's own list for a conversation. It is written along with the results of the call that set it."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -9,6 +8,7 @@ from sqlalchemy import text
 from core.access import Who, named
 from core.store.database import Database
 from core.store.visitors import VISIT
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

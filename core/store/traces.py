@@ -9,7 +9,6 @@ What can go wrong, and why it cannot:
 * *Others have answered.* A turn is one piece: with what they said goes what was answered to it. What is said in later turns stays.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -21,6 +20,7 @@ from core.ids import SOMEBODY, SessionId, UserId
 from core.store.database import Database
 from core.store.erasures import noted
 from core.store.fence import CLOCK
+from core.values import dataclass
 
 _BLOTTED: Final = dump([{"type": "text", "text": "(erased)"}])
 _CANCELLED: Final = dump({"code": "turn_cancelled", "detail": "The turn was cancelled."})

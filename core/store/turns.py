@@ -1,6 +1,5 @@
 """Turns: looked at, and found when nobody goes on with them."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from core.store.asked import APPROVAL, Approval
 from core.store.database import Database
 from core.store.places import BEGINNING, Place
 from core.store.visitors import VISITS
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

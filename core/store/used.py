@@ -1,8 +1,9 @@
 """What a commit says was used: by the turn and the session so far, and what of it is still to be charged."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

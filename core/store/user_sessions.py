@@ -12,7 +12,6 @@ What can go wrong, and why it cannot:
 * *A beginning is sent twice.* The conversation's ID comes from the key that the client sent, so the second finds the first.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from core.store.alive import ALIVE, USED
 from core.store.database import Database, Row
 from core.store.fence import CLOCK
 from core.store.visitors import ASKER, HELD_AS, VISIT
+from core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

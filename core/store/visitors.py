@@ -7,7 +7,6 @@ session's row that was read when they were let in; whoever puts them out counts 
 somebody who was put out before.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +17,7 @@ from core.ids import DeviceId, SessionId, UserId
 from core.store.alive import ALIVE
 from core.store.database import Database
 from core.store.fence import CLOCK
+from core.values import dataclass
 
 RANKS: Final = "ARRAY[" + ", ".join(f"'{role}'" for role in Role) + "]"
 

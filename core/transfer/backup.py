@@ -6,7 +6,6 @@ of digests over them, as in an export.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -17,6 +16,7 @@ from core.ids import SessionId, UserId
 from core.store.backups import Due, StoredRow
 from core.transfer import lines as written
 from core.transfer.lines import Chain, NotALine, end_line
+from core.values import dataclass
 
 _FORMAT: Final = "latchkey-backup"
 _VERSION: Final = 1

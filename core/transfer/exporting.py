@@ -7,7 +7,7 @@ end after any byte, and not after a line only.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -20,6 +20,7 @@ from core.store import exports
 from core.store.database import Database
 from core.transfer.lines import FORMAT, KINDS, VERSION, Chain, end_line, written
 from core.tries import again_and_again, past_dead_connections
+from core.values import dataclass
 
 # What a function may answer with is 6 MB, and this is carried as base64.
 PART_BYTES: Final = 4_000_000

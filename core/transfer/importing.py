@@ -5,7 +5,6 @@ stored only for whoever runs the service (`trusted`).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -20,6 +19,7 @@ from core.store.imports import Importing
 from core.transfer import reading
 from core.transfer.reading import Draft, Fields
 from core.tries import again_and_again, past_dead_connections
+from core.values import dataclass
 
 _PATIENCE_S: Final = 5.0
 _SOMEBODY: Final = str(SOMEBODY)

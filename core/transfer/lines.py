@@ -9,10 +9,10 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from core.content import dump
+from core.values import dataclass
 
 FORMAT: Final = "latchkey-session"
 VERSION: Final = 1

@@ -8,7 +8,7 @@ had asked for, and never got, it is told of no more.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
@@ -22,6 +22,7 @@ from core.store.exports import IMPORTED
 from core.store.records import Record, Said
 from core.transfer import contents, fields, lines
 from core.transfer.lines import KINDS, Chain, NotALine
+from core.values import dataclass
 
 Fields = dict[str, Any]
 

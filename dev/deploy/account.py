@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from dev.deploy.stage import Stage
-from dev.deploy.stopped import Stopped
+from dev.deploy.stopped import Refused, Stopped
 
 _NO_CREDENTIALS = "sign in first: `aws sso login` or `aws configure`, and AWS_PROFILE names the profile if there are several"
 
@@ -90,7 +90,8 @@ def said_no() -> Iterator[None]:
         raise Stopped("There are no AWS credentials here.", _NO_CREDENTIALS) from error
     except ClientError as error:
         code, said = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
-        raise Stopped(
+        kind = Refused if _may_not(code) else Stopped
+        raise kind(
             f"AWS refuses {error.operation_name}: {code}: {said}", _about(code, error.operation_name)
         ) from error
     except BotoCoreError as error:
@@ -100,6 +101,10 @@ def said_no() -> Iterator[None]:
 def _about(code: str, operation: str) -> str:
     if "Expired" in code or "InvalidClientToken" in code or "UnrecognizedClient" in code:
         return _NO_CREDENTIALS
-    if "AccessDenied" in code or "Unauthorized" in code:
+    if _may_not(code):
         return f"have whoever keeps the account permit {operation} to you, or deploy as somebody else (AWS_PROFILE)"
     return ""
+
+
+def _may_not(code: str) -> bool:
+    return "AccessDenied" in code or "Unauthorized" in code

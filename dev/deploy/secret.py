@@ -16,7 +16,7 @@ from typing import Final
 
 from core.settings import Settings, SettingsError, read_settings
 from dev.deploy.account import Account, said_no
-from dev.deploy.stopped import Stopped
+from dev.deploy.stopped import Refused, Stopped
 from functions.app import check
 
 VARIABLES: Final = {
@@ -41,8 +41,14 @@ class StagesSecret:
         return self.account.stage.secret
 
     def look(self) -> list[str] | None:
-        """The names of what it holds, once that is known to do. None: there is no such secret."""
-        found = self._read()
+        """The names of what it holds, once that is known to do. None: there is no such secret.
+
+        Whoever deploys need not be one who may read it: a workflow had better not. Then nothing is known of it but that.
+        """
+        try:
+            found = self._read()
+        except Refused:
+            return ["what we may not read"]
         if found is None:
             return None
         self._check(found)

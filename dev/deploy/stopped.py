@@ -15,3 +15,7 @@ class Stopped(Exception):
         if self.stands:
             parts.append(f"          As it stands: {self.stands}")
         return "\n".join(parts)
+
+
+class Refused(Stopped):
+    """AWS says that we may not."""

@@ -27,6 +27,7 @@ from dev.package import CannotPackage, unpacked
 from dev.package.target import arch_of_this_machine
 
 from .declared import CLEANUP_EVERY_S
+from .function import INIT_TIMEOUT_S
 from .logs import Line
 from .runtime import HOME, RuntimeMissing, runtime_python
 from .service import LambdaService, NotMigrated, told_apart
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace, running: contextlib.ExitStack) -> None:
         os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
         plain, secret = told_apart(environ)
         tell(f"{len(plain)} in the environment, {len(secret)} in the secret")
-    with serve._listen(port), serve._step("artifact") as tell:
+    with serve._listen(port, "lambda"), serve._step("artifact") as tell:
         task_root = _artifact()
         tell(serve._short(task_root))
     with serve._step("runtime") as tell:
@@ -78,6 +79,7 @@ def run(arguments: argparse.Namespace, running: contextlib.ExitStack) -> None:
         port=port,
         cleanup_every_s=arguments.cleanup_every,
         idle_s=arguments.idle,
+        init_timeout_s=arguments.init_timeout,
         tell=_print_all if arguments.verbose else _print,
         python=python,
     )
@@ -198,6 +200,13 @@ def _arguments() -> argparse.Namespace:
         default=300.0,
         metavar="S",
         help="how long a process is kept that nobody uses (default: 300)",
+    )
+    parser.add_argument(
+        "--init-timeout",
+        type=float,
+        default=INIT_TIMEOUT_S,
+        metavar="S",
+        help="how long a process may take to start (default: 10, as on Lambda)",
     )
     parser.add_argument(
         "--calls",

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from core.errors import DatabaseNotConfigured, DatabaseNotMigrated
 from core.store import sessions
 from core.store.database import Database
-from core.store.tables import SCHEMA_REVISION
+from core.store.revision import SCHEMA_REVISION
 from functions.answers import JsonAnswer
 from functions.incoming import TheHouse
 from functions.shapes import PROBLEMS

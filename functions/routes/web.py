@@ -1,6 +1,5 @@
 """What runs in browsers: the files of functions/web, by an allow-list. No other name is looked for on the disk."""
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -9,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from core.digest import digest
 from core.errors import NoSuchPath
+from core.values import dataclass
 
 # Not of the API: what is served here is not told in OpenAPI.
 router = APIRouter(prefix="/web", include_in_schema=False)

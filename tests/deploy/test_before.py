@@ -3,8 +3,10 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from dev.deploy.__main__ import main
@@ -123,6 +125,31 @@ def test_a_secret_that_would_not_do_is_found_before_anything_is_begun(
     assert "the-password" not in str(stopped)
     assert stopped.stands == "nothing has been changed"
     assert world.calls == []
+
+
+class _MayNotRead:
+    """Secrets Manager, for a role that may not read: moto has everybody do everything."""
+
+    class exceptions:  # noqa: N801 - boto3 calls it so
+        ResourceNotFoundException = KeyError
+
+    def get_secret_value(self, **_: str) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetSecretValue")
+
+
+def test_whoever_deploys_need_not_be_able_to_read_it(
+    world: StandIn, stops: Stops, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clients = Account.client
+
+    def client(account: Account, service: str, **more: object) -> Any:
+        return _MayNotRead() if service == "secretsmanager" else clients(account, service, **more)
+
+    monkeypatch.setattr(Account, "client", client)
+    world.deploys = lambda _world: ("Error", 1)
+    stops()
+    assert "latchkey/dev holds what we may not read" in capsys.readouterr().out
+    assert world.calls == ["osls deploy --stage dev"]
 
 
 def held(account: Account) -> dict[str, str]:

@@ -165,6 +165,7 @@ def test_a_migration_that_fails_leaves_the_release_before_serving(
             "/aws/lambda/latchkey-dev-migrate",
         ),
         ({"something": "else"}, "something", "/aws/lambda/latchkey-dev-migrate"),
+        ({"errorMessage": "it died", "to": "0006", "head": "0006"}, "it died", "/aws/lambda/latchkey-dev"),
         ({"from": "0005", "to": "0005", "head": "0006"}, "at 0005 after migrating, and not at 0006", "log"),
     ],
 )

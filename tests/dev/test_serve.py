@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -47,12 +48,13 @@ class Served:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert self.process.stdout is not None
         self.said = ""
-        for line in self.process.stdout:
-            self.said += line
-            if line.startswith("curl "):
-                break
+        self._rest = ""
+        self._has_begun = threading.Event()
+        # All the time: it tells of each turn, and would wait for its reader.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._has_begun.wait(100)
 
     def __enter__(self) -> "Served":
         return self
@@ -63,13 +65,21 @@ class Served:
     def end(self, signum: signal.Signals) -> str:
         if self.process.poll() is None:
             self.process.send_signal(signum)
-        assert self.process.stdout is not None
-        if self.process.stdout.closed:
-            return ""
-        with self.process.stdout as output:
-            rest = output.read()
+        self._reader.join(100)
         self.process.wait(20)
-        return rest
+        return self._rest
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as output:
+            for line in output:
+                if self._has_begun.is_set():
+                    self._rest += line
+                else:
+                    self.said += line
+                if line.startswith("curl "):
+                    self._has_begun.set()
+        self._has_begun.set()
 
     def call(self, method: str, path: str, body: object = None, device: str | None = None) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

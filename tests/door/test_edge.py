@@ -131,16 +131,20 @@ def test_every_line_of_a_request_names_it_and_no_other_does(
 ) -> None:
     ids = [closed.get("/v1/logs").headers["x-request-id"] for _ in range(2)]
     _log.warning("outside")
-    lines = [record.getMessage() for record in caplog.records if record.name == "tests.edge"]
-    assert lines == [
-        f"request {id_}: {said}" for id_ in ids for said in ("on its way", "with parts", "beside it")
-    ] + ["outside"]
+    lines = [
+        (getattr(record, "request_id", None), record.getMessage())
+        for record in caplog.records
+        if record.name == "tests.edge"
+    ]
+    said = [(id_, text) for id_ in ids for text in ("on its way", "with parts", "beside it")]
+    assert lines == [*said, (None, "outside")]
 
 
 def test_a_defect_is_in_the_log_under_its_id(closed: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     answer = closed.get("/v1/defect")
     (line,) = [r for r in caplog.records if r.levelname == "ERROR"]
-    assert line.getMessage() == f"request {answer.headers['x-request-id']}: unexpected ZeroDivisionError"
+    assert line.getMessage() == "unexpected ZeroDivisionError"
+    assert line.__dict__["request_id"] == answer.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(

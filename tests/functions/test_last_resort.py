@@ -38,6 +38,7 @@ async def is_endless(scope, receive, send):
 if spoilt["what"] == "outside":
     api._adapter = raises
 elif spoilt["what"] == "loop":
+    api.handler(events[0], None)
     asyncio.run(asyncio.sleep(0))
 elif spoilt["what"] != "nothing":
     api._adapter().app = {"within": raises_later, "begun": begins_and_raises, "large": is_endless}[spoilt["what"]]

@@ -12,7 +12,7 @@ import pytest
 
 from core.deadline import Deadline
 from core.settings import Settings, read_settings
-from core.store.tables import SCHEMA_REVISION
+from core.store.revision import SCHEMA_REVISION
 from functions import migrate as function
 from functions.migrate import NotMigrated, migrate
 from tests.conversations import wait_for_locks

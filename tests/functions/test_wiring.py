@@ -313,9 +313,10 @@ def moto() -> Iterator[str]:
 
 
 _OPENS = """
-import sys
-seen = []
-sys.addaudithook(lambda name, what: seen.append(name) if name.startswith(("socket.", "_thread.start")) else None)
+import sys, threading
+seen, start = [], threading.Thread.start
+sys.addaudithook(lambda name, what: seen.append(name) if name.startswith("socket.") else None)
+threading.Thread.start = lambda thread: (seen.append(f"thread:{thread.name}"), start(thread))[1]
 import functions.api, functions.worker, functions.cleanup, functions.migrate
 print(" ".join(seen))
 """

@@ -54,7 +54,7 @@ class Device:
         assert status == 200, turn
         return turn
 
-    def ended(self, turn_id: str, timeout_s: float = 30.0) -> Any:
+    def ended(self, turn_id: str, timeout_s: float = 60.0) -> Any:
         """The turn, once it is over."""
         found: list[Any] = []
 

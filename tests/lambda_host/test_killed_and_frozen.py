@@ -27,7 +27,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_turn_is_taken_up_from_by_the
     model.faults.add(Fault.delay(0), Fault.gate(gate))
     turn = device.say(ASK, wait_s=0)
     assert turn["status"] == "queued"
-    assert model.requests.wait_for(asked + 2, 30)
+    assert model.requests.wait_for(asked + 2, 60)
     first = host.fleet("worker").sandboxes[-1]
     first.time_out()
     host.logs.wait_for("Task timed out after 330.00 seconds", "worker")

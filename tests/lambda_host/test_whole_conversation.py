@@ -60,7 +60,9 @@ def talk(task_root: Path, postgres: EmbeddedPostgres, model: DemoModel, tmp_path
         new_database(postgres, "template0") as url,
         Running(
             f"--calls={tmp_path / 'calls.json'}",
-            "--cleanup-every=2",
+            "--cleanup-every=3",
+            # Other tests run beside this one.
+            "--init-timeout=60",
             "--verbose",
             DATABASE_URL=url,
             ANTHROPIC_API_KEY="demo",

@@ -67,7 +67,7 @@ def test_migrations_are_found_in_the_zip(run_target: RunTarget, task_root: Path)
     said = run_target(
         "from alembic.config import Config\n"
         "from alembic.script import ScriptDirectory\n"
-        "from core.store.tables import SCHEMA_REVISION\n"
+        "from core.store.revision import SCHEMA_REVISION\n"
         f"heads = ScriptDirectory.from_config(Config({str(task_root / 'alembic.ini')!r})).get_heads()\n"
         "print(heads == [SCHEMA_REVISION])"
     )

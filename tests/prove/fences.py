@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.prove.agent_fences import AGENT_FENCES
 from tests.prove.cache_fences import CACHE_FENCES
+from tests.prove.cleanup_fences import CLEANUP_FENCES
 from tests.prove.ending_fences import ENDING_FENCES
 from tests.prove.fence import STORE, Fence, epoch, gone
 from tests.prove.visitor_fences import VISITOR_FENCES
@@ -448,6 +449,7 @@ FENCES = (
     ),
     *AGENT_FENCES,
     *ENDING_FENCES,
+    *CLEANUP_FENCES,
     *VISITOR_FENCES,
     *CACHE_FENCES,
 )

@@ -12,7 +12,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import core.store.clinic_tables  # noqa: F401 - the example's tables, in the same metadata
-from core.store.tables import IDLE_END, LOCK_END, SCHEMA_REVISION, metadata
+from core.store.revision import IDLE_END, LOCK_END, SCHEMA_REVISION
+from core.store.tables import metadata
 from tests.databases import ROOT, engine_of, migrate, run
 
 

@@ -5,6 +5,7 @@ permission is known for fails. What the functions really ask, when they run, is 
 """
 
 import ast
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,7 @@ CALLS: Final = (
         "core/secrets.py", "secretsmanager", "get_secret_value", frozenset({"secretsmanager:GetSecretValue"})
     ),
     Asks("core/queue.py", "sqs", "send_message", frozenset({"sqs:SendMessage"})),
+    Asks("core/archive.py", "s3", "put_object", frozenset({"s3:PutObject"})),
     # In parts, if it is long: these are put as the whole is, and thrown away when one of them cannot be.
     Asks("core/archive.py", "s3", "upload_fileobj", frozenset({"s3:PutObject", "s3:AbortMultipartUpload"})),
     Asks("core/archive.py", "s3", "list_object_versions", frozenset({"s3:ListBucketVersions"})),
@@ -64,7 +66,7 @@ COMES_TO: Final[dict[str, set[tuple[str, str]]]] = {
     # A turn that is handed over, or that others wait behind.
     "worker": _SECRET | _WAKES,
     # Archives what has expired, goes on with erasures that nobody went on with, wakes for turns that were left behind.
-    "cleanup": _SECRET | _WAKES | _FORGETS | {("s3", "upload_fileobj")},
+    "cleanup": _SECRET | _WAKES | _FORGETS | {("s3", "put_object"), ("s3", "upload_fileobj")},
     "migrate": _SECRET,
 }
 RESOURCES: Final = {
@@ -186,6 +188,15 @@ def _page(node: ast.Call) -> str:
 def test_every_call_of_aws_is_known_and_every_known_one_is_made() -> None:
     made = {found for found in calls_of_aws() if found[1:] not in BY_OPERATORS}
     assert made == {(call.module, call.service, call.method) for call in CALLS}
+
+
+def test_no_function_comes_to_what_only_operators_may_ask() -> None:
+    """Each of the archive's methods that ask it is called by the restore alone, and no function restores."""
+    asks = re.compile(r"archive\.(find|has|read|of_user)\(")
+    in_core = {path.name for path in (ROOT / "core").rglob("*.py") if asks.search(path.read_text())}
+    assert in_core == {"restoring.py"}
+    for path in (ROOT / "functions").rglob("*.py"):
+        assert not re.search(r"\brestoring\b", path.read_text()), path
 
 
 def test_every_call_is_some_functions() -> None:

@@ -42,6 +42,12 @@ def test_what_ci_leaves_out_here_it_leaves_out_nowhere() -> None:
     assert tested["env"] == {"LATCHKEY_LEAVES_OUT_NOTHING": "1"}
 
 
+def test_it_is_the_same_that_runs_before_a_change_lands() -> None:
+    before = (ROOT / ".ci" / "run").read_text()
+    assert "\nmake check\n" in before
+    assert re.search(r"(?m)^LATCHKEY_LEAVES_OUT_NOTHING=1 .*\bmake test$", before)
+
+
 def test_a_tag_is_tested_and_then_deployed_by_the_same_command() -> None:
     assert workflow("deploy.yml")["on"] == {"push": {"tags": ["v*"]}}
     assert made("deploy.yml") == ["make deploy STAGE=prod"]
