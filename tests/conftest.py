@@ -24,6 +24,21 @@ _TEMPLATE = "latchkey_template"
 _TEMPLATE_LOCK = 4711
 
 
+# They mostly wait, or take long. In a row they would leave the cores idle, or the run's end to one of them.
+_SLOW = ("tests/streams/", "tests/web/", "tests/sessions/test_counting.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones are dealt out evenly among the others, and are over before those."""
+    slow = [item for item in items if item.nodeid.startswith(_SLOW)]
+    others = [item for item in items if not item.nodeid.startswith(_SLOW)]
+    apart = max(1, int(0.8 * len(others) / max(1, len(slow))))
+    items.clear()
+    while slow or others:
+        items.extend(slow[:1] + others[:apart])
+        del slow[:1], others[:apart]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in left_out.reasons(terminalreporter):
