@@ -1,9 +1,10 @@
 """The queue: wake-ups over SQS, first in, first out in each conversation, to a function with more time.
 
 What can go wrong, and why it does no harm. *SQS is away or slow.* A wake-up is given up after a moment, for a client waits: the sweep
-finds what it was for, and where it can wake nobody either the clean-up fails, so that somebody is told. *One is sent twice, or its worker is killed and it comes again.* It is only a word; the lease lets one
-in. *A message is in flight and its worker is dead.* Nothing else of its group comes until its time in flight is over, half an
-hour; so the sweep's are in groups of their own, by the epoch that the dead one had, and another one every few minutes.
+finds what it was for, and where it can wake nobody either the clean-up fails, so that somebody is told. *One is sent twice, or its
+worker is killed and it comes again.* It is only a word; the lease lets one in. *A message is in flight and its worker is dead.* Nothing
+else of its group comes until its time in flight is over, eleven minutes; so the sweep's are in groups of their own, by the epoch that the
+dead one had, and another one every few minutes.
 """
 
 import json
