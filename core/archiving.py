@@ -6,8 +6,10 @@ What can go wrong, and why it cannot:
   and writes the same object.
 * *Somebody uses it between the two.* It goes only at the version that the archive has.
 * *The archive is away, or refuses one.* That one stays, and is told; those behind it go on, for they are looked for behind it.
-* *Its owner is erased between the two.* Then the rows are gone, and by somebody else: whoever archived one that is gone, and whose owner is
-  no more, or is being erased, takes it out of the archive again.
+* *Its owner is erased between the two.* Then the rows are gone, and by somebody else: whoever tried to archive one, whose owner is
+  no more, or is being erased, takes it out of the archive again, also where no answer came. What lands later still, out of a function
+  that was killed or frozen, is looked for afterwards: see `erasing.py`.
+* *The archive hangs.* Nobody waits for it past the deadline.
 """
 
 import logging
@@ -44,8 +46,8 @@ _UPLOADS_AT_ONCE: Final = 8
 _MOST_FAILURES: Final = 24
 
 
-class _Used(Exception):
-    """It was used while it was read."""
+class _NotWhole(Exception):
+    """It was used while it was read, or there was no time to read all of it."""
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Archiving:
     # The time was over before all of a batch was looked at.
     _is_stopped: bool = False
     _open: "dict[Future[None], Due]" = field(default_factory=dict)
+    _tried: list[Due] = field(default_factory=list)
     _kept: list[Due] = field(default_factory=list)
 
     def clean_up(self, limit: int) -> Batch:
@@ -71,7 +74,7 @@ class Archiving:
         due = backups.due(self.database, limit, self._place, upto)
         if not due:
             return Batch({}, is_full=self._next_lap())
-        self._kept, before = [], self._failures
+        self._tried, self._kept, before = [], [], self._failures
         self._is_stopped = False
         failures = Counter(one for one in self._keep(due))
         begun = time.monotonic()
@@ -120,24 +123,24 @@ class Archiving:
     def _keep_some(self, some: list[Due]) -> Iterator[str]:
         (first, *others) = some
         if not others and first.size > _BYTES_AT_ONCE:
-            try:
-                self.archive.keep(first.user_id, first.session_id, self._long(first))
-                self._kept.append(first)
-            except _Used:
-                return
-            except LatchkeyError as error:
-                yield _told(error)
+            self._begin(first, self._long(first))
+            while self._open:
+                yield from self._landed()
             return
         found = backups.rows(self.database, [one.session_id for one in some])
         for one in some:
             version, rows = found.get(one.session_id, (None, []))
             if version != one.version:
                 continue
-            lines = list(backup.lines(one, rows))
-            keep = partial(self.archive.keep, one.user_id, one.session_id, lines)
-            self._open[on_a_thread(keep, "archive")] = one
+            self._begin(one, list(backup.lines(one, rows)))
             while len(self._open) >= _UPLOADS_AT_ONCE:
                 yield from self._landed()
+
+    def _begin(self, one: Due, lines: Iterable[str]) -> None:
+        self._tried.append(one)
+        self._open[on_a_thread(partial(self.archive.keep, one.user_id, one.session_id, lines), "archive")] = (
+            one
+        )
 
     def _landed(self) -> Iterator[str]:
         """What has arrived by now, and what has not and is waited for no longer."""
@@ -147,29 +150,34 @@ class Archiving:
             if not future.done():
                 yield _told(TimeoutError("no answer in time"))
             elif (error := future.exception()) is not None:
-                yield _told(error)
+                if not isinstance(error, _NotWhole):
+                    yield _told(error)
             else:
                 self._kept.append(one)
 
     def _long(self, one: Due) -> Iterator[str]:
+        """Read by the thread that keeps it, while all others wait."""
         found = backups.rows(self.database, [one.session_id], with_messages=False)
         version, rows = found.get(one.session_id, (None, []))
         if version != one.version:
-            raise _Used
+            raise _NotWhole
 
         def pages() -> Iterator[backups.StoredRow]:
             yield from rows
             seq = 0
             while True:
+                if not self.deadline.left_s():
+                    self._is_stopped = True
+                    raise _NotWhole
                 page = backups.message_page(self.database, one.session_id, one.version, seq, _BYTES_AT_ONCE)
                 if page is None:
-                    raise _Used
+                    raise _NotWhole
                 seq, some = page
                 if not some:
                     break
                 yield from some
             if backups.version(self.database, one.session_id) != one.version:
-                raise _Used
+                raise _NotWhole
 
         yield from backup.lines(one, pages())
 
@@ -177,12 +185,10 @@ class Archiving:
 
     def _gone(self, due: list[Due]) -> set[SessionId]:
         going = [*self._kept, *(one for one in due if one.is_empty)]
-        if not going:
-            return set()
         pairs = [(one.session_id, one.version) for one in going]
-        ended = expired.clean_up_archived(self.database, pairs, at=due[0].at)
+        ended = expired.clean_up_archived(self.database, pairs, at=due[0].at) if going else []
         gone = {one.session_id for one in ended}
-        others = [one for one in self._kept if one.session_id not in gone]
+        others = [one for one in self._tried if one.session_id not in gone]
         if others:
             erased = backups.erased(self.database, {one.user_id for one in others})
             for one in others:

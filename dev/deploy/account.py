@@ -1,5 +1,6 @@
 """The AWS account that is deployed to: who is asking, and what stands there."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any
 from dev.deploy.stage import Stage
 from dev.deploy.stopped import Refused, Stopped
 
+# Of the outputs: where the service answers.
+URL = "HttpApiUrl"
 _NO_CREDENTIALS = "sign in first: `aws sso login` or `aws configure`, and AWS_PROFILE names the profile if there are several"
 
 
@@ -19,8 +22,11 @@ class Stack:
 
     @property
     def serves(self) -> bool:
-        """Something of it answers: it was made once, and is not being taken away."""
-        return self.status not in _NEVER_MADE and not self.status.startswith("DELETE")
+        """Something of it answers: it was made once, and is not being taken away. osls makes a stack of a bucket alone and all else in a
+        change of that; where the first such change was taken back there is a stack, and no function.
+        """
+        is_made = self.status not in _NEVER_MADE and URL in self.outputs
+        return is_made and not self.status.startswith("DELETE")
 
 
 _NEVER_MADE = {"CREATE_FAILED", "CREATE_IN_PROGRESS", "REVIEW_IN_PROGRESS"} | {
@@ -48,6 +54,31 @@ class Account:
         with said_no():
             found = self.client("sts").get_caller_identity()
         return found["Account"], found["Arn"]
+
+    def environ(self) -> dict[str, str]:
+        """For osls, which has rules of its own for who it is (AWS_PROFILE goes before keys, AWS_PROD_PROFILE before both): it is who we
+        are, in the account that was shown, where the migration goes as well.
+        """
+        from botocore.exceptions import NoCredentialsError
+
+        with said_no():
+            found = self._session.get_credentials()
+            if found is None:
+                raise NoCredentialsError
+            keys = found.get_frozen_credentials()
+        ours = {
+            "AWS_ACCESS_KEY_ID": keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+            "AWS_SESSION_TOKEN": keys.token,
+        }
+        others = {"AWS_PROFILE", "AWS_DEFAULT_PROFILE", *ours}
+        of_the_stage = f"AWS_{self.stage.name.upper()}_"
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in others and not name.startswith(of_the_stage)
+        }
+        return kept | {name: value for name, value in ours.items() if value}
 
     def stack(self) -> Stack | None:
         from botocore.exceptions import ClientError

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from dev.deploy.account import Account, Stack
+from dev.deploy.account import URL, Account, Stack
 from dev.deploy.migration import Migration
 from dev.deploy.osls import Osls
 from dev.deploy.secret import Ask, StagesSecret, given_by
@@ -15,9 +15,12 @@ from dev.deploy.smoke import Smoke
 from dev.deploy.stage import ROOT
 from dev.deploy.standing import refuse_what_cannot_be_changed, standing, taken_back
 from dev.deploy.stopped import Stopped
+from dev.package.ours import commit
 from dev.steps import say, step
 
 ARTIFACT: Final = ROOT / "build" / "latchkey-arm64.zip"
+# What is deployed besides.
+_BESIDE: Final = ("serverless.yml", "stack", "config", "package-lock.json")
 _UNTOUCHED: Final = "nothing has been changed"
 
 
@@ -55,7 +58,7 @@ def deploy(account: Account, tools: Tools, wanted: Wanted) -> None:
             _migrate(account, tools.artifact)
     with step("deploy") as tell:
         with taken_back(account, stood):
-            tools.osls.run("deploy", stage)
+            tools.osls.run("deploy", account)
         tell(stage.stack)
     if wanted.migrate and not stood:
         with standing("the stage is there, and answers 503 until its database is migrated"):
@@ -80,7 +83,9 @@ def _secret(account: Account, ask: Ask | None) -> list[str]:
 def _package(tools: Tools) -> str:
     if subprocess.run(tools.package, check=False, cwd=ROOT).returncode:
         raise Stopped("The zip could not be made.", "see what it says above")
-    return f"{tools.artifact.name}, {tools.artifact.stat().st_size / 1_000_000:.1f} MB"
+    named, _, more = commit(ROOT, *_BESIDE).partition("-")
+    also = " and changes that are not committed" if more else ""
+    return f"{tools.artifact.name}, {tools.artifact.stat().st_size / 1_000_000:.1f} MB, of {named[:12]}{also}"
 
 
 def _migrate(account: Account, artifact: Path | None) -> None:
@@ -94,7 +99,7 @@ def _migrate(account: Account, artifact: Path | None) -> None:
 def _try_it(account: Account, wanted: Wanted) -> None:
     stage = account.stage
     stack = account.stack()
-    url = stack.outputs["HttpApiUrl"] if stack else ""
+    url = stack.outputs[URL] if stack else ""
     live = (
         f"this release is live at {url}. To go back: make deploy STAGE={stage.name} from the release before, with MIGRATE=no if its "
         "schema is older"

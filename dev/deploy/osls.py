@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dev.deploy.stage import ROOT, Stage
+from dev.deploy.account import Account
+from dev.deploy.stage import ROOT
 from dev.deploy.stopped import Stopped
 from dev.steps import say
 
@@ -35,17 +36,19 @@ class Osls:
             ) from error
         return f"osls {said.stdout.split()[-1].lstrip('v')}" if said.stdout.split() else "osls"
 
-    def run(self, command: str, stage: Stage) -> None:
+    def run(self, command: str, account: Account) -> None:
         """Its words are shown as they come; they are the end of it if it fails."""
-        arguments = [*self.command, command, "--stage", stage.name]
-        last: list[str] = []
         with subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+            [*self.command, command, "--stage", account.stage.name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env=account.environ(),
         ) as running:
             assert running.stdout is not None
             for line in running.stdout:
                 if line.strip():
-                    last.append(line.rstrip())
                     say(f"              {line.rstrip()}")
         if running.returncode:
             raise Stopped(f"osls {command} failed.", "see what it says above")

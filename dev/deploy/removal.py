@@ -49,7 +49,7 @@ class Removal:
 
     def _take_away(self) -> None:
         try:
-            self.osls.run("remove", self.account.stage)
+            self.osls.run("remove", self.account)
         except Stopped as stopped:
             left = self.account.stack()
             if left is None:

@@ -25,7 +25,8 @@ VARIABLES: Final = {
 # What nothing can be answered without.
 NEEDED: Final = ("DATABASE_URL", "ANTHROPIC_API_KEY")
 _ASKED: Final = {
-    "DATABASE_URL": "The address of the database (postgresql://user:password@host:5432/name?sslmode=require)",
+    "DATABASE_URL": "The address of the database (postgresql://user:password@host:5432/name?sslmode=verify-full&sslrootcert="
+    "/var/task/certifi/cacert.pem; for RDS and Supabase another file: docs/postgres.md#tls)",
     "ANTHROPIC_API_KEY": "The key for Claude (https://platform.claude.com)",
 }
 

@@ -41,6 +41,14 @@ class Smoke:
 
     def turn(self) -> str:
         """In a few words; why not, where it cannot be tried."""
+        try:
+            return self._tried()
+        except httpx2.HTTPError as error:
+            raise Stopped(
+                f"A turn was tried, and {self.url} went away: {type(error).__name__}: {error}", self._logs()
+            ) from error
+
+    def _tried(self) -> str:
         device = {"X-Device-ID": str(uuid4())}
         with httpx2.Client(base_url=self.url, timeout=40, headers=device) as client:
             welcome = self._ok(client.post("/v1/devices", json={"secret": secrets.token_urlsafe(32)}))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from core.settings import secret_variables
 from dev.deploy.stopped import Stopped
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -56,7 +57,22 @@ def read_stage(name: str, root: Path = ROOT) -> Stage:
     said: dict[str, Any] = yaml.safe_load(config.read_text()) or {}
     if not isinstance(said.get("region"), str):
         raise Stopped(f"config/{name}.yml names no region.", "say one in it, such as region: eu-central-1")
-    return Stage(name, said["region"], dict(said.get("settings") or {}))
+    return Stage(name, said["region"], _settings(name, said.get("settings") or {}))
+
+
+def _settings(name: str, said: Mapping[str, Any]) -> dict[str, str]:
+    """They become the functions' environment, which whoever may look at a function can read."""
+    if told := sorted(said.keys() & secret_variables()):
+        raise Stopped(
+            f"config/{name}.yml holds what is secret: {', '.join(told)}.",
+            f"take it out, there and wherever else that file has gone; make secret STAGE={name} puts it where it belongs",
+        )
+    if wrong := sorted(variable for variable, value in said.items() if not isinstance(value, str)):
+        raise Stopped(
+            f"config/{name}.yml has something other than a text under settings: {', '.join(wrong)}.",
+            'write it in quotes, such as SESSION_TTL: "600"',
+        )
+    return dict(said)
 
 
 def _known(root: Path) -> set[str]:

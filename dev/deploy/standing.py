@@ -69,7 +69,8 @@ def taken_back(account: Account, stood: bool) -> Iterator[None]:
             stopped.what = f"{stopped.what} {'; '.join(why)}"
         stopped.stands = f"the stack is {after.status}: " + _meaning(after, stood)
         if not after.serves:
-            stopped.to_do = f"mend what it says; then make remove STAGE={name} and make deploy STAGE={name}"
+            anew = "" if after.status in _SETTLED else f"make remove STAGE={name} and "
+            stopped.to_do = f"mend what it says; then {anew}make deploy STAGE={name}"
         raise
 
 

@@ -9,7 +9,7 @@ STAGE = "local"
 # What is made of it in AWS: see aws.py.
 SECRET = f"latchkey/{STAGE}"
 
-VISIBILITY_S = 1_980
+VISIBILITY_S = 660
 MAX_RECEIVES = 5
 CLEANUP_EVERY_S = 60.0
 

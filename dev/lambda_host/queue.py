@@ -54,7 +54,7 @@ class QueueSource:
             self._poller.join(5)
 
     def come_again(self) -> None:
-        """For tests, which have no half hour: the visibility of what failed is over now."""
+        """For tests, which have no eleven minutes: the visibility of what failed is over now."""
         failed, self._failed = self._failed, []
         for handle in failed:
             self._sqs.change_message_visibility(

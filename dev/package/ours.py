@@ -56,10 +56,12 @@ def untracked(root: Path = ROOT) -> list[str]:
     return sorted(filter(None, listed))
 
 
-def commit(root: Path = ROOT) -> str:
-    """With a mark if the folder holds something else."""
+def commit(root: Path = ROOT, *beside: str) -> str:
+    """With a mark if the folder holds something else of what a zip is made of, or of what goes beside it. What is not tracked does not ship."""
     named = _git(root, "rev-parse", "HEAD").strip()
-    return f"{named}-dirty" if _git(root, "status", "--porcelain", "--", *KINDS).strip() else named
+    makers = (*KINDS, "requirements.txt", "dev/package", *beside)
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *makers)
+    return f"{named}-dirty" if changed.strip() else named
 
 
 def _git(root: Path, *arguments: str) -> str:

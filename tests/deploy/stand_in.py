@@ -20,9 +20,10 @@ from dev.deploy.account import Account
 ACCOUNT_ID = "123456789012"
 
 _EXECUTABLE = """#!{python} -IS
-import json, socket, sys
+import json, os, socket, sys
 asks = socket.create_connection(("127.0.0.1", {port}))
-asks.sendall(json.dumps(sys.argv[1:]).encode() + b"\\n")
+as_whom = {{name: value for name, value in os.environ.items() if name.startswith("AWS_")}}
+asks.sendall(json.dumps([sys.argv[1:], as_whom]).encode() + b"\\n")
 answer = json.loads(asks.makefile().readline())
 print(answer["says"], flush=True)
 sys.exit(answer["ends"])
@@ -30,6 +31,13 @@ sys.exit(answer["ends"])
 
 # What it says, and with which status it ends.
 Answer = tuple[str, int]
+
+
+def _template(type_: str, outputs: dict[str, str]) -> str:
+    resources = {type_.split("::")[1]: {"Type": type_}}
+    return json.dumps(
+        {"Resources": resources, "Outputs": {name: {"Value": value} for name, value in outputs.items()}}
+    )
 
 
 @dataclass
@@ -40,6 +48,8 @@ class StandIn:
     place: Path
     url: str = "http://127.0.0.1:9"
     calls: list[str] = field(default_factory=list)
+    # What the environment of osls says of AWS.
+    as_whom: dict[str, str] = field(default_factory=dict)
     deploys: Callable[["StandIn"], Answer] = lambda world: world.make_stack()
     migrates: Callable[[dict[str, Any]], dict[str, Any]] = lambda _asked: {
         "from": None,
@@ -66,7 +76,8 @@ class StandIn:
             except OSError:
                 return
             with asking, asking.makefile() as said:
-                says, ends = self._osls(json.loads(said.readline()))
+                arguments, self.as_whom = json.loads(said.readline())
+                says, ends = self._osls(arguments)
                 asking.sendall(json.dumps({"says": says, "ends": ends}).encode() + b"\n")
 
     def _osls(self, arguments: list[str]) -> Answer:
@@ -82,18 +93,19 @@ class StandIn:
 
     def make_stack(self) -> Answer:
         """As far as the deployment looks at it: its outputs, and the migrate function."""
-        template = {
-            "Resources": {"AlarmTopic": {"Type": "AWS::SNS::Topic"}},
-            "Outputs": {
-                name: {"Value": value}
-                for name, value in (("HttpApiUrl", self.url), ("ArchiveBucketName", "latchkey-dev-archive-1"))
-            },
-        }
-        name = self.account.stage.stack
+        cloudformation, named = self.client("cloudformation"), {"StackName": self.account.stage.stack}
         if self.account.stack() is None:
-            self.client("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(template))
+            self.make_bucket()
+        if not (stack := self.account.stack()) or "HttpApiUrl" not in stack.outputs:
+            outputs = {"HttpApiUrl": self.url, "ArchiveBucketName": "latchkey-dev-archive-1"}
+            cloudformation.update_stack(**named, TemplateBody=_template("AWS::SNS::Topic", outputs))
             self._make_function()
         return "Service deployed to stack", 0
+
+    def make_bucket(self) -> None:
+        """As osls does it, by itself, before all else is made by a change."""
+        bucket = _template("AWS::S3::Bucket", {"ServerlessDeploymentBucketName": "latchkey-dev-bucket"})
+        self.client("cloudformation").create_stack(StackName=self.account.stage.stack, TemplateBody=bucket)
 
     def _make_function(self) -> None:
         trusts = {"Version": "2012-10-17", "Statement": []}

@@ -61,6 +61,26 @@ def test_a_stage_that_was_added_as_said_is_one(tmp_path: Path) -> None:
     )
 
 
+def _with_settings(root: Path, said: str) -> str:
+    (root / "config").mkdir()
+    (root / "config" / "dev.yml").write_text(f"region: eu-central-1\nsettings:\n  {said}\n")
+    (root / "serverless.yml").write_text("params:\n  dev: ${file(config/dev.yml)}\nprovider:\n")
+    with pytest.raises(Stopped) as stopped:
+        read_stage("dev", root)
+    return str(stopped.value)
+
+
+def test_a_secret_in_the_stages_config_is_not_deployed(tmp_path: Path) -> None:
+    """It would stand in the functions' environment, and in the template."""
+    said = _with_settings(tmp_path, "ANTHROPIC_API_KEY: the-key")
+    assert said.startswith("config/dev.yml holds what is secret: ANTHROPIC_API_KEY.")
+    assert "the-key" not in said
+
+
+def test_a_setting_that_is_no_text_is_told_how_to_be_one(tmp_path: Path) -> None:
+    assert "other than a text under settings: SESSION_TTL." in _with_settings(tmp_path, "SESSION_TTL: 600")
+
+
 # ---- who we are
 
 
@@ -167,6 +187,8 @@ def test_it_is_made_of_two_answers_and_what_nobody_need_choose(account: Account)
     names = StagesSecret(account).make(given_by(None, ask))
     assert names == ["ADMIN_TOKEN", "ANTHROPIC_API_KEY", "DATABASE_URL", "DEVICE_TOKEN_KEYS"]
     assert len(asked) == 2
+    # Whoever writes what it shows is not open to one who stands between.
+    assert "?sslmode=verify-full&sslrootcert=/var/task/certifi/cacert.pem" in asked[0]
     whole = held(account)
     assert whole["ANTHROPIC_API_KEY"] == "the-key"
     (key,) = json.loads(whole["DEVICE_TOKEN_KEYS"]).values()

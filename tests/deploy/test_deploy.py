@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dev.demo_model import DemoModel, Fault
+from dev.deploy import deployment
 from dev.deploy.deployment import Wanted
 from tests.databases import run
 from tests.deploy.conftest import Deploys, Stops
@@ -34,6 +35,9 @@ def answering(answers: dict[str, tuple[int, dict[str, Any]]]) -> Iterator[str]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            """Goes away."""
 
         def log_message(self, *_: object) -> None:
             """Not aloud."""
@@ -121,6 +125,41 @@ def test_the_database_may_be_left_alone(world: StandIn, deploys: Deploys, health
     assert world.calls == [DEPLOYED, DEPLOYED]
 
 
+def test_osls_is_who_we_are_whatever_else_it_could_be(
+    world: StandIn, deploys: Deploys, healthy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take the profile, and deploy to another account than the one that was shown and migrated."""
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "ours"),
+        ("AWS_SECRET_ACCESS_KEY", "our-secret"),
+        ("AWS_DEV_PROFILE", "another"),
+        ("AWS_DEV_ACCESS_KEY_ID", "another"),
+        ("AWS_DEV_SECRET_ACCESS_KEY", "another"),
+        ("AWS_DEFAULT_PROFILE", "another"),
+    ):
+        monkeypatch.setenv(name, value)
+    (world.place / "config").write_text("[profile another]\naws_access_key_id = another\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(world.place / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "another")
+    # As a process that begins: what is known of profiles was read before.
+    world.account.__dict__.pop("_session")
+    deploys(NO_TURN)
+    told = {name: value for name, value in world.as_whom.items() if "KEY" in name or "PROFILE" in name}
+    assert told == {"AWS_ACCESS_KEY_ID": "ours", "AWS_SECRET_ACCESS_KEY": "our-secret"}
+
+
+def test_what_is_not_committed_is_said(
+    deploys: Deploys, healthy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for found, said in (
+        ("0123456789abcdef", "of 0123456789ab "),
+        ("0123456789abcdef-dirty", "and changes that are not committed"),
+    ):
+        monkeypatch.setattr(deployment, "commit", lambda *_, found=found: found)
+        deploys(NO_TURN)
+        assert said in capsys.readouterr().out
+
+
 # ---- each step fails
 
 
@@ -200,6 +239,27 @@ def test_a_first_deployment_that_fails_has_to_be_removed(world: StandIn, stops: 
     assert world.calls == [DEPLOYED]
 
 
+def test_a_first_change_that_is_taken_back_may_be_tried_again(
+    world: StandIn, deploys: Deploys, stops: Stops, healthy: None
+) -> None:
+    """osls makes a stack of its bucket alone before; what is left then is a stack like any other, without a function to migrate by."""
+
+    def fails(world: StandIn) -> Answer:
+        world.make_bucket()
+        world.becomes("UPDATE_ROLLBACK_COMPLETE", ("Queue", "it exists already"))
+        return "Error: UPDATE_FAILED", 1
+
+    world.deploys = fails
+    stopped = stops()
+    assert stopped.what == "osls deploy failed. Queue: it exists already"
+    assert stopped.to_do == "mend what it says; then make deploy STAGE=dev"
+    assert stopped.stands == "the stack is UPDATE_ROLLBACK_COMPLETE: nothing of it serves"
+    world.calls.clear()
+    world.deploys = lambda world: world.make_stack()
+    deploys(NO_TURN)
+    assert world.calls == [DEPLOYED, INVOKED]
+
+
 def test_a_change_that_fails_is_taken_back(
     world: StandIn, deploys: Deploys, stops: Stops, healthy: None
 ) -> None:
@@ -268,6 +328,15 @@ def test_a_service_that_does_not_answer_at_all(world: StandIn, stops: Stops, imp
     stopped = stops()
     assert "ConnectError" in stopped.what
     assert "/aws/lambda/latchkey-dev-api" in stopped.to_do
+
+
+def test_a_service_that_goes_away_in_the_middle_of_the_turn_is_told_like_the_rest(
+    world: StandIn, stops: Stops, healthy: None
+) -> None:
+    stopped = stops()
+    assert "A turn was tried, and http://127.0.0.1" in stopped.what
+    assert "/aws/lambda/latchkey-dev-api" in stopped.to_do
+    assert stopped.stands.startswith("this release is live")
 
 
 def test_a_turn_that_fails_is_no_success(

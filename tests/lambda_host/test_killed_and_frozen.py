@@ -31,7 +31,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_turn_is_taken_up_from_by_the
     first = host.fleet("worker").sandboxes[-1]
     first.time_out()
     host.logs.wait_for("Task timed out after 330.00 seconds", "worker")
-    # Half a minute later its lease is over, and half an hour later the message comes again.
+    # Half a minute later its lease is over, and eleven minutes later the message comes again.
     run(url, "UPDATE conversation_states SET lease_expires_at = now() WHERE id = %s", turn["session_id"])
     deployment.service.queue.come_again()
     gate.set()

@@ -9,6 +9,7 @@ from tests.template.stack import FUNCTIONS, ROOT, Stack
 # As AWS has it: a request through the gateway, and a minute to the clock's next word.
 _GATEWAY_S: Final = 30
 _INVOKE_S: Final = 900
+_A_MINUTE_S: Final = 60
 
 
 def timeout(stack: Stack, name: str) -> int:
@@ -45,11 +46,18 @@ def test_the_worker_has_time_to_hand_over(stack: Stack) -> None:
     assert budget_s + WORKER_RESERVE_S <= timeout(stack, "worker") <= _INVOKE_S
 
 
-def test_a_message_stays_hidden_for_six_times_its_function(stack: Stack) -> None:
+def test_a_message_stays_hidden_for_longer_than_its_function_may_take(stack: Stack) -> None:
     (mapping,) = stack.of_type("AWS::Lambda::EventSourceMapping").values()
     assert mapping["FunctionName"] == "<WorkerLambdaFunction.Arn>"
     assert mapping["EventSourceArn"] == "<Queue.Arn>"
-    assert stack.of_type("AWS::SQS::Queue")["Queue"]["VisibilityTimeout"] >= 6 * timeout(stack, "worker")
+    assert stack.of_type("AWS::SQS::Queue")["Queue"]["VisibilityTimeout"] >= 2 * timeout(stack, "worker")
+
+
+def test_one_worker_that_dies_does_not_ring_for_the_queues_age(stack: Stack) -> None:
+    """Its message comes again, is found to be nobody's any more, and goes; with some minutes to spare for a worker to be free."""
+    alarm = stack.of_type("AWS::CloudWatch::Alarm")["QueueAgeAlarm"]
+    hidden_s = stack.of_type("AWS::SQS::Queue")["Queue"]["VisibilityTimeout"]
+    assert hidden_s + 2 * _A_MINUTE_S <= alarm["Threshold"]
 
 
 def test_every_function_ends_before_the_queues_visibility_is_over(stack: Stack) -> None:
