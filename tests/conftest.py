@@ -19,6 +19,7 @@ from tests import left_out
 from tests.agents import Workshop
 from tests.databases import migrate, new_database, quickest_place
 from tests.network.pgbouncer import MissingProgram, PgBouncer
+from tests.nursery import Nursery
 
 _TEMPLATE = "latchkey_template"
 _TEMPLATE_LOCK = 4711
@@ -153,6 +154,13 @@ def house(settings: Settings) -> Iterator[House]:
 def client(house: House) -> Iterator[TestClient]:
     with TestClient(build_app(house, one_at_a_time=False), headers={"X-Device-ID": str(uuid4())}) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where servers come from that are processes of their own."""
+    with Nursery() as nursery:
+        yield nursery
 
 
 @pytest.fixture
