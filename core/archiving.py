@@ -9,7 +9,8 @@ What can go wrong, and why it cannot:
 * *Its owner is erased between the two.* Then the rows are gone, and by somebody else: whoever tried to archive one, whose owner is
   no more, or is being erased, takes it out of the archive again, also where no answer came. What lands later still, out of a function
   that was killed or frozen, is looked for afterwards: see `erasing.py`.
-* *The archive hangs.* Nobody waits for it past the deadline.
+* *The archive hangs.* A batch in which nothing has landed for a while is left, so that all else has its turn; and nobody waits past the
+  deadline.
 """
 
 import logging
@@ -42,6 +43,9 @@ _log = logging.getLogger(__name__)
 _BYTES_AT_ONCE: Final = 4_000_000
 # Uploads wait for S3, and not for each other.
 _UPLOADS_AT_ONCE: Final = 8
+# So long nothing may land, and where it is one that is long.
+_LONGEST_S: Final = 15.0
+_LONGEST_FOR_LONG_S: Final = 60.0
 # After so many in a row it is the archive that is away, and not a conversation that it does not take.
 _MOST_FAILURES: Final = 24
 
@@ -63,6 +67,8 @@ class Archiving:
     # The time was over before all of a batch was looked at.
     _is_stopped: bool = False
     _open: "dict[Future[None], Due]" = field(default_factory=dict)
+    # Of a batch: nothing lands.
+    _hangs: bool = False
     _tried: list[Due] = field(default_factory=list)
     _kept: list[Due] = field(default_factory=list)
 
@@ -75,7 +81,7 @@ class Archiving:
         if not due:
             return Batch({}, is_full=self._next_lap())
         self._tried, self._kept, before = [], [], self._failures
-        self._is_stopped = False
+        self._is_stopped = self._hangs = False
         failures = Counter(one for one in self._keep(due))
         begun = time.monotonic()
         gone = self._gone(due)
@@ -86,10 +92,10 @@ class Archiving:
             "archived": len(gone & kept),
             "archive_failures": failures.total(),
         }
-        self._place = due[-1].place
+        self._place = (self._tried if self._hangs else due)[-1].place
         self._failures = 0 if kept else before + failures.total()
         is_away = self._failures >= _MOST_FAILURES
-        is_full = self._is_stopped or len(due) >= limit or self._next_lap()
+        is_full = self._is_stopped or self._hangs or len(due) >= limit or self._next_lap()
         return Batch(done, is_full and not is_away, took_s, is_short=bool(failures))
 
     def _somewhere(self) -> Place:
@@ -115,6 +121,7 @@ class Archiving:
         for some in _together(worth):
             if not self.deadline.left_s():
                 self._is_stopped = True
+            if self._is_stopped or self._hangs:
                 break
             yield from self._keep_some(some)
         while self._open:
@@ -125,7 +132,7 @@ class Archiving:
         if not others and first.size > _BYTES_AT_ONCE:
             self._begin(first, self._long(first))
             while self._open:
-                yield from self._landed()
+                yield from self._landed(_LONGEST_FOR_LONG_S)
             return
         found = backups.rows(self.database, [one.session_id for one in some])
         for one in some:
@@ -135,6 +142,8 @@ class Archiving:
             self._begin(one, list(backup.lines(one, rows)))
             while len(self._open) >= _UPLOADS_AT_ONCE:
                 yield from self._landed()
+            if self._hangs:
+                return
 
     def _begin(self, one: Due, lines: Iterable[str]) -> None:
         self._tried.append(one)
@@ -142,9 +151,10 @@ class Archiving:
             one
         )
 
-    def _landed(self) -> Iterator[str]:
+    def _landed(self, longest_s: float | None = None) -> Iterator[str]:
         """What has arrived by now, and what has not and is waited for no longer."""
-        done, _ = wait(self._open, self.deadline.left_s() + 1, FIRST_COMPLETED)
+        done, _ = wait(self._open, min(longest_s or _LONGEST_S, self.deadline.left_s() + 1), FIRST_COMPLETED)
+        self._hangs = not done
         for future in done or set(self._open):
             one = self._open.pop(future)
             if not future.done():

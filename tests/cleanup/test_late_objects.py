@@ -18,6 +18,7 @@ from core.deadline import Deadline
 from core.errors import ArchiveUnavailable
 from core.house import House
 from core.ids import DeviceId, SessionId, UserId
+from core.store import locks
 from core.store.erasures import Erasure
 from tests.archives import BUCKET, keys
 from tests.conversations import answer, arrival, conversations, idle, until
@@ -135,6 +136,39 @@ def test_all_that_is_of_somebody_else_stays(person: Person, database_url: str) -
     run(database_url, "UPDATE erasures SET ended_at = now() - interval '1 year'")
     boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=body)
     assert clean(person.house).done == {}, "nothing is as late as that"
+
+
+def test_an_archive_that_hangs_leaves_time_for_all_else(
+    person: Person, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes what is sent and never answers: of that each minute has room for a little only."""
+    for _ in range(40):
+        answer(person.house, arrival(uuid4()))
+    idle(database_url)
+    swept: list[int] = []
+    asked: list[object] = []
+    hangs = threading.Event()
+    clean_up = locks.clean_up
+
+    def watched(*given: Any, **named: Any) -> int:
+        swept.append(len(asked))
+        return clean_up(*given, **named)
+
+    def hang(*given: Any) -> None:
+        asked.append(given)
+        hangs.wait(60)
+
+    monkeypatch.setattr(locks, "clean_up", watched)
+    monkeypatch.setattr(Archive, "keep", hang)
+    monkeypatch.setattr(archiving, "_LONGEST_S", 0.3)
+    begun = time.monotonic()
+    cleaned = clean(person.house)
+    hangs.set()
+    assert time.monotonic() - begun < 10
+    assert swept
+    assert swept[0] < 10, "after a few the others had their turn"
+    assert cleaned.done["archive_failures"] == len(asked) == 24
+    assert cleaned.left["sessions"] == 41
 
 
 def test_one_that_is_long_and_hangs_is_given_up_in_time(
