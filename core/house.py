@@ -185,9 +185,10 @@ def build_house(
     tell: Tell = log,
     newer_database_url: Callable[[], str | None] | None = None,
     *,
+    lost: Callable[[], object] | None = None,
     warms: bool = True,
 ) -> House:
-    """`newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still.
+    """`lost`: is told of each wake-up that could not be sent. `newer_database_url`: asked when the database is not to be had by the one of the settings. None: it is the same still.
     `warms`: at once; not in a process that may be put into a snapshot as it is.
     """
     judge(settings, roster)
@@ -244,7 +245,7 @@ def build_house(
         begun=current.begun,
         partials=Partials(database, kept.partials(settings.cache_prefix), kept.wait_s),
         tell=tell,
-        wakeups=None if settings.queue_url is None else Queue(settings.queue_url),
+        wakeups=None if settings.queue_url is None else Queue(settings.queue_url, lost),
     )
     return House(settings, figures, kept, current, _devices(settings, database, current), database, turns)
 

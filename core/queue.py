@@ -10,6 +10,7 @@ dead one had, and another one every few minutes.
 import json
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Final
 from uuid import uuid4
 
@@ -30,8 +31,10 @@ _SWALLOWED_S: Final = 300
 
 
 class Queue:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, lost: Callable[[], object] | None = None) -> None:
+        """`lost`: is told of each that could not be sent."""
         self._url = url
+        self._lost = lost
         # Until when the sweep, which has more to do, does not try it again.
         self._spared_until = Deadline(float("-inf"))
 
@@ -64,6 +67,8 @@ class Queue:
         except Exception as error:  # the last resort: a wake-up may only help
             self._spared_until = Deadline.after(_SPARED_S)
             _log.warning("nobody was woken; the sweep will find it: %s", reason(error))
+            if self._lost is not None:
+                self._lost()
             return False
         self._spared_until = Deadline(float("-inf"))
         return True

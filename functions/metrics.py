@@ -63,6 +63,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("ServerErrors", COUNT, "Answers with a status of 500 or more"),
     Metric("Defects", COUNT, "Exceptions that nobody expected, in any function"),
     Metric("WorkerErrors", COUNT, "Records that a worker gave back to the queue"),
+    Metric("WakesLost", COUNT, "Wake-ups for a worker that could not be sent: the clean-up tries again"),
     Metric("ColdStarts", COUNT, "Processes that were begun: their first invocation"),
     # Of clean-ups.
     Metric("Cleanups", COUNT, "Clean-ups that went through"),

@@ -94,7 +94,13 @@ class Wiring:
         newer_url = (
             None if self._secrets is None else partial(self._newer_database_url, self._secrets, settings)
         )
-        house = build_house(settings, tell=metrics.stint, newer_database_url=newer_url, warms=False)
+        house = build_house(
+            settings,
+            tell=metrics.stint,
+            newer_database_url=newer_url,
+            lost=partial(metrics.count, "WakesLost"),
+            warms=False,
+        )
         try:
             self._check(settings)
         except SettingsError:

@@ -16,7 +16,7 @@ from dev.package.contents import Contents
 from dev.package.dependencies import Dependencies, collected, install
 from dev.package.failure import CannotPackage
 from dev.package.manifest import Manifest, compressor, digest_of, largest
-from dev.package.ours import ROOT, commit, ours, shipped
+from dev.package.ours import OURS_ALONE, ROOT, commit, ours, shipped
 from dev.package.target import PYTHON, Arch, interpreter
 
 OUT: Final = ROOT / "build"
@@ -38,6 +38,7 @@ def gathered(arch: Arch, root: Path = ROOT) -> Dependencies:
     with tempfile.TemporaryDirectory(prefix="latchkey-package-") as folder:
         install(arch, root / "requirements.txt", Path(folder))
         found = collected(Path(folder))
+    _keep_out(found.contents)
     found.contents.join(ours(root))
     extensions.check(found.contents, arch)
     return found
@@ -111,6 +112,14 @@ def inputs(arch: Arch, root: Path = ROOT) -> str:
         data = (root / path).read_bytes()
         digest.update(f"\n{path} {len(data)} ".encode() + data)
     return digest.hexdigest()
+
+
+def _keep_out(contents: Contents) -> None:
+    for file in contents.files:
+        if file.path.partition("/")[0] in OURS_ALONE:
+            raise CannotPackage(
+                f"{file.path} is brought by {file.owner}, and would be a module of ours. Do without that package."
+            )
 
 
 def _check_size(manifest: Manifest) -> None:

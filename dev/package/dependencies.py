@@ -79,7 +79,7 @@ def _recorded(record: Path) -> Iterator[tuple[str, str]]:
     """Those that are needed. A path that leaves the folder is a program's, which nobody runs on Lambda."""
     with record.open(newline="") as lines:
         for path, digest, _ in csv.reader(lines):
-            if ".." not in PurePosixPath(path).parts and is_needed(path):
+            if not {"..", "/"} & set(PurePosixPath(path).parts) and is_needed(path):
                 yield path, digest
 
 

@@ -13,6 +13,9 @@ from dev.package.failure import CannotPackage
 ROOT: Final = Path(__file__).parent.parent.parent
 US: Final = "Latchkey"
 
+# Where no package may put anything. Ours lies in alembic's folder, so there it is each path that must be one's own.
+OURS_ALONE: Final = ("core", "functions", "certs")
+
 # The places, and the endings that a file may have there.
 KINDS: Final[dict[str, tuple[str, ...]]] = {
     "core": (".py",),
@@ -36,12 +39,22 @@ def shipped(root: Path = ROOT) -> list[str]:
     paths = tracked(root)
     for path in paths:
         place = PurePosixPath(path).parts[0]
+        if (link := _link(root, path)) is not None:
+            raise CannotPackage(
+                f"{link} is a link: what it leads to would ship, whatever that is on this machine. Put a file there."
+            )
         if not path.endswith(KINDS[place]):
             raise CannotPackage(
                 f"{path} is of no kind that ships from {place} ({', '.join(KINDS[place])}): move it elsewhere, or add its kind to "
                 "dev/package/ours.py."
             )
     return paths
+
+
+def _link(root: Path, path: str) -> str | None:
+    """The file, or a folder on the way to it."""
+    ways = (PurePosixPath(path), *PurePosixPath(path).parents)
+    return next((str(way) for way in ways if (root / way).is_symlink() and way.name), None)
 
 
 def tracked(root: Path) -> list[str]:

@@ -188,8 +188,10 @@ def test_a_sweep_that_finds_hundreds_does_not_wait_for_a_dead_queue_each_time(
 def test_a_queue_that_is_not_there_costs_a_line(
     queue: Queue, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Queue(url + "-gone").wake(session())
+    lost: list[str] = []
+    Queue(url + "-gone", lambda: lost.append("one")).wake(session())
     assert "nobody was woken" in caplog.text
+    assert lost == ["one"], "and an alarm listens for it"
 
 
 @pytest.fixture

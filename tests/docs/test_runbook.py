@@ -56,6 +56,7 @@ def test_every_alarm_names_a_section_that_is_there() -> None:
         "queue-age",
         "server-errors",
         "slow-turns",
+        "wakes-lost",
         "throttles",
         "worker-errors",
         "cleanup-stopped",

@@ -16,9 +16,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from core.errors import SecretsUnavailable, SettingsWrong
+from core.ids import SessionId
 from core.settings import Settings, SettingsError
 from dev.demo_model import DemoModel
 from dev.postgres import EmbeddedPostgres
+from functions import metrics
 from functions.app import check
 from functions.wiring import Wiring
 from tests.aws import REGION, pretended
@@ -143,6 +145,28 @@ def test_the_house_is_built_of_both_and_answers(manager: Any, wiring: Wiring, se
     assert wiring.house() is house
     pass_s(wiring, 301)
     assert wiring.house() is house, "nothing has changed"
+
+
+def test_a_wake_up_that_is_lost_is_told_as_a_metric(
+    manager: Any, environ: dict[str, str], secret: dict[str, Any]
+) -> None:
+    """Else a queue that takes nothing would ring nobody: nothing lies in it, and no worker fails."""
+    keep(manager, secret)
+    told: list[str] = []
+    wiring = Wiring(
+        {**environ, "QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/gone.fifo"}, check
+    )
+    metrics.begin("dev", told.append)
+    try:
+        turns = wiring.house().turns
+        assert turns is not None
+        assert turns.wakeups is not None
+        turns.wakeups.wake(SessionId(uuid4()))
+    finally:
+        metrics.end()
+        wiring.close()
+    (line,) = map(json.loads, told)
+    assert line["WakesLost"] == 1
 
 
 def test_it_is_built_anew_when_the_secret_has_changed_and_the_old_one_is_closed(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.package import CannotPackage
+from dev.package import CannotPackage, build
 from dev.package.contents import Contents, File
 from dev.package.dependencies import collected
 from dev.package.extensions import check
@@ -56,6 +56,21 @@ def test_a_file_of_an_unknown_kind_is_refused(clone: Path) -> None:
         ours(clone)
 
 
+def test_a_link_is_refused_wherever_it_leads(clone: Path) -> None:
+    (clone / "core" / "turns.py").symlink_to("../dev/serve.py")
+    subprocess.run(["git", "add", "-A"], cwd=clone, check=True, timeout=20)
+    with pytest.raises(CannotPackage, match=r"core/turns\.py is a link"):
+        ours(clone)
+
+
+def test_a_file_behind_a_folder_that_became_a_link_is_refused(clone: Path) -> None:
+    """git still tracks it, and has not been told."""
+    (clone / "core").rename(clone / "elsewhere")
+    (clone / "core").symlink_to("elsewhere")
+    with pytest.raises(CannotPackage, match="core is a link"):
+        ours(clone)
+
+
 def test_what_is_no_clone_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(CannotPackage, match="Package from a clone"):
@@ -81,6 +96,18 @@ def test_a_package_that_brings_a_file_of_ours_is_refused_by_name(tmp_path: Path)
     contents = collected(tmp_path).contents
     with pytest.raises(CannotPackage, match=r"alembic/env\.py is brought by alembic and by Latchkey"):
         contents.join(ours())
+
+
+@pytest.mark.parametrize("path", ["core/extra.py", "functions/web/more.js", "certs/ca.pem"])
+def test_a_package_that_brings_a_module_of_ours_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """It hides nothing, and would be imported as one of ours all the same."""
+    monkeypatch.setattr(
+        build, "install", lambda _arch, _requirements, folder: _package(folder, "one", {path: ""})
+    )
+    with pytest.raises(CannotPackage, match=rf"{path} is brought by one, and would be a module of ours"):
+        build.gathered("arm64")
 
 
 def test_an_init_of_ours_in_alembic_would_be_refused(tmp_path: Path) -> None:

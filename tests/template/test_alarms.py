@@ -28,6 +28,7 @@ RUNBOOK: Final = {
     "server-errors",
     "slow-turns",
     "turns-failed",
+    "wakes-lost",
     "throttles",
     "worker-errors",
     "cleanup-stopped",
@@ -178,7 +179,7 @@ def test_what_must_wake_somebody_does(stack: Stack) -> None:
         ("AWS/Lambda", "Errors", "<WorkerLambdaFunction>"),
         *(
             (NAMESPACE, name, *ours)
-            for name in ("TurnTime", "TurnOverhead", "TurnsFailed", "Defects", "WorkerErrors")
+            for name in ("TurnTime", "TurnOverhead", "TurnsFailed", "Defects", "WorkerErrors", "WakesLost")
         ),
         *((NAMESPACE, name, *ours) for name in ("Cleanups", "ArchiveFailures")),
     }

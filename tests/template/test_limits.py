@@ -73,6 +73,11 @@ def test_messages_come_one_by_one_and_fail_one_by_one(stack: Stack) -> None:
     assert "ReservedConcurrentExecutions" not in stack.function("worker")
 
 
+def test_a_turn_may_be_handed_over_as_often_as_it_takes(stack: Stack) -> None:
+    """Lambda counts who wakes whom, and would stop the seventeenth worker in a row."""
+    assert stack.function("worker")["RecursiveLoop"] == "Allow"
+
+
 def test_dead_letters_are_kept_longer_than_letters(stack: Stack) -> None:
     queues = stack.of_type("AWS::SQS::Queue")
     assert set(queues) == {"Queue", "DeadLetters"}
@@ -105,7 +110,8 @@ def test_the_gateway_throttles(stack: Stack) -> None:
     assert stage["StageName"] == "$default"
     limits = stage["DefaultRouteSettings"]
     assert limits["ThrottlingBurstLimit"] >= limits["ThrottlingRateLimit"] > 0
-    assert limits["DetailedMetricsEnabled"] is True
+    # They are billed, and no alarm and no picture is made of them.
+    assert limits["DetailedMetricsEnabled"] is False
 
 
 def test_the_gateway_speaks_payload_2_and_leaves_cors_to_the_application(stack: Stack) -> None:

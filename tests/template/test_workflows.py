@@ -50,7 +50,7 @@ def test_it_is_the_same_that_runs_before_a_change_lands() -> None:
 
 def test_a_tag_is_tested_and_then_deployed_by_the_same_command() -> None:
     assert workflow("deploy.yml")["on"] == {"push": {"tags": ["v*"]}}
-    assert made("deploy.yml") == ["make deploy STAGE=prod"]
+    assert made("deploy.yml") == ["make template", "make deploy STAGE=prod"]
     jobs = workflow("deploy.yml")["jobs"]
     assert jobs["test"]["uses"] == "./.github/workflows/ci.yml"
     assert jobs["deploy"]["needs"] == "test"
@@ -72,14 +72,23 @@ def test_only_the_deployment_may_ask_github_to_vouch_for_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["ci.yml", "deploy.yml"])
-def test_actions_are_named_to_the_last_digit_and_no_key_is_kept(name: str) -> None:
+def test_actions_are_named_by_their_commit_and_no_key_is_kept(name: str) -> None:
+    """A tag can be put elsewhere by whoever gets hold of the action's repository, and one of them runs with AWS's credentials."""
     used = [step["uses"] for step in steps(name) if "uses" in step]
     assert used
-    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+\.\d+\.\d+", action) for action in used), used
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in used), used
+    told = re.findall(r"uses: [\w-]+/[\w-]+@\w+ # v\d+\.\d+\.\d+\n", (WORKFLOWS / name).read_text())
+    assert len(told) == len(used), "which release it is"
     assert "secrets." not in (WORKFLOWS / name).read_text()
     for step in steps(name):
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
+
+
+def test_what_is_fetched_is_fetched_before_there_are_credentials() -> None:
+    """`make template` installs packages and osls, and makes the zip; `make deploy` finds them there."""
+    order = [step.get("run") or step["uses"].partition("@")[0] for step in steps("deploy.yml")]
+    assert order[-3:] == ["make template", "aws-actions/configure-aws-credentials", "make deploy STAGE=prod"]
 
 
 def test_the_role_is_assumed_by_oidc() -> None:
