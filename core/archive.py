@@ -6,7 +6,7 @@ cut on its way in.* S3 has all of it or nothing; and the file itself says where 
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from core.aws import client, translated
@@ -16,6 +16,7 @@ from core.values import dataclass
 
 _IN_MEMORY_BYTES: Final = 8_000_000
 _AT_ONCE: Final = 1_000
+_USERS: Final = "users/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,24 @@ class Archive:
                 for found in page.get("Contents", ()):
                     yield _session_id(found["Key"])
 
+    def users(self, behind: UUID) -> list[UserId]:
+        """Some of those who have anything in it, of whatever version: a thousand behind a place, and then from the beginning on."""
+        with translated(ArchiveUnavailable):
+            page = self._page(KeyMarker=f"{_USERS}{behind}")
+            more = {} if page["IsTruncated"] else self._page()
+        found = [prefix["Prefix"] for one in (page, more) for prefix in one.get("CommonPrefixes", ())]
+        return [UserId(UUID(name)) for name in (prefix.split("/")[1] for prefix in found) if _is_uuid(name)]
+
+    def _page(self, **behind: str) -> Any:
+        return client("s3").list_object_versions(
+            Bucket=self.bucket, Prefix=_USERS, Delimiter="/", MaxKeys=_AT_ONCE, **behind
+        )
+
     def find(self, session_id: SessionId) -> UserId | None:
         """Whose it is, by looking through all that there is."""
         with translated(ArchiveUnavailable):
             pages = client("s3").get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix="users/"):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=_USERS):
                 for found in page.get("Contents", ()):
                     if found["Key"].endswith(f"/{session_id}.jsonl"):
                         return UserId(UUID(found["Key"].split("/")[1]))
@@ -101,7 +115,14 @@ class Archive:
 
 
 def _prefix(user_id: UserId) -> str:
-    return f"users/{user_id}/"
+    return f"{_USERS}{user_id}/"
+
+
+def _is_uuid(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
 
 
 def _key(user_id: UserId, session_id: SessionId) -> str:

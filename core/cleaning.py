@@ -7,6 +7,8 @@ What can go wrong, and why it does not matter:
   other has in its hands. Whoever comes next finds what is left.
 * *There is more than can be done.* It stops before its deadline, and says what is left.
 * *One kind of work is endless, or fails.* Each gets one batch before any gets a second; one that fails is put aside, and told.
+* *Its connection died*, while it was frozen between two minutes, or because a batch took longer than anybody waits. That batch is tried
+  again with less, and whatever it did is done; only where nobody can be connected to it ends.
 * *It disturbs those who talk.* A batch is as large as fits into a fraction of a second, as measured by the batch before it; and between
   two rounds the database rests for as long as it worked.
 """
@@ -27,7 +29,7 @@ from core.ids import SessionId
 from core.partials import KEPT_S
 from core.recovery import Alone, Questions, Stranded
 from core.store import expired, left, locks, partials, rates, rollup, turns
-from core.store.database import Database, reason
+from core.store.database import ConnectionDied, Database, reason
 from core.store.places import BEGINNING, Place
 from core.values import dataclass
 from core.wakeups import Wakeups
@@ -100,6 +102,11 @@ class Cleaning:
             batch = work.do(work.limit)
         except DatabaseConflict:
             work.collided()
+        except ConnectionDied as error:
+            work.collided()
+            if work.is_over:
+                failed[work.name] = error.code
+            _log.warning("clean-up: %s: %s: %s", work.name, error.code, reason(error))
         except DatabaseUnavailable:
             raise
         except LatchkeyError as error:
@@ -167,6 +174,7 @@ class Cleaning:
         ]
         if erasing is not None:
             works.append(simple("erasures", lambda limit: erasing.sweep(limit, deadline), 10))
+            works.append(Work("late_objects", partial(_look, erasing), left=_nobody_knows))
         return works
 
     def _sessions(self, database: Database, deadline: Deadline) -> Work:
@@ -177,6 +185,15 @@ class Cleaning:
 
     def _count(self, database: Database, name: str) -> int:
         return left.count(database, name, key_ttl_s=self.key_ttl_s, partial_ttl_s=KEPT_S)
+
+
+def _look(erasing: Erasing, _: int) -> Batch:
+    """Once each time."""
+    return Batch({"late_objects": erasing.forget_latecomers()}, is_full=False)
+
+
+def _nobody_knows() -> int:
+    return 0
 
 
 @dataclass(slots=True)

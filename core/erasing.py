@@ -4,13 +4,16 @@ The order, and why: their devices are barred first, so nothing new of theirs beg
 their own conversations, for a fork is known as one of theirs only while the original is there; and is looked for once more
 behind it. Each conversation leaves the cache before and after its rows go: before, in case this dies in between. The archive
 is next, and the user's own row is last. Whoever dies on the way leaves a receipt that is not ended, and the next one goes on.
+
+What was on its way into the archive meanwhile may land behind all of that, out of a function that was killed or frozen. So for a week
+it is looked, a thousand people at a time, whether anything of theirs is there again.
 """
 
 import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from core.access import Caller
 from core.archive import Archive
@@ -18,7 +21,7 @@ from core.cache.allowance import allowance
 from core.deadline import Deadline
 from core.digest import digest
 from core.entrance import nothing_for
-from core.errors import LatchkeyError, NothingErased, SessionNotFound
+from core.errors import DatabaseConflict, LatchkeyError, NothingErased, SessionNotFound
 from core.ids import SessionId, UserId
 from core.partials import Partials
 from core.sessions.farewell import Farewell, conversation_key
@@ -38,6 +41,8 @@ _PATIENCE_S: Final = 5.0
 # When a sweep takes an erasure for one that nobody goes on with.
 _LEFT_ALONE_S: Final = 60.0
 _SWEEP_S: Final = 20.0
+# For so long at most a function lives on that was frozen with something in its hands; by far.
+_LATE_S: Final = 7 * 86_400.0
 NEVER: Final = Deadline.never()
 # How often it is looked for what appeared meanwhile.
 _MOST_ROUNDS: Final = 5
@@ -66,17 +71,29 @@ class Erasing:
         return receipt if receipt.ended_at else self.go_on(receipt, Deadline.after(budget_s))
 
     def sweep(self, limit: int = 10, until: Deadline = NEVER) -> int:
-        """How many were ended that somebody else had left alone. One that cannot be ended now does not stand in the way of the rest."""
+        """How many were ended that somebody else had left alone. One that cannot be ended now does not stand in the way of the rest; what
+        stood in its way is raised behind them, for a person waits to be gone.
+        """
         left = erasures.unended(self.database, _LEFT_ALONE_S, limit)
-        deadline = Deadline.after(_SWEEP_S).earlier(until)
-        return sum(self._swept(receipt, deadline) for receipt in left)
+        deadline, ended = Deadline.after(_SWEEP_S).earlier(until), 0
+        failure: LatchkeyError | None = None
+        for receipt in left:
+            try:
+                ended += self.go_on(receipt, deadline).ended_at is not None
+            except LatchkeyError as error:
+                _log.warning("erasure %s: %s; the next sweep tries again", receipt.id, error.code)
+                # Somebody else goes on with it at this moment.
+                failure = failure if isinstance(error, DatabaseConflict) else error
+        if failure is not None:
+            raise failure
+        return ended
 
-    def _swept(self, receipt: Erasure, deadline: Deadline) -> bool:
-        try:
-            return self.go_on(receipt, deadline).ended_at is not None
-        except LatchkeyError as error:
-            _log.warning("erasure %s: %s; the next sweep tries again", receipt.id, error.code)
-            return False
+    def forget_latecomers(self) -> int:
+        """How many objects of people who are erased were in the archive again, as far as was looked this time: from somewhere else each."""
+        if self.archive is None or not erasures.any_ended(self.database, _LATE_S):
+            return 0
+        gone = erasures.erased(self.database, self.archive.users(uuid4()))
+        return sum(self.archive.forget_user(user_id) for user_id in gone)
 
     def go_on(self, receipt: Erasure, deadline: Deadline) -> Erasure:
         user_id = receipt.user_id

@@ -446,6 +446,12 @@ class ArchiveUnavailable(LatchkeyError):
     code, status, title, retry_after_s = "archive_unavailable", 503, "Archive unavailable", 5
 
 
+class QueueUnavailable(LatchkeyError):
+    """The queue of wake-ups cannot be reached. Nothing is lost; what waits for a worker waits for longer."""
+
+    code, status, title, retry_after_s = "queue_unavailable", 503, "Queue unavailable", 5
+
+
 class BackupUnreadable(LatchkeyError):
     """This is not a whole backup of a conversation: it was cut or changed, or another release wrote it. Nothing was stored."""
 

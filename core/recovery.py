@@ -10,6 +10,7 @@ from typing import Protocol
 
 from core.deadline import Deadline
 from core.decisions import expire
+from core.errors import QueueUnavailable
 from core.ids import SessionId
 from core.store import approvals, turns
 from core.store.approvals import Overdue
@@ -19,8 +20,8 @@ from core.values import dataclass
 
 
 class Recoveries(Protocol):
-    def recover(self, session_id: SessionId, epoch: int) -> None:
-        """Sees to it that somebody goes on with what was granted last under this epoch."""
+    def recover(self, session_id: SessionId, epoch: int) -> bool:
+        """Sees to it that somebody goes on with what was granted last under this epoch. False: it could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,9 @@ class Alone:
     work: Callable[[SessionId, Deadline], None]
     deadline: Deadline
 
-    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - of its shape
+    def recover(self, session_id: SessionId, epoch: int) -> bool:  # noqa: ARG002 - of its shape
         self.work(session_id, self.deadline)
+        return True
 
 
 @dataclass(slots=True)
@@ -45,7 +47,9 @@ class Stranded:
     _woken: set[tuple[SessionId, int]] = field(default_factory=set)
 
     def wake(self, limit: int) -> tuple[int, bool]:
-        """How many were woken, and whether there may be more."""
+        """How many were woken, and whether there may be more. A QueueUnavailable: nobody can be told, and a turn that nobody goes on
+        with is nothing to keep quiet about.
+        """
         if self.wakeups is None:
             return 0, False
         found = turns.stranded(self.database, limit, after=self._place)
@@ -54,7 +58,8 @@ class Stranded:
             self._place = one.place
             if (one.session_id, one.epoch) not in self._woken:
                 self._woken.add((one.session_id, one.epoch))
-                self.wakeups.recover(one.session_id, one.epoch)
+                if not self.wakeups.recover(one.session_id, one.epoch):
+                    raise QueueUnavailable
                 woken += 1
         return woken, len(found) >= limit
 

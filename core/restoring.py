@@ -1,8 +1,11 @@
 """Restoring: a conversation comes back out of the archive, under its own ID and owner, and goes on.
 
-Twice is once: whoever finds it there only sees to it that it lives. What people said in it who have been erased since does not come back.
+Twice is once: whoever finds it there only sees to it that it lives. What people said in it who have been erased since, or are being
+erased, does not come back. A clean-up that takes it away again before it lives has put it into the archive before: so it is put back
+once more.
 """
 
+from itertools import chain
 from typing import Final
 from uuid import uuid4
 
@@ -26,23 +29,29 @@ class Restoring:
 
     def __call__(self, session_id: SessionId, user_id: UserId | None, deadline: Deadline) -> bool:
         """False: it was there already. `user_id`: whose it is; else it is looked for in the whole archive."""
-        is_there = restoring.owner(self.database, session_id) is not None
-        if not is_there:
-            is_there = not self._put_back(session_id, user_id, deadline)
-        for gone in restoring.strangers(self.database, session_id, SOMEBODY):
-            self._blot(session_id, gone)
-        return restoring.revive(self.database, session_id) and not is_there
+        is_new = False
+        while True:
+            if restoring.owner(self.database, session_id) is None:
+                is_new |= self._put_back(session_id, user_id, deadline)
+            for gone in restoring.strangers(self.database, session_id, SOMEBODY):
+                self._blot(session_id, gone)
+            restoring.forget_strangers_own(self.database, session_id)
+            lives = restoring.revive(self.database, session_id)
+            if lives or restoring.owner(self.database, session_id) is not None:
+                return is_new
 
     def _put_back(self, session_id: SessionId, user_id: UserId | None, deadline: Deadline) -> bool:
         owner = user_id or self.archive.find(session_id)
         if owner is None or not self.archive.has(owner, session_id):
             raise NotArchived
-        head = backup.head(next(iter(self.archive.read(owner, session_id))))
+        lines = iter(self.archive.read(owner, session_id))
+        first = next(lines, b"")
+        head = backup.head(first)
         return restoring.put_back(
             self.database,
             head.session_id,
             head.user_id,
-            backup.rows(self.archive.read(owner, session_id)),
+            backup.rows(chain([first], lines)),
             at=head.at,
             deadline=deadline,
         )

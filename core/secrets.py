@@ -1,7 +1,7 @@
 """Secrets: those settings that AWS Secrets Manager holds, read at first use and kept for a while.
 
-What can go wrong, and why it does no harm: *Secrets Manager is away.* What was read stays, and it is asked again soon, not by each
-request. *A secret is changed.* It is read again when its time is over, and at once when the database refuses what is known. *It is
+What can go wrong, and why it does no harm: *Secrets Manager is away, or hangs.* What was read stays, and it is asked again soon, not by
+each request; and who has something that will do waits for it a moment only, for the gateway counts that too. *A secret is changed.* It is read again when its time is over, and at once when the database refuses what is known. *It is
 changed to what makes no sense.* What was read stays, and the log says what is wrong. Nothing of what it holds is ever said: not
 in a log, not in an error.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from core.attendance import on_a_thread
 from core.aws import ON_THE_WAY, client, translated
 from core.errors import QuotesNobody, SecretsUnavailable
 from core.settings import secret_variables
@@ -23,6 +24,9 @@ _log = logging.getLogger(__name__)
 
 # Between two tries where the first failed, or where what it gave was refused.
 _AGAIN_S: Final = 10.0
+# How long a request waits for it where what was read before will do; and where there is nothing yet.
+_LONGEST_S: Final = 2.0
+_LONGEST_AT_FIRST_S: Final = 8.0
 _LONGEST_NAME: Final = 60
 
 
@@ -77,6 +81,15 @@ class Secrets:
         self._asked_at = self._clock()
 
     def _fetch(self) -> Any:
+        longest_s = _LONGEST_AT_FIRST_S if self._known is None else _LONGEST_S
+        # On a thread, for how long the name of a server is looked for has no limit that could be set.
+        asked = on_a_thread(self._asked, "secrets")
+        try:
+            return asked.result(longest_s)
+        except TimeoutError as error:
+            raise SecretsUnavailable from error
+
+    def _asked(self) -> Any:
         with translated(SecretsUnavailable):
             return (
                 client("secretsmanager", ON_THE_WAY).get_secret_value(SecretId=self._id).get("SecretString")

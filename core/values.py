@@ -10,7 +10,7 @@ done here, the standard one makes it.
 import dataclasses
 from collections.abc import Callable
 from operator import attrgetter
-from types import FunctionType, MemberDescriptorType
+from types import FunctionType, MemberDescriptorType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ _INITS: tuple[Callable[..., Any], ...] = (
 )
 # fmt: on
 _MISSING: Any = dataclasses.MISSING
+_PARAMS = {
+    frozen: SimpleNamespace(init=True, repr=True, eq=True, order=False, unsafe_hash=False, frozen=frozen)
+    for frozen in (True, False)
+}
 # Stands for what is made anew for each value.
 _ANEW: Any = type("_Anew", (), {"__repr__": lambda self: "<factory>"})()  # noqa: ARG005 - a method
 
@@ -91,6 +95,8 @@ def _made(cls: type, *, frozen: bool, kw_only: bool) -> type:
     body |= {
         "__slots__": names,
         "__dataclass_fields__": _Fields(given, kw_only),
+        # The standard one asks a class that it extends.
+        "__dataclass_params__": _PARAMS[frozen],
         "_compared": _getter(compared),
     }
     body["__qualname__"] = cls.__qualname__

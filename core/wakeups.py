@@ -23,8 +23,8 @@ class Wakeups(Protocol):
     def wake(self, session_id: SessionId) -> None:
         """Never raises: what is not said here is found by the sweep."""
 
-    def recover(self, session_id: SessionId, epoch: int) -> None:
-        """The sweep's: for what nobody goes on with that was granted last under this epoch. Never raises."""
+    def recover(self, session_id: SessionId, epoch: int) -> bool:
+        """The sweep's: for what nobody goes on with that was granted last under this epoch. Never raises; False: nobody was told."""
 
 
 class WorkerThreads:
@@ -56,8 +56,9 @@ class WorkerThreads:
     def wake(self, session_id: SessionId) -> None:
         self._woken.put(session_id)
 
-    def recover(self, session_id: SessionId, epoch: int) -> None:  # noqa: ARG002 - the threads of one process need no epoch
+    def recover(self, session_id: SessionId, epoch: int) -> bool:  # noqa: ARG002 - the threads of one process need no epoch
         self.wake(session_id)
+        return True
 
     def stop(self, patience_s: float = 5.0) -> None:
         """What they are in the middle of is gone on with by whoever comes next."""

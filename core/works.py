@@ -9,7 +9,7 @@ from core.values import dataclass
 _QUICK_S: Final = 0.1
 _SLOW_S: Final = 0.25
 FIRST_BATCH: Final = 32
-# How often one kind of work may find that somebody else was quicker, before it is left to them.
+# How often one kind of work may find that somebody else was quicker, or its connection dead, before it is left to the next.
 _MOST_CONFLICTS: Final = 5
 
 

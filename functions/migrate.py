@@ -5,7 +5,7 @@
     {"command": "current"}                            looks alone
 
 What can go wrong, and why it cannot: *two at once.* A lock lets one in, and the second finds nothing to do. *It is killed in the
-middle.* It is one transaction. *It waits for a table that live traffic uses, and all traffic waits behind it.* It waits a few seconds
+middle.* It is one transaction. *Its connection breaks*, perhaps behind the last word: it looks again, and finds it done or does it. *It waits for a table that live traffic uses, and all traffic waits behind it.* It waits a few seconds
 at most, lets go of everything, and tries again. *An older release is deployed on a newer database.* It leaves it as it is, and says so.
 
 A function that has not done what it was asked fails, so that nobody who only looks at that takes it for done: `errorMessage`
@@ -17,14 +17,20 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from core.deadline import Deadline
-from core.errors import DatabaseConflict, DatabaseNotConfigured, LatchkeyError, SettingsWrong
+from core.errors import (
+    DatabaseConflict,
+    DatabaseNotConfigured,
+    DatabaseUnavailable,
+    LatchkeyError,
+    SettingsWrong,
+)
 from core.secrets import Secrets
 from core.settings import Settings, SettingsError, read_settings
 from core.store.database import Database, reason, sqlstate, translated
@@ -47,7 +53,7 @@ _TIME_OVER: Final = "57014"
 
 
 class NotMigrated(invocations.InvocationFailed):
-    """The database is as it was."""
+    """The database is as it was; or, where it cannot be reached any more, as `current` says once it can."""
 
     def __init__(self, code: str, detail: str) -> None:
         self.code, self.detail = code, detail
@@ -111,23 +117,26 @@ def migrate(
     run = _Run(str(command), revision)
     database = Database(address.reveal(), pool_size=1, connect_timeout_s=settings.database_connect_timeout_s)
     try:
-        return _again_and_again(lambda by: run.once(database, by), until or Deadline.after(_BY_HAND_S))
+        return _again_and_again(run, database, until or Deadline.after(_BY_HAND_S))
     except LatchkeyError as error:
         raise NotMigrated(error.code, reason(error)) from None
     finally:
         database.close()
 
 
-def _again_and_again(attempt: Callable[[Deadline], Done], until: Deadline) -> Done:
-    """Until it had its locks. Whatever else is wrong will be wrong again."""
+def _again_and_again(run: "_Run", database: Database, until: Deadline) -> Done:
+    """Until it had its locks, and has heard what came of it. Whatever else is wrong will be wrong again."""
     while True:
         pause_s = random.uniform(_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S)  # noqa: S311 - spreads out two who collide
         try:
             with translated():
-                return attempt(until)
+                return run.once(database, until)
         except DatabaseConflict:
             # Two waited for each other.
             pass
+        except DatabaseUnavailable:
+            if not run.has_begun or until.left_s() < 2 * pause_s:
+                raise
         except (NotMigrated, LatchkeyError):
             raise
         except Exception as error:
@@ -160,14 +169,18 @@ class _Run:
         # From the newest to the oldest.
         self._known = [script.revision for script in self._scripts.walk_revisions()]
         self._target = self._named(revision)
+        # This time the database was there.
+        self.has_begun = False
 
     def once(self, database: Database, until: Deadline) -> Done:
         from alembic.command import downgrade, upgrade
         from alembic.migration import MigrationContext
 
         done = Done(self._known[0])
+        self.has_begun = False
 
         def begin(found: str | None) -> None:
+            self.has_begun = True
             done.before = done.after = found
             self._judge(found)
 

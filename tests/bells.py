@@ -7,8 +7,8 @@ class Deaf:
     def wake(self, session_id: SessionId) -> None:
         pass
 
-    def recover(self, session_id: SessionId, epoch: int) -> None:
-        pass
+    def recover(self, session_id: SessionId, epoch: int) -> bool:  # noqa: ARG002 - of its shape
+        return True
 
 
 class Bell:
@@ -21,6 +21,7 @@ class Bell:
     def wake(self, session_id: SessionId) -> None:
         self.woken.append(session_id)
 
-    def recover(self, session_id: SessionId, epoch: int) -> None:
+    def recover(self, session_id: SessionId, epoch: int) -> bool:
         self.woken.append(session_id)
         self.epochs.append(epoch)
+        return True

@@ -19,9 +19,25 @@ from tests import left_out
 from tests.agents import Workshop
 from tests.databases import migrate, new_database, quickest_place
 from tests.network.pgbouncer import MissingProgram, PgBouncer
+from tests.nursery import Nursery
 
 _TEMPLATE = "latchkey_template"
 _TEMPLATE_LOCK = 4711
+
+
+# They mostly wait, or take long. In a row they would leave the cores idle, or the run's end to one of them.
+_SLOW = ("tests/streams/", "tests/web/", "tests/sessions/test_counting.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones are dealt out evenly among the others, and are over before those."""
+    slow = [item for item in items if item.nodeid.startswith(_SLOW)]
+    others = [item for item in items if not item.nodeid.startswith(_SLOW)]
+    apart = max(1, int(0.8 * len(others) / max(1, len(slow))))
+    items.clear()
+    while slow or others:
+        items.extend(slow[:1] + others[:apart])
+        del slow[:1], others[:apart]
 
 
 @pytest.hookimpl(trylast=True)
@@ -138,6 +154,13 @@ def house(settings: Settings) -> Iterator[House]:
 def client(house: House) -> Iterator[TestClient]:
     with TestClient(build_app(house, one_at_a_time=False), headers={"X-Device-ID": str(uuid4())}) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where servers come from that are processes of their own."""
+    with Nursery() as nursery:
+        yield nursery
 
 
 @pytest.fixture

@@ -253,7 +253,7 @@ ARROWS: dict[str, set[str]] = {
     "core.series": {"core.errors", "core.store"},
     "core.stint": {"core.compaction", "core.deadline"},
     "core.shown": {"core.rates", "core.content", "core.ids", "core.model.bill", "core.store"},
-    "core.recovery": {"core.deadline", "core.decisions", "core.ids", "core.store"},
+    "core.recovery": {"core.deadline", "core.decisions", "core.errors", "core.ids", "core.store"},
     # Of everything a little, in turn.
     "core.cleaning": {
         "core.archive",
@@ -305,7 +305,7 @@ ARROWS: dict[str, set[str]] = {
     },
     # AWS's clients, and what stands behind them.
     "core.aws": {"core.errors"},
-    "core.secrets": {"core.aws", "core.errors", "core.settings", "core.store"},
+    "core.secrets": {"core.attendance", "core.aws", "core.errors", "core.settings", "core.store"},
     "core.queue": {"core.attendance", "core.aws", "core.deadline", "core.ids", "core.store", "core.trace"},
     "core.archive": {"core.aws", "core.errors", "core.ids"},
     "core.erasing": {

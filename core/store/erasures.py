@@ -11,7 +11,7 @@ What can go wrong, and why it cannot:
 * *It stands in a conversation of somebody else.* Turns say who sent them, forks included. See `traces.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -255,6 +255,26 @@ _FIND: Final = text(f"SELECT {_FIELDS} FROM erasures e WHERE e.id = :id")
 
 def find(database: Database, erasure_id: UUID) -> Erasure | None:
     return _erasure(database.row(_FIND, {"id": erasure_id}))
+
+
+# Whether anybody was erased in the last so many seconds; and who of these people was. A receipt names nobody, so it is looked up by the
+# digest: whoever is only not known here was not erased.
+_LATELY: Final = text("""
+SELECT 1 FROM erasures e WHERE e.ended_at > COALESCE(CAST(:now AS timestamptz), now()) - make_interval(secs => :for_s) LIMIT 1
+""")
+_AMONG: Final = text("""
+SELECT DISTINCT w.id FROM unnest(CAST(:ids AS uuid[])) AS w(id)
+JOIN erasures e ON e.user_digest = encode(sha256(convert_to(CAST(w.id AS text), 'UTF8')), 'hex')
+WHERE e.ended_at IS NOT NULL
+""")
+
+
+def any_ended(database: Database, for_s: float, *, now: datetime | None = None) -> bool:
+    return database.row(_LATELY, {"for_s": for_s, "now": now}) is not None
+
+
+def erased(database: Database, people: Collection[UserId]) -> list[UserId]:
+    return [UserId(row["id"]) for row in database.rows(_AMONG, {"ids": [str(id_) for id_ in people]})]
 
 
 def _erasure(row: Row | None) -> Erasure | None:

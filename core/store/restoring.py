@@ -7,7 +7,8 @@ What can go wrong, and why it cannot:
 * *A zombie of before writes to it.* Its epoch counts on from where it was, so nobody holds a grant of it; and whatever the cache was
   told about the end of it is about an earlier epoch.
 * *The figures count it twice.* What was counted when it went is taken out of the book in the same transaction.
-* *Somebody in it was erased meanwhile.* They are found, and blotted out before it lives again.
+* *Somebody in it was erased meanwhile, or is being erased.* They are found, and blotted out before it lives again. Whose erasure begins
+  after that finds the rows itself; whose had looked for them before has a receipt that is not ended, or is no more.
 """
 
 import json
@@ -124,7 +125,7 @@ def _insert(table: Table, rows: list[str]) -> TextClause:
     """)
 
 
-# Who is named in a conversation and is no more.
+# Who is named in a conversation and is no more, or is being erased.
 _STRANGERS: Final = text("""
 SELECT DISTINCT w.id FROM (
     SELECT sent_by FROM turns WHERE session_id = :session_id UNION ALL
@@ -133,13 +134,26 @@ SELECT DISTINCT w.id FROM (
     SELECT created_by FROM revisions WHERE session_id = :session_id UNION ALL
     SELECT created_by FROM share_links WHERE session_id = :session_id
 ) AS w(id)
-WHERE w.id IS NOT NULL AND w.id <> :somebody AND NOT EXISTS (SELECT FROM users u WHERE u.id = w.id)
+WHERE w.id IS NOT NULL AND w.id <> :somebody
+  AND (NOT EXISTS (SELECT FROM users u WHERE u.id = w.id) OR EXISTS (SELECT FROM erasures e WHERE e.user_id = w.id))
 """)
 
 
 def strangers(database: Database, session_id: SessionId, somebody: object) -> list[UserId]:
     rows = database.rows(_STRANGERS, {"session_id": session_id, "somebody": somebody})
     return [UserId(row["id"]) for row in rows]
+
+
+# What is beside it of people who were erased, or are being erased: those of a team's own are in no table here, so it goes by receipts.
+_STRANGERS_OWN: Final = text(f"""
+DELETE FROM {application_sessions.name} p USING erasures e
+WHERE p.session_id = :session_id AND e.user_digest = encode(sha256(convert_to(CAST(p.user_id AS text), 'UTF8')), 'hex')
+RETURNING p.namespace
+""")
+
+
+def forget_strangers_own(database: Database, session_id: SessionId) -> int:
+    return len(database.rows(_STRANGERS_OWN, {"session_id": session_id}))
 
 
 # It lives again from now on, with those of its application sessions that lived when it was used last. Sent twice it changes nothing more.

@@ -76,7 +76,10 @@ def rows(file: Iterable[bytes]) -> Iterator[StoredRow]:
     """Of the whole file. That it is whole is known at its end, and not before: an error there takes back what was done by then."""
     chain, is_whole = Chain(), False
     for number, line in enumerate(file):
-        text = line.decode()
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as problem:
+            raise BackupUnreadable from problem
         if text == end_line(chain):
             is_whole = True
             break

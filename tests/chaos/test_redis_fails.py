@@ -1,6 +1,7 @@
 """The same conversation with a Redis that is well, away, late, lying or coming and going: the same answers, byte for byte."""
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ BUDGET_MS = 150
 # A busy machine has something else to do when a wait is over.
 TO_WAKE_UP_S = 0.1
 NOISE_S = 0.15
+_NAP_S = 0.005
+# More than this is no excuse: whoever keeps the whole interpreter while waiting makes others late, too.
+_EXCUSED_S = 0.2
 
 # What goes wrong, and what is done before each step.
 Trouble = Callable[[RedisFront, EmbeddedRedis, random.Random], Callable[[], None]]
@@ -167,6 +171,30 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> dict[Allowance, float]:
     return waited
 
 
+class Lateness:
+    """How late this machine wakes up whoever only sleeps, while something else is measured: so much of a wait is not Redis's."""
+
+    def __init__(self) -> None:
+        self.worst_s = 0.0
+        self._over = threading.Event()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        watch = threading.Thread(target=self._watch)
+        watch.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            watch.join()
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            since = time.perf_counter()
+            self._over.wait(_NAP_S)
+            self.worst_s = max(self.worst_s, min(_EXCUSED_S, time.perf_counter() - since - _NAP_S))
+
+
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_the_answers_are_the_same_and_hardly_later(
     trouble: str,
@@ -178,20 +206,22 @@ def test_the_answers_are_the_same_and_hardly_later(
 ) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
+    late = Lateness()
     with RedisFront(redis.wire, remembers=3) as front:
         cache = {"UPSTASH_REDIS_REST_URL": front.url, "UPSTASH_REDIS_REST_TOKEN": front.token}
         steps: list[Callable[[], None]] = [_nothing]
         with conversation(postgres, template, cache, lambda: steps[-1]()) as talk:
             _until_warm(talk)
             steps.append(TROUBLES[trouble](front, redis, random.Random(seed)))
-            hold(talk)
+            with late.watched():
+                hold(talk)
     assert talk.told.answers == without.answers
     waited = max(waits.values(), default=0)
-    assert waited <= BUDGET_MS / 1000 + TO_WAKE_UP_S, "all that one request waits for Redis"
+    assert waited <= BUDGET_MS / 1000 + TO_WAKE_UP_S + late.worst_s, "all that one request waits for Redis"
     added = [took - before for took, before in zip(talk.told.took_s, without.took_s, strict=True)]
     assert len(added) > 100
     # What is not waiting for Redis is noise of this machine, which may be busy: `python -m bench.sessions` has an idle one.
-    assert quantiles(added, n=100, method="inclusive")[98] <= BUDGET_MS / 1000 + NOISE_S
+    assert quantiles(added, n=100, method="inclusive")[98] <= BUDGET_MS / 1000 + NOISE_S + late.worst_s
     if trouble == "well":
         hits = talk.houses[0].figures.snapshot().get("cache.hits", 0) + talk.houses[1].figures.snapshot().get(
             "cache.hits", 0

@@ -11,14 +11,18 @@ from uuid import uuid4
 
 import pytest
 
+from core.access import Caller
+from core.erasing import Erasing
 from core.errors import ArchiveUnavailable, DatabaseUnavailable
 from core.house import House, build_house
+from core.ids import DeviceId, SessionId
 from core.settings import Settings
-from core.store import locks
+from core.store import erasures, locks
 from functions import metrics
 from tests.agents import Workshop
 from tests.bells import Bell
 from tests.conversations import answer, arrival, conversations, dead, idle, statuses
+from tests.databases import run
 
 
 class Context:
@@ -98,6 +102,48 @@ def test_where_nobody_can_be_woken_it_goes_on_with_it_itself(
         dead(house, database_url, arrival(uuid4()))
     assert cleanup.handler({}, Context())["done"] == {"turns": 3}
     assert statuses(database_url) == [("completed", None)] * 3
+
+
+def test_where_nobody_can_be_told_the_clean_up_fails(
+    cleanup: ModuleType, house: House, database_url: str, told: dict[str, float]
+) -> None:
+    """Else nobody hears of a queue that takes nothing: no message in it is old, and no worker fails."""
+
+    class Away(Bell):
+        def recover(self, session_id: SessionId, epoch: int) -> bool:
+            super().recover(session_id, epoch)
+            return False
+
+    house.turns.wakeups = away = Away()
+    for _ in range(3):
+        dead(house, database_url, arrival(uuid4()))
+    answer(house, arrival(uuid4()))
+    idle(database_url)
+    with pytest.raises(cleanup.CleanUpFailed, match="turns queue_unavailable"):
+        cleanup.handler({}, Context())
+    assert len(away.woken) == 1, "who could tell nobody of one is not asked to tell of the next"
+    assert (told["Cleanups"], told["Recovered"], told["SessionsExpired"]) == (0, 0, 1)
+    house.turns.wakeups = well = Bell()
+    assert cleanup.handler({}, Context())["done"] == {"turns": 3}
+    assert len(well.woken) == 3
+
+
+def test_an_erasure_that_cannot_be_ended_fails_the_clean_up(
+    cleanup: ModuleType, house: House, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = uuid4()
+    answer(house, arrival(device))
+    erasures.begin(house.database, Caller(DeviceId(device)), "d")
+    run(database_url, "UPDATE erasures SET created_at = now() - interval '2 minutes'")
+
+    def away(*_: object) -> bool:
+        raise ArchiveUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Erasing, "_archived", away)
+        with pytest.raises(cleanup.CleanUpFailed, match="erasures archive_unavailable"):
+            cleanup.handler({}, Context())
+    assert cleanup.handler({}, Context())["done"] == {"erasures": 1}
 
 
 def test_it_stops_when_its_time_is_over_and_says_what_is_left(

@@ -143,7 +143,7 @@ def test_it_never_raises(
 
     monkeypatch.setattr("core.queue.client", lambda *_: Sends(fail))
     session_id = session()
-    queue.recover(session_id, 1)
+    assert not queue.recover(session_id, 1)
     queue.wake(session_id)
     assert len(caplog.records) == 2
     assert "the sweep will find it" in caplog.text
@@ -174,15 +174,14 @@ def test_a_sweep_that_finds_hundreds_does_not_wait_for_a_dead_queue_each_time(
     hangs = threading.Event()
     monkeypatch.setattr("core.queue._LONGEST_S", 0.05)
     monkeypatch.setattr("core.queue.client", lambda *_: Sends(hang))
-    for _ in range(100):
-        queue.recover(session(), 1)
+    assert not any(queue.recover(session(), 1) for _ in range(100))
     assert len(asked) == 1
     queue.wake(session())
     assert len(asked) == 2, "a request tries all the same"
     hangs.set()
     monkeypatch.setattr("core.queue.client", lambda *_: Sends(asked.append))
     queue.wake(session())
-    queue.recover(session(), 1)
+    assert queue.recover(session(), 1)
     assert len(asked) == 4, "it is well again"
 
 

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -142,6 +144,22 @@ def test_while_it_is_away_what_was_read_stays_and_it_is_asked_once_in_a_while(
     keep(manager, DATABASE_URL=URL + "2")
     clock.now += 11
     assert secrets.read() == {"DATABASE_URL": URL + "2"}
+
+
+def test_while_it_hangs_no_request_waits_for_it_for_long(
+    manager: Any, secrets: Secrets, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a turn's own budget there are five seconds before the gateway gives up."""
+    keep(manager, DATABASE_URL=URL)
+    first = secrets.read()
+    hangs = threading.Event()
+    monkeypatch.setattr(Secrets, "_asked", lambda _: hangs.wait(20))
+    clock.now += 301
+    begun = time.monotonic()
+    assert secrets.read() is first
+    assert secrets.read() is first
+    assert time.monotonic() - begun < 4
+    hangs.set()
 
 
 def test_where_nothing_was_ever_read_nobody_is_served_until_it_is(

@@ -172,3 +172,21 @@ def test_generic_ones_and_pickled_ones() -> None:
             assert one == "one"
         case _:
             pytest.fail("it does not match")
+
+
+def test_the_standard_one_extends_one_of_ours() -> None:
+    @values.dataclass(frozen=True, slots=True)
+    class Ours:
+        left: int
+        right: int = 2
+
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Theirs(Ours):
+        more: int = 3
+
+    assert Theirs(1) == Theirs(1, 2, 3) != Ours(1, 2)
+    with pytest.raises(TypeError, match="cannot inherit"):
+
+        @dataclasses.dataclass
+        class Open(Ours):  # type: ignore[misc]  # that is the point
+            pass

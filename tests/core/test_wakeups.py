@@ -13,26 +13,29 @@ from tests.conversations import until
 
 
 def test_the_log_says_why_and_not_what_a_client_should_do(caplog: pytest.LogCaptureFixture) -> None:
+    """In the driver's words. What others say may quote somebody: of them the kind is told."""
+    causes = [psycopg2.OperationalError("no route to db.example"), OSError("no such file: zanzibar4711")]
     done: list[SessionId] = []
 
     def work(session_id: SessionId) -> None:
         done.append(session_id)
-        if len(done) == 1:
-            raise DatabaseUnavailable from psycopg2.OperationalError("no route to db.example")
+        if causes:
+            raise DatabaseUnavailable from causes.pop(0)
         raise ValueError("a defect")
 
     workers = WorkerThreads(work, lambda: None, threads=1, sweep_every_s=60)
     with caplog.at_level(logging.WARNING, "core.wakeups"):
         workers.start()
-        workers.wake(SessionId(uuid4()))
-        workers.wake(SessionId(uuid4()))
-        until(lambda: len(caplog.records) == 2)
+        for _ in range(3):
+            workers.wake(SessionId(uuid4()))
+        until(lambda: len(caplog.records) == 3)
         workers.stop()
-    outage, defect = caplog.records
+    outage, another, defect = caplog.records
     assert outage.getMessage() == (
         "worker: database_unavailable: no route to db.example; the next sweep tries again"
     )
+    assert another.getMessage() == "worker: database_unavailable: OSError; the next sweep tries again"
     assert outage.exc_info is None
-    # Its text is with its traceback, or left out with it (see functions/lines.py).
     assert defect.getMessage() == "worker: unexpected ValueError"
     assert defect.exc_info
+    assert len(done) == 3

@@ -16,7 +16,7 @@ from dev.deploy.osls import Osls
 from dev.deploy.stage import read_stage
 from dev.deploy.stopped import Stopped
 from tests.deploy.stand_in import StandIn
-from tests.streams.conftest import nursery, serve  # noqa: F401 - fixtures
+from tests.streams.conftest import serve  # noqa: F401 - a fixture
 
 SECRET = {
     "DATABASE_URL": "postgresql://latchkey:the-password@db.example.com/latchkey",

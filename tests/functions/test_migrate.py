@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
 import pytest
+from sqlalchemy import Connection
 
 from core.deadline import Deadline
 from core.settings import Settings, read_settings
+from core.store.database import Database
 from core.store.revision import SCHEMA_REVISION
 from functions import migrate as function
 from functions.migrate import NotMigrated, migrate
@@ -181,6 +184,35 @@ def test_it_gives_up_in_time_and_says_what_held_it_up(deployed: str) -> None:
         with pytest.raises(NotMigrated, match=r"database_locked: .*pg_stat_activity"):
             migrate(at(deployed), "downgrade", "0001", until=Deadline.after(4.5))
     assert revision(deployed) == SCHEMA_REVISION
+
+
+@pytest.mark.parametrize(
+    ("command", "to", "after"), [("upgrade", None, SCHEMA_REVISION), ("downgrade", "0001", "0001")]
+)
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_where_the_connection_broke_it_looks_again(
+    deployed: str, monkeypatch: pytest.MonkeyPatch, command: str, to: str | None, after: str, when: str
+) -> None:
+    """Perhaps only the answer to the commit was lost: one that is told as failed has a deploy stop that is done."""
+    migrate(at(deployed), "upgrade", "0003")
+    connected = Database.connection
+    broken: list[str] = []
+
+    @contextmanager
+    def breaks(self: Database, deadline: Deadline) -> Iterator[Connection]:
+        with connected(self, deadline) as connection:
+            yield connection
+            if when == "before" and not broken:
+                broken.append(when)
+                raise psycopg2.OperationalError("server closed the connection unexpectedly")
+        if not broken:
+            broken.append(when)
+            raise psycopg2.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(Database, "connection", breaks)
+    assert migrate(at(deployed), command, to).after == after
+    assert broken
+    assert revision(deployed) == after
 
 
 def test_what_takes_longer_than_there_is_time_is_taken_back(deployed: str) -> None:

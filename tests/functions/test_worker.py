@@ -269,7 +269,7 @@ def test_it_hands_over_before_its_time_is_over_and_the_next_goes_on(
     model.replies.add(Reply(call("peek")))
     session_id = queued(house, device)
     bell = woken(house)
-    assert given_back(worker, record(session_id), left_s=4) == []
+    assert given_back(worker, record(session_id), left_s=18) == []
     assert (status(house, device), shop.ran["peek"]) == ("queued", 0)
     assert bell.woken[0] == session_id
     assert given_back(worker, record(session_id)) == []

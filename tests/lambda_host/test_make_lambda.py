@@ -74,7 +74,21 @@ def test_settings_are_told_apart_as_the_template_tells_them_apart() -> None:
             ),
             "api-3  ERROR  KeyError: 'a'\n  at a",
         ),
-        (json.dumps({"_aws": {}, "Turns": 1}), None),
+        (json.dumps({"_aws": {}, "Cleanups": 1}), None),
+        (
+            json.dumps(
+                {
+                    "_aws": {},
+                    "turn": "7",
+                    "status": "completed",
+                    "agent": "billing",
+                    "TurnTime": 80.4,
+                    "ModelTime": 70,
+                }
+                | {"ToolTime": 0, "TurnOverhead": 10.4}
+            ),
+            "api-3  INFO  turn 7 completed by billing in 80 ms: model 70, tools 0, all else 10",
+        ),
         ("START RequestId: 1 Version: $LATEST", None),
         ("REPORT RequestId: 1 Duration: 5.00 ms", None),
         (

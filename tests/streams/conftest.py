@@ -33,12 +33,6 @@ class Server:
 Serve = Callable[..., list[Server]]
 
 
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as nursery:
-        yield nursery
-
-
 @pytest.fixture
 def serve(nursery: Nursery, database_url: str, model: DemoModel) -> Iterator[Serve]:
     """Starts so many servers, with these settings beside the usual ones."""

@@ -84,7 +84,9 @@ def test_the_function_behind_a_gateway_answers_what_there_is(model: DemoModel, s
         check=False,
     )
     assert talk.returncode == 0, talk.stderr
-    first, again, from_the_second, after_the_end = json.loads(talk.stdout)
+    first, again, from_the_second, after_the_end = json.loads(
+        talk.stdout.splitlines()[-1]
+    )  # its metrics stand before it
     assert [a["statusCode"] for a in (first, again, from_the_second, after_the_end)] == [200, 200, 200, 204]
     assert first["headers"]["content-type"].startswith("text/event-stream")
     assert first["headers"]["cache-control"] == "no-store"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests import left_out
-from tests.streams.conftest import nursery as nursery
 from tests.streams.conftest import serve as serve
 
 HERE = Path(__file__).parent
