@@ -82,8 +82,12 @@ def _web_address(given: str) -> str:
 def _postgres_address(given: str) -> Secret:
     accepted = "an address that begins with postgresql:// (or postgres://, or postgresql+psycopg2://)"
     scheme, _, rest = given.partition("://")
-    if scheme not in ("postgresql", "postgres", "postgresql+psycopg2") or not rest or _split(given) is None:
+    parts = _split(given)
+    if scheme not in ("postgresql", "postgres", "postgresql+psycopg2") or not rest or parts is None:
         raise _NotAccepted(accepted)
+    if parts.netloc.count("@") > 1:
+        # What stands behind the first would be taken for the host, and the driver says which host it does not find.
+        raise _NotAccepted(f"{accepted}, with a password in which @ is written as %40")
     return Secret(f"postgresql+psycopg2://{rest}")
 
 

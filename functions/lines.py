@@ -6,6 +6,8 @@ own errors, which quote nobody. On this machine (`make run`) a line is text, wit
 """
 
 import logging
+import re
+import sys
 import threading
 import traceback
 from typing import Any
@@ -30,6 +32,7 @@ _NOISY = (
 )
 _WITHHELD = "its text is left out, for it may quote somebody"
 _DEEPEST = 10
+_SHOWS = re.compile(r"[\n(]")
 
 
 def carry_fields() -> None:
@@ -48,7 +51,7 @@ def carry_fields() -> None:
 
 
 def withhold_texts() -> None:
-    """Of exceptions, in every line from here on, and of those that end a thread."""
+    """Of exceptions, in every line from here on, and of those that end a thread, or nothing."""
     make = logging.getLogRecordFactory()
     if getattr(make, "withholds_texts", False):
         return
@@ -58,12 +61,16 @@ def withhold_texts() -> None:
         if record.exc_info and record.exc_info[1] is not None:
             kind, error, trace = record.exc_info
             record.exc_info = (kind, _stand_in(error), trace)
+        if record.name == "asyncio":
+            # It shows what was raised, and what was called with what.
+            record.msg, record.args = _SHOWS.split(record.getMessage(), maxsplit=1)[0], None
         return record
 
     made.carries_fields = True  # type: ignore[attr-defined]
     made.withholds_texts = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(made)
     threading.excepthook = _thread_ended
+    sys.unraisablehook = _nowhere_to_go
 
 
 def set_levels() -> None:
@@ -107,6 +114,15 @@ def _thread_ended(ended: threading.ExceptHookArgs) -> None:
         return
     exc_info = (ended.exc_type, ended.exc_value, ended.exc_traceback)
     logging.getLogger(__name__).error("a thread ended with %s", ended.exc_type.__name__, exc_info=exc_info)
+
+
+def _nowhere_to_go(ended: "sys.UnraisableHookArgs") -> None:
+    """Raised where nobody can be told, such as in the end of a generator that nobody reads any more."""
+    error = ended.exc_value or ended.exc_type()
+    exc_info = (ended.exc_type, error, ended.exc_traceback)
+    logging.getLogger(__name__).error(
+        "%s was raised where nobody is told", ended.exc_type.__name__, exc_info=exc_info
+    )
 
 
 def _stand_in(error: BaseException) -> BaseException:

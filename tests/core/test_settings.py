@@ -87,6 +87,14 @@ def test_every_usual_spelling_of_postgres_gets_the_driver_that_ships(scheme: str
     assert url.reveal() == "postgresql+psycopg2://u:p@h:5432/x?sslmode=require"
 
 
+def test_half_a_password_is_not_taken_for_a_host() -> None:
+    """The driver would name it, in a line of the log, as the host that it does not find."""
+    with pytest.raises(SettingsError, match="@ is written as %40") as refused:
+        read_settings({"DATABASE_URL": "postgresql://u:hun@ter2@h/x"})
+    assert "ter2" not in str(refused.value)
+    assert read_settings({"DATABASE_URL": "postgresql://u:hun%40ter2@h/x"}).database_url is not None
+
+
 def test_a_secret_shows_itself_nowhere() -> None:
     settings = read_settings({"DATABASE_URL": "postgresql://u:hunter2@h/x", "ANTHROPIC_API_KEY": "hunter2"})
     for shown in (repr(settings), str(settings), f"{settings.anthropic_api_key}", repr(Secret("hunter2"))):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -56,9 +57,10 @@ def on_lambda(monkeypatch: pytest.MonkeyPatch, level: str = "INFO") -> Iterator[
     except ImportError:
         left_out.leave_out("awslambdaric is not here: it is made for Linux alone")
     log, root = Log(), logging.getLogger()
-    factory, hook, handlers, converter = (
+    factory, hook, unraisable, handlers, converter = (
         logging.getLogRecordFactory(),
         threading.excepthook,
+        sys.unraisablehook,
         root.handlers[:],
         logging.Formatter.converter,
     )
@@ -77,6 +79,7 @@ def on_lambda(monkeypatch: pytest.MonkeyPatch, level: str = "INFO") -> Iterator[
         metrics.end()
         logging.setLogRecordFactory(factory)
         threading.excepthook = hook
+        sys.unraisablehook = unraisable
         root.handlers = handlers
         logging.Formatter.converter = converter
         for logger in root.manager.loggerDict.values():

@@ -1,5 +1,7 @@
 """What nobody wrote for a log is in none: no message, no secret, no ID of a device, a person or a conversation, whatever goes wrong."""
 
+import asyncio
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -293,6 +295,49 @@ def test_someone_who_signs_in_is_not_named(
         door.say(DEVICE, token)
         door.call("GET", "/v1/session", DEVICE, f"{token}x")
     _nothing_private(log, database_url, capfd, token, SECRET)
+
+
+def test_what_the_event_loop_says_of_an_error_is_its_kind(
+    log: Log, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of a task that nobody waits for, and of a call that fails: it shows the error whole, and what was called with."""
+
+    async def nobody_waits_for() -> None:
+        asyncio.ensure_future(_async(_raises(KeyError)))  # noqa: RUF006 - that is what is tried
+        asyncio.get_running_loop().call_soon(_raises(KeyError), PRIVATE)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(nobody_waits_for())
+    gc.collect()
+    said = log.text + "".join(capfd.readouterr())
+    assert _never(said, [PRIVATE, str(DEVICE)]) == []
+    told = [line for line in log.lines if line["logger"] == "asyncio"]
+    assert {line["message"].split()[0] for line in told} == {"Task", "Exception"}
+    assert {line["errorType"] for line in told} == {"KeyError"}
+
+
+async def _async(does: Callable[..., str]) -> str:
+    return does()
+
+
+def test_what_is_raised_where_nobody_is_told_is_told_by_its_kind(
+    log: Log, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def unread() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            _raises(KeyError)()
+
+    begun = unread()
+    next(begun)
+    del begun
+    gc.collect()
+    said = log.text + "".join(capfd.readouterr())
+    assert _never(said, [PRIVATE, str(DEVICE)]) == []
+    (line,) = log.lines
+    assert line["errorType"] == "KeyError"
 
 
 def test_a_word_that_is_private_would_be_seen(log: Log) -> None:
