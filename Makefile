@@ -94,9 +94,9 @@ format: $(INSTALLED) ## Lay the code out as `make check` wants it
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-lock: $(INSTALLED) ## Make the pinned requirement files anew from the .in files
-	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
-	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
+lock: $(INSTALLED) ## Make the pinned requirement files anew from the .in files, each file of a package by its digest
+	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes requirements.in -o requirements.txt
+	@$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes requirements-dev.in -o requirements-dev.txt
 
 clean: ## Remove what was made here: the environment, the embedded Postgres and its data, zips and templates
 	rm -rf $(VENV) node_modules build .serverless .latchkey .mypy_cache .ruff_cache .pytest_cache

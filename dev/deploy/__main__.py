@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dev.deploy.account import Account
+from dev.deploy.alone import alone
 from dev.deploy.deployment import Tools, Wanted, deploy
 from dev.deploy.osls import Osls
 from dev.deploy.removal import Removal
@@ -39,7 +40,8 @@ def main() -> None:
 
 
 def _deploy(account: Account, given: argparse.Namespace) -> None:
-    deploy(account, Tools(ask=at_the_terminal()), Wanted(given.migrate != "no", given.turn != "no"))
+    with alone():
+        deploy(account, Tools(ask=at_the_terminal()), Wanted(given.migrate != "no", given.turn != "no"))
 
 
 def _make_secret(account: Account, given: argparse.Namespace) -> None:
@@ -54,11 +56,10 @@ def _make_secret(account: Account, given: argparse.Namespace) -> None:
 
 
 def _remove(account: Account, given: argparse.Namespace) -> None:
-    if given.yes:
-        name = account.stage.name
-        Removal(account, Osls()).remove(lambda _question: name)
-    else:
-        Removal(account, Osls()).remove(input if sys.stdin.isatty() else None)
+    name = account.stage.name
+    asks = input if sys.stdin.isatty() else None
+    with alone():
+        Removal(account, Osls()).remove((lambda _question: name) if given.yes else asks)
 
 
 _COMMANDS: Final[dict[str, Callable[[Account, argparse.Namespace], None]]] = {

@@ -17,7 +17,7 @@ from dev.package.dependencies import Dependencies, collected, install
 from dev.package.failure import CannotPackage
 from dev.package.manifest import Manifest, compressor, digest_of, largest
 from dev.package.ours import OURS_ALONE, ROOT, commit, ours, shipped
-from dev.package.target import PYTHON, Arch, interpreter
+from dev.package.target import Arch, release
 
 OUT: Final = ROOT / "build"
 # DESIGN: what is larger starts slower, and Lambda's own wall is at 50 MB.
@@ -53,7 +53,7 @@ def write(
     archive.write(contents, place)
     manifest = Manifest(
         arch=arch,
-        python=PYTHON,
+        python=release(),
         sha256=digest_of(place),
         size=place.stat().st_size,
         unpacked_size=contents.size,
@@ -106,7 +106,7 @@ def unpacked(arch: Arch, out: Path = OUT) -> Path:
 
 def inputs(arch: Arch, root: Path = ROOT) -> str:
     """A digest of all that a zip is made of, and of what makes it."""
-    digest = hashlib.sha256(f"{arch} {interpreter()} {compressor()}".encode())
+    digest = hashlib.sha256(f"{arch} {release()} {compressor()}".encode())
     makers = sorted(path.relative_to(root).as_posix() for path in (root / "dev/package").glob("*.py"))
     for path in [*shipped(root), "requirements.txt", *makers]:
         data = (root / path).read_bytes()

@@ -1,4 +1,5 @@
-"""The packages of requirements.txt, for the target: wheels as they are published, nothing resolved and nothing compiled here.
+"""The packages of requirements.txt, for the target: wheels as they are published, nothing resolved and nothing compiled here. Each is one
+of those that the lock names by their digests, so what is published later under the same version changes nothing.
 
 Each package's RECORD says which files it brings, and what is in them; nothing else is taken. So two that bring one path are
 seen, although the second was written over the first.
@@ -32,7 +33,7 @@ class Dependencies:
 def install(arch: Arch, requirements: Path, folder: Path) -> None:
     """Markers are evaluated as the target's Python would."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--requirements", str(requirements)]
-    command += ["--no-deps", "--only-binary", ":all:", "--no-compile-bytecode"]
+    command += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile-bytecode"]
     command += [
         "--python",
         str(interpreter()),

@@ -13,6 +13,7 @@ from dev.package.contents import Contents
 @dataclass(frozen=True, slots=True)
 class Manifest:
     arch: str
+    # The release that compiled it: another one may give other bytes of the same source.
     python: str
     sha256: str
     size: int

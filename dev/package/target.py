@@ -51,6 +51,11 @@ def interpreter() -> Path:
     )
 
 
+def release() -> str:
+    """The interpreter's own, such as 3.13.9: the next one may compile the same to other bytes."""
+    return _release(interpreter())
+
+
 def arch_of_this_machine() -> Arch | None:
     """The zip that this machine can run. None: neither."""
     if sys.platform != "linux":
@@ -63,6 +68,14 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[str]:
         yield on_path
     pyenv = Path(environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     yield from (str(path) for path in sorted(pyenv.glob(f"versions/{PYTHON}*/bin/python"), reverse=True))
+
+
+@cache
+def _release(python: Path) -> str:
+    asked = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+    return subprocess.run(
+        [python, "-I", "-S", "-c", asked], capture_output=True, text=True, timeout=30, check=True
+    ).stdout.strip()
 
 
 @cache

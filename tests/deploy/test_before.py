@@ -11,6 +11,7 @@ from moto import mock_aws
 
 from dev.deploy.__main__ import main
 from dev.deploy.account import Account
+from dev.deploy.alone import alone
 from dev.deploy.osls import Osls
 from dev.deploy.secret import StagesSecret, given_by, read_object
 from dev.deploy.stage import Stage, read_stage
@@ -102,6 +103,28 @@ def test_without_osls_it_says_where_it_comes_from() -> None:
     with pytest.raises(Stopped, match="osls, which deploys, does not run") as stopped:
         Osls(["/nowhere/osls"]).version()
     assert "npm ci" in stopped.value.to_do
+
+
+def test_a_second_one_from_the_same_folder_is_turned_away(tmp_path: Path) -> None:
+    """It could send what osls has written there for the first one, which may be another stage."""
+    with alone(tmp_path / "build" / "lock"):
+        with (
+            pytest.raises(Stopped, match="from this folder already") as stopped,
+            alone(tmp_path / "build" / "lock"),
+        ):
+            pytest.fail("it was let in")
+        assert stopped.value.stands == "nothing has been changed"
+    with alone(tmp_path / "build" / "lock"):
+        """The first is done."""
+
+
+@pytest.mark.parametrize("command", ["deploy", "remove"])
+def test_both_commands_that_change_something_are_alone(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    def taken() -> None:
+        raise Stopped("taken")
+
+    monkeypatch.setattr("dev.deploy.__main__.alone", taken)
+    assert "taken" in called(monkeypatch, command, "--stage", "dev")
 
 
 # ---- the secret

@@ -2,15 +2,20 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from dev.package import CannotPackage
 from dev.package.build import artifact, inputs, manifest_of, zip_of
 from dev.package.bytecode import with_bytecode
 from dev.package.contents import Contents, File
+from dev.package.dependencies import install
 from dev.package.manifest import Manifest
 from dev.package.ours import ROOT, US
 
@@ -36,6 +41,48 @@ def test_another_folder_umask_clock_and_tongue_give_the_same_bytes(
     assert _digest(again) == _digest(twin), _differences(again, twin)
     assert _digest(twin) in done.stdout
     assert again.stat().st_mtime != twin.stat().st_mtime
+
+
+def test_a_wheel_that_is_published_later_changes_nothing(
+    target_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second build of a release is preferred, were it not for the lock, which knows the first alone."""
+    first = _wheel(tmp_path, "one-1.0-py3-none-any.whl", "first")
+    lock = tmp_path / "requirements.txt"
+    lock.write_text(f"one==1.0 --hash=sha256:{_digest(first)}\n")
+    second = _wheel(tmp_path, "one-1.0-2-py3-none-any.whl", "second")
+    page = tmp_path / "simple" / "one" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(
+        "".join(
+            f'<a href="{wheel.as_uri()}#sha256={_digest(wheel)}">{wheel.name}</a>'
+            for wheel in (first, second)
+        )
+    )
+    monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "simple").as_uri())
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    install("arm64", lock, tmp_path / "installed")
+    assert (tmp_path / "installed" / "one.py").read_text() == "first"
+    lock.write_text("one==1.0\n")
+    with pytest.raises(CannotPackage, match="hash"):
+        install("arm64", lock, tmp_path / "again")
+
+
+def test_every_line_of_the_locks_is_held_by_digests() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        pinned = re.split(r"\n(?=\S)", (ROOT / name).read_text().strip())
+        assert pinned
+        assert not [lines for lines in pinned if "==" not in lines or "--hash=sha256:" not in lines]
+
+
+def _wheel(folder: Path, name: str, says: str) -> Path:
+    about = {"one-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: one\nVersion: 1.0\n"}
+    about |= {"one-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    files = {"one.py": says, **about, "one-1.0.dist-info/RECORD": ""}
+    with zipfile.ZipFile(folder / name, "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+    return folder / name
 
 
 def test_bytecode_does_not_depend_on_what_else_is_compiled(target_python: Path) -> None:

@@ -63,7 +63,7 @@ def test_every_package_of_the_lock_and_no_other_is_in_it(shipped_zip: Path, name
     locked = {
         line.partition("==")[0].replace("-", "_")
         for line in (ROOT / "requirements.txt").read_text().splitlines()
-        if ";" not in line or "sys_platform != 'emscripten'" in line
+        if "==" in line and (";" not in line or "sys_platform != 'emscripten'" in line)
     }
     assert set(_manifest(shipped_zip)["packages"]) == locked
     assert {name.partition("-")[0] for name in names if ".dist-info/METADATA" in name} == locked
@@ -88,7 +88,8 @@ def test_it_is_as_large_as_it_may_be_and_its_manifest_says_what_it_is(shipped_zi
     with zipfile.ZipFile(shipped_zip) as packed:
         assert manifest["files"] == len(packed.namelist())
         assert manifest["unpacked_size"] == sum(entry.file_size for entry in packed.infolist())
-    assert (manifest["arch"], manifest["python"]) == ("arm64", "3.13")
+    assert manifest["arch"] == "arm64"
+    assert re.fullmatch(r"3\.13\.\d+", manifest["python"])
 
 
 def test_it_says_nothing_of_the_machine_and_the_time_that_it_was_made_at(shipped_zip: Path) -> None:
