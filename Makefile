@@ -24,7 +24,7 @@ lambda: $(INSTALLED) ## Serve as on AWS: the zip's four functions under Lambda's
 	@$(PY) -m dev.lambda_host $(ARGS)
 
 test: $(INSTALLED) $(OSLS_IF_IT_CAN) ## Run every test, on a real Postgres and a real Redis, in parallel (REPORT=tests.xml keeps the results)
-	@$(PY) -W error -m pytest -W error -n 3 $(if $(REPORT),--junitxml=$(REPORT))
+	@$(PY) -W error -m pytest -W error -n 2 $(if $(REPORT),--junitxml=$(REPORT))
 
 check: $(INSTALLED) ## ruff, mypy (strict), and the arrows between the rooms
 	@$(PY) -m ruff check .

@@ -78,7 +78,8 @@ def test_each_part_of_the_time_goes_where_it_belongs(
     (report,) = told
     assert (report.asked, report.ran, report.commits) == (2, 2, 3)
     assert report.spent_s[MODEL] >= 0.4
-    assert 0.2 <= report.spent_s[TOOLS] < 1
+    # On a busy machine some of it is over before it is waited for.
+    assert 0.1 <= report.spent_s[TOOLS] < 1
     assert 0.1 <= report.spent_s[FINISH] < 1
     assert 0 < report.spent_s[COMMITS] < 0.5
     assert report.spent_s[CLAIM] > 0
