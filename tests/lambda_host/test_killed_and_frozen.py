@@ -22,13 +22,18 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_turn_is_taken_up_from_by_the
     device, model, host = deployment.device(), deployment.model, deployment.service.host
     url = deployment.database_url
     gate = threading.Event()
+    # What others left to be done here is done, and its processes are gone: all that the model is asked from here on is of this turn.
+    workers = host.fleet("worker")
+    until(lambda: run(url, "SELECT id FROM turns WHERE status = 'running'") == [], 30)
+    assert workers.wait_until_idle(30)
+    workers.reap(0)
     asked = model.requests.total
     # The first step is answered, the second is on its way for longer than the worker lives.
     model.faults.add(Fault.delay(0), Fault.gate(gate))
     turn = device.say(ASK, wait_s=0)
     assert turn["status"] == "queued"
     assert model.requests.wait_for(asked + 2, 60)
-    first = host.fleet("worker").sandboxes[-1]
+    first = workers.sandboxes[-1]
     first.time_out()
     host.logs.wait_for("Task timed out after 330.00 seconds", "worker")
     # Half a minute later its lease is over, and eleven minutes later the message comes again.
@@ -38,7 +43,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_turn_is_taken_up_from_by_the
     ended = device.ended(turn["id"])
     assert (ended["status"], ended["agent"]) == ("completed", "scheduling")
     assert [call["name"] for call in ended["tool_calls"]] == ["hand_over", "find_free_slots"]
-    assert first.number not in [sandbox.number for sandbox in host.fleet("worker").sandboxes]
+    assert first.number not in [sandbox.number for sandbox in workers.sandboxes]
     # One bill for the step that was finished: it was asked for once, and the one that was cut off twice.
     steps = [_told(request) for request in list(model.requests)[asked:]]
     assert len(steps) == 4

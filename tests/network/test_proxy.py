@@ -19,6 +19,7 @@ from tests.network.faults import Fault, RandomFaults
 from tests.network.line import Line
 from tests.network.protocol import TERMINATE, Address, Exchange, Message, messages
 from tests.network.proxy import FaultyProxy
+from tests.network.threads import threads
 
 ADD = "INSERT INTO notes VALUES (1)"
 
@@ -285,7 +286,7 @@ def test_no_server_is_a_closed_connection(database_url: str) -> None:
 
 
 def test_nothing_is_left_behind(database_url: str) -> None:
-    before = set(threading.enumerate())
+    before = threads()
     with FaultyProxy(database_url) as proxy:
         proxy.faults.add(Fault.drop_request(matching="lost"), Fault.hold(threading.Event(), matching="held"))
         clients = [Raw(proxy.url) for _ in range(3)]
@@ -294,7 +295,7 @@ def test_nothing_is_left_behind(database_url: str) -> None:
         proxy.hang_connects()
         clients.append(Raw(proxy.url, logs_in=False))
         assert proxy.done.wait_for(2)
-    assert set(threading.enumerate()) <= before
+    assert threads() <= before
     for client in clients:
         with client:
             client.everything()

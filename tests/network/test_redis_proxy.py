@@ -21,6 +21,7 @@ from tests.network.clients import SILENCE_S, WAIT_S, meanwhile
 from tests.network.faults import Fault
 from tests.network.proxy import FaultyProxy
 from tests.network.redis_protocol import Redis
+from tests.network.threads import threads
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_a_client_with_a_timeout_gives_up_on_silence(proxy: FaultyProxy) -> None
 
 
 def test_nothing_is_left_behind(redis: EmbeddedRedis) -> None:
-    before = set(threading.enumerate())
+    before = threads()
     with FaultyProxy(redis.url) as proxy:
         proxy.faults.add(Fault.drop_request(matching="lost"), Fault.hold(threading.Event(), matching="held"))
         with connected(proxy.url) as client:
@@ -191,7 +192,7 @@ def test_nothing_is_left_behind(redis: EmbeddedRedis) -> None:
             assert proxy.done.wait_for(2)
             proxy.refuse()
             wait(asking, WAIT_S)
-    assert set(threading.enumerate()) <= before
+    assert threads() <= before
 
 
 @contextmanager
