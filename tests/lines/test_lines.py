@@ -238,7 +238,7 @@ def test_libraries_say_no_more_than_warnings_whatever_is_asked_for(
             "anthropic._base_client",
             "httpx2",
             "botocore.endpoint",
-            "a.library.of.next.year",
+            "a_package.of_next_year",
             "urllib3",
         ):
             logging.getLogger(name).debug("a body")
