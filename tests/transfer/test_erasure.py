@@ -11,10 +11,8 @@ from uuid import UUID, uuid4
 
 import boto3
 import pytest
-from moto import mock_aws
 from starlette.testclient import TestClient
 
-from core import aws
 from core.access import Caller
 from core.archive import Archive
 from core.digest import digest
@@ -32,6 +30,7 @@ from dev.demo_model import DemoModel, Reply
 from dev.redis import EmbeddedRedis
 from functions.app import build_app
 from tests.agents import Workshop
+from tests.archives import BUCKET, archive
 from tests.cleaning import clean
 from tests.conversations import (
     answer,
@@ -47,21 +46,12 @@ from tests.databases import run
 from tests.images import image, png
 
 MARK = "zanzibar4711"
-BUCKET = "archive"
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    with mock_aws():
-        aws.client.cache_clear()
-        client = boto3.client("s3")
-        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        yield BUCKET
-    aws.client.cache_clear()
+    with archive(monkeypatch) as name:
+        yield name
 
 
 @pytest.fixture
