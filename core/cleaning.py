@@ -9,8 +9,8 @@ What can go wrong, and why it does not matter:
 * *One kind of work is endless, or fails.* Each gets one batch before any gets a second; one that fails is put aside, and told.
 * *Its connection died*, while it was frozen between two minutes, or because a batch took longer than anybody waits. That batch is tried
   again with less, and whatever it did is done; only where nobody can be connected to it ends.
-* *It disturbs those who talk.* A batch is as large as fits into a fraction of a second, as measured by the batch before it; and between
-  two rounds the database rests for as long as it worked.
+* *It disturbs those who talk.* A batch is as large as fits into a twentieth of a second, as measured by the batch before it; and between
+  two rounds the database rests for four times as long as it worked.
 """
 
 import logging
@@ -37,7 +37,9 @@ from core.works import FIRST_BATCH, Batch, Work
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_REST_S: Final = 0.5
+# Between two rounds, for each second of work; and at most so long.
+_REST: Final = 4
+_LONGEST_REST_S: Final = 1.0
 # What is begun before the deadline has so long to end.
 _TO_END_S: Final = 8.0
 
@@ -84,7 +86,7 @@ class Cleaning:
             while (going := [work for work in works if not work.is_over]) and deadline.left_s():
                 busy_s = sum(self._go_on(work, done, failed) for work in going if deadline.left_s())
                 if not all(work.is_over for work in going):
-                    time.sleep(min(busy_s, _LONGEST_REST_S, deadline.left_s()))
+                    time.sleep(min(_REST * busy_s, _LONGEST_REST_S, deadline.left_s()))
         except DatabaseUnavailable as error:
             # Nothing of it can be done, nor counted.
             _log.warning("clean-up: %s: %s", error.code, reason(error))

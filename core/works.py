@@ -6,8 +6,8 @@ from typing import Final
 from core.values import dataclass
 
 # How long a batch is to take: between these it stays as large as it is.
-_QUICK_S: Final = 0.1
-_SLOW_S: Final = 0.25
+_QUICK_S: Final = 0.02
+_SLOW_S: Final = 0.05
 FIRST_BATCH: Final = 32
 # How often one kind of work may find that somebody else was quicker, or its connection dead, before it is left to the next.
 _MOST_CONFLICTS: Final = 5
