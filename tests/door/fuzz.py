@@ -84,6 +84,8 @@ def tried(mode: str, file: Path, phases: str = "", *, cases: int, seed: int) -> 
 
 
 def _run(file: Path, standing: Standing, place: Path, more: list[str], seed: int) -> tuple[int, int]:
+    """What schemathesis says of it is shown where it found something."""
+    begun = time.monotonic()
     report = place / "report.json"
     report.unlink(missing_ok=True)
     ended = subprocess.run(
@@ -95,10 +97,17 @@ def _run(file: Path, standing: Standing, place: Path, more: list[str], seed: int
         # It leaves a folder of its own where it runs.
         cwd=place,
         env={**os.environ, "SCHEMATHESIS_HOOKS": _HOOKS, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         check=False,
     )
+    if ended.returncode:
+        print(ended.stdout, flush=True)
     told: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {}
-    return int(told.get("test_cases", {}).get("generated", 0)), int(ended.returncode != 0)
+    requests = int(told.get("test_cases", {}).get("generated", 0))
+    print(f"{time.monotonic() - begun:6.0f} s  {requests} requests: {' '.join(more)}", flush=True)
+    return requests, int(ended.returncode != 0)
 
 
 def _plan(standing: Standing) -> str:
