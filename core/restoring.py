@@ -5,7 +5,6 @@ erased, does not come back. A clean-up that takes it away again before it lives 
 once more.
 """
 
-from itertools import chain
 from typing import Final
 from uuid import uuid4
 
@@ -44,14 +43,15 @@ class Restoring:
         owner = user_id or self.archive.find(session_id)
         if owner is None or not self.archive.has(owner, session_id):
             raise NotArchived
-        lines = iter(self.archive.read(owner, session_id))
-        first = next(lines, b"")
-        head = backup.head(first)
+        # All of it, and known to be whole, before the transaction: that one waits for nobody else.
+        lines = list(self.archive.read(owner, session_id))
+        head = backup.head(lines[0] if lines else b"")
+        rows = list(backup.rows(lines))
         return restoring.put_back(
             self.database,
             head.session_id,
             head.user_id,
-            backup.rows(chain([first], lines)),
+            rows,
             at=head.at,
             deadline=deadline,
         )

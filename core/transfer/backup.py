@@ -73,7 +73,7 @@ def head(line: bytes) -> Head:
 
 
 def rows(file: Iterable[bytes]) -> Iterator[StoredRow]:
-    """Of the whole file. That it is whole is known at its end, and not before: an error there takes back what was done by then."""
+    """Of the whole file. That it is whole is known at its end, and not before: nothing of it is put back until then."""
     chain, is_whole = Chain(), False
     for number, line in enumerate(file):
         try:

@@ -250,6 +250,7 @@ def test_what_was_cut_or_changed_is_refused_and_nothing_is_stored(
         b"\n".join(lines[:-2]),
         b"\n".join([lines[0], *lines[2:]]),
         body.replace(b"Hello", b"Jello"),
+        body.replace(b'"id":"', b'"id":"?', 1),
         b"{}",
         b"\n".join([lines[0].replace(b'"version":1', b'"version":2'), *lines[1:]]),
     ):
