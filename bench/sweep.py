@@ -3,7 +3,8 @@
     make sweep            or: python -m bench.sweep --sessions 20000 --archive 2000
 
 The database is real, with full durability. Each clean-up is a process with one connection, as a function on Lambda is; so is each client,
-whose turns take one round with a tool and ask no model. The sweep rests from time to time, and what turns took meanwhile is what its
+whose turns take one round with a tool and ask no model. What has machines of its own when it is deployed, the functions that clean up and S3,
+yields this one's processor to the clients and the database (`nice`), or it would be their work on it that turns wait for. The sweep rests from time to time, and what turns took meanwhile is what its
 turns are compared with: so whatever else this machine does, it does to both.
 
 In the end every expired session is gone, in the book, and (where an archive was asked for) in the archive; and no live one was touched.
@@ -41,6 +42,7 @@ _BAR = 2.0
 _BUCKET = "archive"
 _CONVERSATIONS = 20
 _TURNS = 30
+_NICE = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def main() -> None:
     with database() as url:
         fell_short = _sweep(url, asked, asked.sessions, None)
         if asked.archive:
-            with serving_s3(_BUCKET):
+            with serving_s3(_BUCKET, yields=True):
                 fell_short |= _sweep(url, asked, asked.archive, _BUCKET)
     sys.exit("\nthe sweep falls short" if fell_short else 0)
 
@@ -131,6 +133,7 @@ def _conduct(stage: Stage, sessions: int, cleaners: list[Any]) -> float:
 
 
 def _clean(url: str, bucket: str | None, stage: Stage) -> None:
+    os.nice(_NICE)
     house = build_house(
         read_settings({"DATABASE_URL": url, "ACCESS_MODE": "open", "ARCHIVE_BUCKET": bucket or ""})
     )

@@ -13,10 +13,10 @@ _REGION = "eu-central-1"
 
 
 @contextmanager
-def serving_s3(bucket: str) -> Iterator[None]:
-    """With an empty bucket of this name."""
+def serving_s3(bucket: str, *, yields: bool = False) -> Iterator[None]:
+    """With an empty bucket of this name. `yields` the processor to whatever else wants it, as a service that is elsewhere would."""
     ready = _CONTEXT.Queue()
-    server = _CONTEXT.Process(target=_serve, args=(ready,), daemon=True)
+    server = _CONTEXT.Process(target=_serve, args=(ready, 19 if yields else 0), daemon=True)
     server.start()
     os.environ |= {
         "AWS_ENDPOINT_URL": ready.get(timeout=60),
@@ -45,9 +45,10 @@ def _client() -> Any:
     return boto3.client("s3")
 
 
-def _serve(ready: Any) -> None:
+def _serve(ready: Any, niceness: int) -> None:
     from moto.server import ThreadedMotoServer
 
+    os.nice(niceness)
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
