@@ -249,7 +249,7 @@ def _arguments() -> Asked:
         "--sessions", type=whole, default=1_000_000, help="how many have expired (default 1000000)"
     )
     parser.add_argument(
-        "--archive", type=whole, default=0, help="how many more are archived first (default 0)"
+        "--archive", type=whole, default=20_000, help="how many more are archived first (default 20000)"
     )
     parser.add_argument("--cleaners", type=whole, default=3, help="clean-ups at once (default 3)")
     parser.add_argument("--clients", type=whole, default=2, help="clients at once (default 2)")
