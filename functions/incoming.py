@@ -64,16 +64,6 @@ async def _device_header(
     return DeviceId(device)
 
 
-async def _identified(
-    request: Request, device_id: Annotated[DeviceId, Depends(_device_header)], bearer: Bearer
-) -> Caller:
-    return await identify(request, device_id, bearer)
-
-
-async def _device(caller: Annotated[Caller, Depends(_identified)]) -> DeviceId:
-    return caller.device_id
-
-
 async def _idempotency_key(
     idempotency_key: Annotated[
         str | None, Header(description="The same key gives the same turn, however often it is sent.")
@@ -102,12 +92,14 @@ async def _seen(
 
 async def _asking(
     request: Request,
-    caller: Annotated[Caller, Depends(_identified)],
+    device_id: Annotated[DeviceId, Depends(_device_header)],
+    bearer: Bearer,
     x_share_link: Annotated[
         str | None, Header(description="A share link's secret, as whoever shares gave it.")
     ] = None,
 ) -> Caller:
     """Who asks, and which conversation they mean: the one that the path names, or that their link opens, or that they are in."""
+    caller = await identify(request, device_id, bearer)
     session_id = _in_path(request)
     if x_share_link is None:
         return caller.about(session_id)
@@ -139,7 +131,6 @@ async def _house(request: Request) -> House:
 
 # The device that a call names, whether or not it may speak for it: for calls that find that out themselves.
 DeviceHeader = Annotated[DeviceId, Depends(_device_header)]
-Device = Annotated[DeviceId, Depends(_device)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Seen = Annotated[Told | None, Depends(_seen)]
 Asking = Annotated[Caller, Depends(_asking)]

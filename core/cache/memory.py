@@ -50,6 +50,8 @@ def _rank(entry: Entry) -> tuple[int, int, datetime]:
 class MemoryShelf:
     """The same contract as in Redis. Past `most_keys` the key that was used longest ago is forgotten whole."""
 
+    is_there = True
+
     def __init__(
         self, clock: Clock = utc_now, *, most_keys: int = _MOST_KEYS, figures: Figures | None = None
     ) -> None:

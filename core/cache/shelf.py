@@ -52,6 +52,9 @@ class Shelf(Protocol):
     offered, unless a newer mark was made.
     """
 
+    # Whether anything can stand there: else what would be offered need not be made.
+    is_there: bool
+
     def look(self, key: str, allowance: Allowance) -> Entry | None:
         """Only an entry that is still good. A mark, garbage, a failure and nothing at all are None."""
 
@@ -82,6 +85,8 @@ class Shelf(Protocol):
 class NoShelf:
     """Where no Redis is configured: nothing is there, and nothing can stand there that a mark would have to undo."""
 
+    is_there = False
+
     def look(self, key: str, allowance: Allowance) -> Entry | None:  # noqa: ARG002
         return None
 
@@ -106,6 +111,8 @@ class RedisShelf:
 
     Not for a Redis Cluster, where the two could lie on different nodes.
     """
+
+    is_there = True
 
     def __init__(self, guard: Guard, prefix: str, figures: Figures, clock: Clock = utc_now) -> None:
         self._guard = guard

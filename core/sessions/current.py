@@ -171,7 +171,7 @@ class CurrentSessions:
             return None
 
     def _offer(self, found: StoredSession, asked: Caller, waits: Allowance) -> None:
-        if found.busy or found.has_open_turn or not _shows(_kept(found), asked):
+        if not self.shelf.is_there or found.busy or found.has_open_turn or not _shows(_kept(found), asked):
             return
         # When the next look is to extend its time.
         good_until = found.last_active_at + timedelta(seconds=slack_s(found.idle_ttl))
@@ -201,8 +201,11 @@ def _look(database: Database, asked: Caller) -> StoredSession:
     return found
 
 
+_FIELDS: Final = tuple(field.name for field in fields(StoredSession))
+
+
 def _body(session: StoredSession) -> str:
-    kept = {name.name: _plain(getattr(session, name.name)) for name in fields(session)}
+    kept = {name: _plain(getattr(session, name)) for name in _FIELDS}
     return json.dumps({**kept, "present": _kept(session)})
 
 
