@@ -11,11 +11,24 @@ from core.errors import NoSuchPath
 from core.values import dataclass
 
 # Not of the API: what is served here is not told in OpenAPI.
-router = APIRouter(prefix="/web", include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
 _HERE: Final = Path(__file__).parent.parent / "web"
-_SCRIPT: Final = "text/javascript; charset=utf-8"
-FILES: Final = dict.fromkeys(("latchkey.js", "events.js", "device.js", "wire.js"), _SCRIPT)
+_TYPES: Final = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+}
+# Read from the disk once, with one folder below.
+FILES: Final = {
+    path.relative_to(_HERE).as_posix(): _TYPES[path.suffix]
+    for path in sorted([*_HERE.glob("*"), *_HERE.glob("*/*")])
+    if path.suffix in _TYPES
+}
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +37,13 @@ class _File:
     headers: dict[str, str]
 
 
-@router.api_route("/{name}", methods=["GET", "HEAD"])
+@router.api_route("/console", methods=["GET", "HEAD"])
+async def console(request: Request) -> Response:
+    """It holds nothing secret: what it shows it asks for with the operator's token."""
+    return await serve("console.html", request)
+
+
+@router.api_route("/web/{name:path}", methods=["GET", "HEAD"])
 async def serve(name: str, request: Request) -> Response:
     """A browser asks each time whether it has changed, so a page and its modules are of one release."""
     if name not in FILES:
@@ -45,5 +64,7 @@ def _read(name: str) -> _File:
             "ETag": f'"{digest(content.decode())[:32]}"',
             "Cache-Control": "no-cache",
             "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": _POLICY,
+            "Referrer-Policy": "no-referrer",
         },
     )
