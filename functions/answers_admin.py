@@ -4,28 +4,36 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from core.series import latency_of, values_of
-from core.store.figures import Count, Seen, Standing, Waiting
+from core.series import latency_of, stages_of, values_of
+from core.store.figures import MOST_LOCKS, Count, Seen, Standing, Waiting
 from functions.answers import moment, usage_shape
 
 
 def overview_shape(
-    active_s: int, standing: Sequence[Standing], waiting: Waiting, since: datetime, today: Sequence[Count]
+    active_s: int,
+    standing: Sequence[Standing],
+    waiting: Waiting,
+    kept: int,
+    since: datetime,
+    today: Sequence[Count],
 ) -> dict[str, Any]:
+    locks = sum(one.locked for one in standing)
     return {
         "at": moment(waiting.at),
         "active_s": active_s,
         "sessions": [
             {
                 "agent": one.agent,
-                "alive": one.alive,
                 "active": one.active,
                 "busy": one.busy,
+                "locked": one.locked,
                 "oldest_lock_at": moment(one.oldest_lock_at),
             }
             for one in standing
         ],
-        "locks_held": sum(one.alive for one in standing if one.agent is not None),
+        "kept": kept,
+        "locks_held": locks,
+        "more_locks": locks >= MOST_LOCKS,
         "turns": {
             "queued": waiting.queued,
             "running": waiting.running,
@@ -53,6 +61,9 @@ def today_shape(since: datetime, counts: Sequence[Count]) -> dict[str, Any]:
         "errors": values_of(named("errors")),
         "error_rate": round(turns.get("failed", 0) / ended, 6) if ended else None,
         "latency": latency_of(named("latency")),
+        "stages": stages_of(count for count in counts if count.name.startswith("stage.")),
+        "recoveries": sum(values_of(named("recoveries")).values()),
+        "history": values_of(named("history")),
         "tokens": values_of(named("tokens")),
         "cost_usd": sum(values_of(named("cost")).values()) / 1_000_000,
         "unpriced": sum(values_of(named("unpriced")).values()),

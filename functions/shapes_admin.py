@@ -11,9 +11,9 @@ from functions.shapes import UsageShape
 class SessionsNowShape(Shape):
     # None: those that no agent holds, so the manager answers.
     agent: str | None
-    alive: int
     active: int
     busy: int
+    locked: int
     oldest_lock_at: datetime | None
 
 
@@ -36,6 +36,19 @@ class LatencyShape(Shape):
     p99_ms: int | None
 
 
+class StageShape(Shape):
+    count: int
+    p50_ms: int | None
+    p95_ms: int | None
+
+
+class StagesShape(Shape):
+    claim: StageShape
+    model: StageShape
+    tools: StageShape
+    finish: StageShape
+
+
 class TodayShape(Shape):
     since: datetime
     turns: dict[str, int]
@@ -43,6 +56,10 @@ class TodayShape(Shape):
     # Of the turns that completed or failed, the share that failed.
     error_rate: float | None
     latency: LatencyShape
+    stages: StagesShape
+    # How often somebody went on with a turn whose function had died.
+    recoveries: int
+    history: dict[str, int]
     tokens: dict[str, int]
     cost_usd: float
     # How many turns used a model whose price is not known: they are not in the cost.
@@ -56,7 +73,11 @@ class OverviewShape(Shape):
     # So many seconds ago at most an active conversation was used.
     active_s: int
     sessions: list[SessionsNowShape]
+    # All there are, also those that are over and not cleaned up yet.
+    kept: int
     locks_held: int
+    # There are more locks than are counted here.
+    more_locks: bool
     turns: TurnsNowShape
     approvals: ApprovalsNowShape
     today: TodayShape
@@ -86,12 +107,17 @@ class LocksItem(Shape):
     ended: dict[str, int]
 
 
+class StagesItem(Shape):
+    at: datetime
+    stages: StagesShape
+
+
 class SeriesShape(Shape):
     figure: str
     step: Literal["hour", "day"]
     since: datetime
     until: datetime
-    items: list[CountsItem] | list[LatencyItem] | list[LocksItem]
+    items: list[CountsItem] | list[LatencyItem] | list[StagesItem] | list[LocksItem]
 
 
 class SeenTurnShape(Shape):

@@ -10,6 +10,7 @@ from core.errors import SessionNotFound
 from core.ids import SessionId
 from core.series import Range, day_of, range_of, series
 from core.store import figures
+from core.store.counting import YOUNG_S
 from core.store.database import Database
 from core.store.figures import Seen
 from functions.answers import JsonAnswer, moment
@@ -21,11 +22,24 @@ from functions.shapes_admin import OverviewShape, SeenSessionShape, SeriesShape
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"], dependencies=[Admin])
 
-# A conversation that was used within so many seconds is active.
-_ACTIVE_S = 300
+# A conversation in which a message was accepted within so many seconds is active.
+_ACTIVE_S = YOUNG_S
 _MOST_LINES = 100
 
-Figure = Literal["turns", "errors", "latency", "tokens", "cost", "unpriced", "locks", "cleanups", "sessions"]
+Figure = Literal[
+    "turns",
+    "errors",
+    "latency",
+    "stages",
+    "tokens",
+    "cost",
+    "unpriced",
+    "recoveries",
+    "history",
+    "locks",
+    "cleanups",
+    "sessions",
+]
 From = Annotated[
     datetime | None,
     Query(alias="from", description="The first hour or day; by default a day or 30 days ago."),
@@ -87,6 +101,7 @@ def _overview(database: Database) -> dict[str, Any]:
         _ACTIVE_S,
         figures.standing(database, active_s=_ACTIVE_S),
         waiting,
+        figures.kept(database),
         today.since,
         figures.everything(database, today.since, today.until, "day"),
     )
