@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from core.series import latency_of, stages_of, values_of
-from core.store.figures import MOST_LOCKS, Count, Seen, Standing, Waiting
-from functions.answers import moment, usage_shape
+from core.store.figures import MOST_LOCKS, Count, Standing, Waiting
+from functions.answers import moment
 
 
 def overview_shape(
@@ -70,26 +70,3 @@ def today_shape(since: datetime, counts: Sequence[Count]) -> dict[str, Any]:
         "sessions": values_of(named("sessions")),
         "cleanups": values_of(named("cleanups")),
     }
-
-
-def seen_shape(seen: Seen) -> dict[str, Any]:
-    fields: dict[str, Any] = {field: _plain(getattr(seen, field)) for field in Seen.__slots__}
-    turns = [{**_in_utc(turn), "usage": usage_shape(turn["usage"] or {})} for turn in seen.turns]
-    return {
-        **fields,
-        "usage": usage_shape(seen.usage),
-        "turns": turns,
-        "audit": [_in_utc(note) for note in seen.audit],
-    }
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return moment(value)
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-def _in_utc(row: dict[str, Any]) -> dict[str, Any]:
-    """A row that the database made JSON of."""
-    times = {name: row[name] for name in ("at", "until", "created_at", "ended_at") if row.get(name)}
-    return {**row, **{name: moment(datetime.fromisoformat(at)) for name, at in times.items()}}

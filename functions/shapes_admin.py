@@ -2,10 +2,8 @@
 
 from datetime import datetime
 from typing import Literal
-from uuid import UUID
 
 from functions.shapes import Shape as Shape
-from functions.shapes import UsageShape
 
 
 class SessionsNowShape(Shape):
@@ -118,49 +116,3 @@ class SeriesShape(Shape):
     since: datetime
     until: datetime
     items: list[CountsItem] | list[LatencyItem] | list[StagesItem] | list[LocksItem]
-
-
-class SeenTurnShape(Shape):
-    id: UUID
-    seq: int
-    status: str
-    agent: str | None
-    stop: str | None
-    crashes: int
-    usage: UsageShape
-    error_code: str | None
-    created_at: datetime
-    ended_at: datetime | None
-
-
-class SeenNoteShape(Shape):
-    id: int
-    at: datetime
-    actor: str
-    action: str
-    agent: str | None
-    until: datetime | None
-    turn_id: UUID | None
-
-
-class SeenSessionShape(Shape):
-    id: UUID
-    user_id: UUID
-    org_id: UUID | None
-    is_alive: bool
-    active_agent: str | None
-    locked_at: datetime | None
-    lock_expires_at: datetime | None
-    lease_epoch: int
-    lease_expires_at: datetime | None
-    version: int
-    message_seq: int
-    turn_seq: int
-    usage: UsageShape
-    created_at: datetime
-    last_active_at: datetime
-    expires_at: datetime
-    forked_from: UUID | None
-    merged_into: UUID | None
-    turns: list[SeenTurnShape]
-    audit: list[SeenNoteShape]

@@ -5,8 +5,9 @@ version of the session's row; if anybody committed in between, nothing is writte
 message is never put behind a turn that has just ended, and no stop is marked on a turn that is over.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import text
 
@@ -17,6 +18,7 @@ from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
 from core.store.claims import Arrival
 from core.store.database import Database
 from core.store.fence import CLOCK
+from core.store.operators import PERSON
 from core.store.rates import (
     ADDRESS_CHARGED,
     ADDRESS_HAS_ROOM,
@@ -145,8 +147,8 @@ def admit(
     return row is not None
 
 
-# Asks a begun turn to stop, or ends one that has not begun, if nobody committed since the given version.
-_STOP: Final = text(f"""
+# Asks turns that have begun to stop, and ends those that have not, all or nothing, if nobody committed since the given version.
+_STOP_TEXT: Final = """
 WITH clock AS MATERIALIZED (
     SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
 ),
@@ -158,19 +160,38 @@ met AS (
 ),
 withdrawn AS (
     UPDATE approvals a SET status = 'withdrawn', decided_at = at
-    FROM met, clock WHERE session_id = met.id AND turn_id = :turn_id AND status = 'pending' AND kind = 'call'
-    {WITHDRAWN}
+    FROM met, clock WHERE session_id = met.id AND turn_id = ANY(CAST(:turn_ids AS uuid[])) AND status = 'pending' AND kind = 'call'
+    %(withdrawn)s
 ),
-{WITHDRAWN_BY.format(actor="user")}
-UPDATE turns
-SET stop = COALESCE(stop, 'cancel'), input = CASE WHEN first_seq IS NOT NULL THEN input END,
-    status = CASE WHEN first_seq IS NULL THEN 'cancelled' WHEN status = 'waiting' THEN 'queued' ELSE status END,
-    ended_at = CASE WHEN first_seq IS NULL THEN at END,
-    error = CASE WHEN first_seq IS NULL THEN CAST(:error AS jsonb) END
-FROM met, clock
-WHERE session_id = met.id AND turns.id = :turn_id AND turns.ended_at IS NULL
-RETURNING turns.id
-""")
+%(withdrawn_by)s,
+stopped AS (
+    UPDATE turns
+    SET stop = COALESCE(stop, 'cancel'), input = CASE WHEN first_seq IS NOT NULL THEN input END,
+        status = CASE WHEN first_seq IS NULL THEN 'cancelled' WHEN status = 'waiting' THEN 'queued' ELSE status END,
+        ended_at = CASE WHEN first_seq IS NULL THEN at END,
+        error = CASE WHEN first_seq IS NULL THEN CAST(:error AS jsonb) END
+    FROM met, clock
+    WHERE session_id = met.id AND turns.id = ANY(CAST(:turn_ids AS uuid[])) AND turns.ended_at IS NULL
+    RETURNING turns.session_id, turns.id, turns.seq
+)%(noted)s
+SELECT id FROM stopped
+"""
+_STOP: Final = text(
+    _STOP_TEXT % {"withdrawn": WITHDRAWN, "withdrawn_by": WITHDRAWN_BY.format(actor="user"), "noted": ""}
+)
+# The same by an operator, with a line in the audit for each.
+_STOP_BY_OPERATOR: Final = text(
+    _STOP_TEXT
+    % {
+        "withdrawn": WITHDRAWN,
+        "withdrawn_by": WITHDRAWN_BY.format(actor="operator"),
+        "noted": f""",
+noted AS (
+    INSERT INTO audit_log (session_id, at, actor, user_id, action, turn_id)
+    SELECT o.session_id, at, 'operator', {PERSON}, 'turn_cancelled', o.id FROM stopped o, clock ORDER BY o.seq
+)""",
+    }
+)
 
 
 def stop(
@@ -183,11 +204,35 @@ def stop(
     now: datetime | None = None,
 ) -> bool:
     """False: somebody committed since that version, or the turn is over."""
-    given = {
+    return database.row(_STOP, _stopping(session_id, version, [turn_id], error, now)) is not None
+
+
+def stop_by_operator(
+    database: Database,
+    session_id: SessionId,
+    version: int,
+    turn_ids: Sequence[TurnId],
+    operator: str | None,
+    *,
+    error: dict[str, str],
+    now: datetime | None = None,
+) -> bool:
+    """The same of several at once."""
+    given = {**_stopping(session_id, version, turn_ids, error, now), "operator": operator}
+    return database.row(_STOP_BY_OPERATOR, given) is not None
+
+
+def _stopping(
+    session_id: SessionId,
+    version: int,
+    turn_ids: Sequence[TurnId],
+    error: dict[str, str],
+    now: datetime | None,
+) -> dict[str, Any]:
+    return {
         "session_id": session_id,
         "version": version,
-        "turn_id": turn_id,
+        "turn_ids": list(turn_ids),
         "error": dump(error),
         "now": now,
     }
-    return database.row(_STOP, given) is not None

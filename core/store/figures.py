@@ -7,14 +7,11 @@ All that is read here is found by indexes on what is not counted yet, what is op
 looked at, however many there are.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 from sqlalchemy import TextClause, text
 
-from core.ids import SessionId
 from core.store.alive import ALIVE
 from core.store.daily import (
     OF_LOCKS,
@@ -223,52 +220,3 @@ def waiting(database: Database, *, now: datetime | None = None) -> Waiting:
     row = database.row(_WAITING, {"now": now})
     assert row is not None, "counts are one row"
     return Waiting(**row)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A conversation as operators see it: nothing of what was said in it."""
-
-    id: SessionId
-    user_id: UUID
-    org_id: UUID | None
-    is_alive: bool
-    active_agent: str | None
-    locked_at: datetime | None
-    lock_expires_at: datetime | None
-    lease_epoch: int
-    lease_expires_at: datetime | None
-    version: int
-    message_seq: int
-    turn_seq: int
-    usage: dict[str, Any]
-    created_at: datetime
-    last_active_at: datetime
-    expires_at: datetime
-    forked_from: UUID | None
-    merged_into: UUID | None
-    # The last of each.
-    turns: Sequence[dict[str, Any]]
-    audit: Sequence[dict[str, Any]]
-
-
-# One conversation, alive or not, as long as its row is there; with its last turns and lines of the audit, from one snapshot.
-_SEE: Final = text(f"""
-WITH {CLOCK}
-SELECT s.id, s.user_id, s.org_id, {ALIVE} AS is_alive, s.active_agent, s.locked_at,
-    s.locked_at + make_interval(secs => s.session_ttl) AS lock_expires_at, s.lease_epoch, s.lease_expires_at, s.version,
-    s.message_seq, s.turn_seq, s.usage, s.created_at, s.last_active_at,
-    s.last_active_at + make_interval(secs => s.idle_ttl) AS expires_at, s.forked_from, s.merged_into,
-    COALESCE((SELECT json_agg(row_to_json(t) ORDER BY t.seq) FROM (
-        SELECT id, seq, status, agent, stop, crashes, usage, error ->> 'code' AS error_code, created_at, ended_at
-        FROM turns WHERE session_id = s.id ORDER BY seq DESC LIMIT :limit) AS t), '[]') AS turns,
-    COALESCE((SELECT json_agg(row_to_json(a) ORDER BY a.id) FROM (
-        SELECT id, at, actor, action, agent, until, turn_id
-        FROM audit_log WHERE session_id = s.id ORDER BY id DESC LIMIT :limit) AS a), '[]') AS audit
-FROM conversation_states s CROSS JOIN clock WHERE s.id = :session_id
-""")
-
-
-def see(database: Database, session_id: SessionId, limit: int, *, now: datetime | None = None) -> Seen | None:
-    row = database.row(_SEE, {"session_id": session_id, "limit": limit, "now": now})
-    return None if row is None else Seen(**row)

@@ -10,13 +10,14 @@ meanwhile, or that another has begun anew, would live on; or somebody would chan
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from core.access import Role, Who, named
 from core.errors import DatabaseConflict
 from core.ids import DeviceId, SessionId, UserId
 from core.store.alive import USED
 from core.store.database import Database, Row
+from core.store.operators import OPERATES
 from core.store.revision import LOCK_END
 from core.store.visitors import EDITS, VISIT
 from core.values import dataclass
@@ -162,10 +163,10 @@ def set_lock(
     return _changed(database.row(_SET, {**given, **ttl.named()}))
 
 
-# Clears the lock, notes it and extends the conversation's time, at once, at the version that was read with the role. Where there is none it changes and
-# notes nothing.
-_CLEAR: Final = text(f"""
-{VISIT},
+# Clears the lock and notes it, at once, at the version that was read with the role. Where there is none it changes and notes nothing.
+def _clearing(visit: str, extends: str) -> TextClause:
+    return text(f"""
+{visit},
 held AS MATERIALIZED (
     SELECT s.id, s.active_agent, its.user_id FROM its JOIN conversation_states s ON s.id = its.id AND s.version = its.version
     WHERE {EDITS} AND {_AS_OF}
@@ -173,7 +174,7 @@ held AS MATERIALIZED (
 ),
 met AS (
     UPDATE conversation_states s
-    SET active_agent = NULL, locked_at = NULL, version = s.version + 1, last_active_at = {USED}
+    SET active_agent = NULL, locked_at = NULL, version = s.version + 1{extends}
     FROM held h, clock WHERE s.id = h.id AND h.active_agent IS NOT NULL
     RETURNING s.id, h.user_id, s.version, h.active_agent
 ),
@@ -182,9 +183,15 @@ noted AS (
     SELECT id, at, :actor, user_id, 'lock_cleared', active_agent, :reason FROM met, clock
 )
 SELECT its.id AS session_id, its.owner_id AS user_id, its.held_as, NULL AS agent, NULL AS locked_at, NULL AS expires_at,
-    s.session_ttl, its.lease_epoch AS epoch, COALESCE(met.version, its.version) AS version, h.id IS NOT NULL AS is_done
+    s.session_ttl, its.lease_epoch AS epoch, COALESCE(met.version, its.version) AS version, h.id IS NOT NULL AS is_done,
+    met.id IS NOT NULL AS was_held
 FROM its JOIN conversation_states s ON s.id = its.id LEFT JOIN held h ON true LEFT JOIN met ON true
 """)
+
+
+# By whoever is in it, and it extends the conversation's time; and by an operator, who extends nothing.
+_CLEAR: Final = _clearing(VISIT, f", last_active_at = {USED}")
+_CLEAR_BY_OPERATOR: Final = _clearing(OPERATES, "")
 
 
 def clear_lock(
@@ -199,6 +206,23 @@ def clear_lock(
     """None: it is not there for them. A DatabaseConflict: somebody committed at the same moment."""
     given = {**named(who), "actor": actor, "reason": reason, "as_of": as_of, "now": now}
     return _changed(database.row(_CLEAR, given))
+
+
+def clear_by_operator(
+    database: Database, session_id: SessionId, operator: str | None, *, now: datetime | None = None
+) -> tuple[StoredLock, bool] | None:
+    """Also: whether there was one. None: there is no such conversation. A DatabaseConflict: somebody committed at the same moment."""
+    given = {
+        "session_id": session_id,
+        "operator": operator,
+        "actor": "operator",
+        "reason": None,
+        "as_of": None,
+        "now": now,
+    }
+    row = database.row(_CLEAR_BY_OPERATOR, given)
+    cleared = _changed(row)
+    return None if row is None or cleared is None else (cleared, row["was_held"])
 
 
 def _changed(row: Row | None) -> StoredLock | None:

@@ -1,4 +1,4 @@
-"""What runs in browsers: the files of functions/web, by an allow-list. No other name is looked for on the disk."""
+"""What runs in browsers: the files of functions/web, by an allow-list that is read once. No other name is looked for on the disk."""
 
 from functools import cache
 from pathlib import Path
@@ -14,18 +14,22 @@ from core.values import dataclass
 router = APIRouter(include_in_schema=False)
 
 _HERE: Final = Path(__file__).parent.parent / "web"
-_TYPES: Final = {
+_KINDS: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
-# Read from the disk once, with one folder below.
+# A file of the folder itself, or of one folder in it.
 FILES: Final = {
-    path.relative_to(_HERE).as_posix(): _TYPES[path.suffix]
-    for path in sorted([*_HERE.glob("*"), *_HERE.glob("*/*")])
-    if path.suffix in _TYPES
+    path.relative_to(_HERE).as_posix(): _KINDS[path.suffix]
+    for pattern in ("*", "*/*")
+    for path in sorted(_HERE.glob(pattern))
+    if path.suffix in _KINDS
 }
-_POLICY: Final = (
+# What a page may do: nothing but load its own modules, styles and pictures from here, and call the service that it came from. No exception:
+# text of people and models is shown by these pages, and must not come to life in them, whatever mistake a page makes.
+POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
@@ -37,14 +41,22 @@ class _File:
     headers: dict[str, str]
 
 
+@router.api_route("/", methods=["GET", "HEAD"])
+async def chat(request: Request) -> Response:
+    return _served("chat.html", request)
+
+
 @router.api_route("/console", methods=["GET", "HEAD"])
 async def console(request: Request) -> Response:
-    """It holds nothing secret: what it shows it asks for with the operator's token."""
-    return await serve("console.html", request)
+    return _served("console.html", request)
 
 
 @router.api_route("/web/{name:path}", methods=["GET", "HEAD"])
 async def serve(name: str, request: Request) -> Response:
+    return _served(name, request)
+
+
+def _served(name: str, request: Request) -> Response:
     """A browser asks each time whether it has changed, so a page and its modules are of one release."""
     if name not in FILES:
         raise NoSuchPath
@@ -58,13 +70,12 @@ async def serve(name: str, request: Request) -> Response:
 @cache
 def _read(name: str) -> _File:
     content = (_HERE / name).read_bytes()
-    return _File(
-        content,
-        {
-            "ETag": f'"{digest(content.decode())[:32]}"',
-            "Cache-Control": "no-cache",
-            "X-Content-Type-Options": "nosniff",
-            "Content-Security-Policy": _POLICY,
-            "Referrer-Policy": "no-referrer",
-        },
-    )
+    headers = {
+        "ETag": f'"{digest(content.decode())[:32]}"',
+        "Cache-Control": "no-cache",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+    if name.endswith(".html"):
+        headers["Content-Security-Policy"] = POLICY
+    return _File(content, headers)

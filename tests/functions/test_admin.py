@@ -13,7 +13,8 @@ from core.house import House, build_house
 from core.settings import Secret, Settings
 from dev.demo_model import DemoModel, Fault, Reply
 from functions.app import build_app
-from functions.shapes_admin import OverviewShape, SeenSessionShape, SeriesShape
+from functions.shapes_admin import OverviewShape, SeriesShape
+from functions.shapes_seen import SeenSessionShape
 from tests.agents import Workshop, call
 from tests.databases import run
 
