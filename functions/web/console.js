@@ -6,7 +6,7 @@
  */
 
 import { Api } from "./watch/api.js";
-import { Conversation, missing } from "./watch/conversation.js";
+import { Conversation } from "./watch/conversation.js";
 import { PLOTS } from "./watch/figures.js";
 import { byId, el, fill, time } from "./watch/nodes.js";
 import { Plot } from "./watch/plot.js";
@@ -16,64 +16,62 @@ import { showTiles } from "./watch/tiles.js";
 import { judge, showUnknown, showVerdict } from "./watch/verdict.js";
 
 const EVERY_MS = 10_000;
-const SERIES_EVERY_MS = 60_000;
+const PLOTS_EVERY_MS = 60_000;
 const NO_OPERATORS = "This service has no operators set up: set ADMIN_TOKEN, and start it again.";
 const WRONG = "This token is not an operator's. Is it the ADMIN_TOKEN of this service?";
+const WHAT_TO_TYPE = "Type a conversation's ID, such as 0198f2d0-5c43-7c39-9d6f-0a4a6e0d9a11, or at least 4 characters of its beginning, or a user's ID.";
+const AN_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+// What the verdict hangs on beside the overview: the plots of a day ask for the same.
+const RECENT = ["turns", "latency", "recoveries"];
 
 const api = new Api();
 const series = new Series(api);
 const conversation = new Conversation(byId("conversation"), api);
-const plots = PLOTS.map((of) => ({ of, plot: new Plot(of) }));
+const plots = PLOTS.map((of) => new Plot(of));
 let range = RANGES[0];
-let timer = 0;
-let askedAt = 0;
-let plottedAt = 0;
-let isAsking = false;
-let asOf = /** @type {string | null} */ (null);
+let timer, asOf;
+let [askedAt, plottedAt, isAsking] = [0, 0, false];
 
 // ---- signing in
 
-byId("sign-in").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
+byId("sign-in").addEventListener("submit", async (event) => {
   event.preventDefault();
   const token = byId("token").value.trim();
-  if (!/^[\x21-\x7e]+$/.test(token)) return signOut(WRONG);
-  api.keep(token);
-  byId("sign-in-said").textContent = "";
+  if (!/^[\x21-\x7e]+$/.test(token)) return signOut(WRONG); // no header could carry it
+  api.token = token;
+  fill(byId("sign-in-said"));
   try {
     await api.get("/overview");
     byId("token").value = "";
     begin();
   } catch (error) {
-    signOut(reasonOf(error));
+    signOut(reason(error));
   }
 });
 byId("sign-out").addEventListener("click", () => signOut(""));
 api.onRefused = () => signOut(WRONG);
 
-/** @param {any} error */
-function reasonOf(error) {
+function reason(error) {
   if (error.status === 404) return NO_OPERATORS;
-  return error.status === 401 || error.status === 403 ? WRONG : error.message;
+  return [401, 403].includes(error.status) ? WRONG : error.message;
 }
 
-/** @param {string} why */
 function signOut(why) {
-  api.keep(null);
-  clearTimeout(timer);
+  api.token = null;
   series.forget();
+  plottedAt = askedAt = 0;
   conversation.close();
-  show({ form: true });
+  show("sign-in");
   fill(byId("sign-in-said"), why);
   byId("token").focus();
 }
 
-/** @param {{form?: boolean, session?: boolean}} what */
-function show({ form = false, session = false }) {
-  byId("sign-in").hidden = !form;
-  byId("search").hidden = byId("sign-out").hidden = form;
-  byId("conversation").hidden = form || !session;
-  byId("watching").hidden = form || session;
-  if (form || session) fill(byId("found")), (byId("found").hidden = true);
+/** One of the three things that this page can be. */
+function show(what) {
+  for (const id of ["sign-in", "watching", "conversation"]) byId(id).hidden = id !== what;
+  byId("search").hidden = byId("sign-out").hidden = what === "sign-in";
+  byId("found").hidden = true;
+  clearTimeout(timer);
 }
 
 // ---- where we are: the address names the conversation, and never the token
@@ -81,8 +79,7 @@ function show({ form = false, session = false }) {
 function begin() {
   const id = decodeURIComponent(location.hash.match(/^#session=(.+)$/)?.[1] ?? "");
   if (!api.token) return signOut("");
-  show({ session: id !== "" });
-  clearTimeout(timer);
+  show(id ? "conversation" : "watching");
   if (id) return void conversation.open(id);
   conversation.close();
   watch();
@@ -91,115 +88,82 @@ addEventListener("hashchange", () => {
   if (api.token && (location.hash.startsWith("#session=") || byId("watching").hidden)) begin();
 });
 
-byId("search").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
+byId("search").addEventListener("submit", async (event) => {
   event.preventDefault();
   const q = byId("session-id").value.trim().toLowerCase();
-  if (!q) return;
-  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(q)) {
-    if (await isUser(q)) return;
-    location.hash = `#session=${q}`;
-    return;
-  }
-  await find(q);
-});
-
-/** Whole IDs are a conversation's, mostly; one of a person shows theirs. @param {string} q */
-async function isUser(q) {
-  const { items } = await api.get("/search", { q }).catch(() => ({ items: [] }));
-  if (!items.length || items.some((/** @type {any} */ one) => one.session_id === q)) return false;
-  showFound(q, items, false);
-  return true;
-}
-
-/** @param {string} q */
-async function find(q) {
+  let [items, more, said] = [[], false, "Nothing that is there has such an ID. Turns, devices and the digests of log lines cannot be searched for."];
   try {
-    const { items, more } = await api.get("/search", { q });
-    showFound(q, items, more);
+    ({ items, more } = await api.get("/search", { q }));
   } catch (error) {
-    showFound(q, [], false, missing(error) ? "Paste a conversation's whole ID, such as 0198f2d0-5c43-7c39-9d6f-0a4a6e0d9a11, or its beginning." : reasonOf(error));
+    said = error.isMissing ? WHAT_TO_TYPE : reason(error);
   }
-}
-
-/** @param {string} q @param {any[]} items @param {boolean} more @param {string} [said] */
-function showFound(q, items, more, said) {
-  const none = said ?? "Nothing that is there has such an ID. Turns, devices and the digests of log lines cannot be searched for.";
+  // A whole ID is a conversation's, unless it is found to be a person's.
+  if (AN_ID.test(q) && items.every((one) => one.session_id === q)) return void (location.hash = `#session=${q}`);
   byId("found").hidden = false;
   fill(byId("found"), el("h2", { id: "found-head", tabindex: -1 }, `Found for “${q}”`),
-    items.length === 0 ? el("p", { role: "alert" }, none) : el("ul", {}, items.map((one) => el("li", {},
-      el("a", { href: `#session=${one.session_id}` }, el("code", {}, one.session_id)),
-      el("span.faint", {}, ` ${one.found_by === "user" ? "of this person, " : ""}last used ${full(one.last_active_at)}${one.is_alive ? "" : ", expired"}`)))),
+    items.length ? el("ul", {}, items.map((one) => el("li", {}, el("a", { href: `#session=${one.session_id}` }, el("code", {}, one.session_id)),
+      el("span.faint", {}, ` last used ${full(one.last_active_at)}${one.is_alive ? "" : ", expired"}`)))) : el("p", { role: "alert" }, said),
     more && el("p.faint", {}, "There are more: type more of the ID."));
   byId("found-head").focus();
-}
+});
 
 // ---- watching
 
 function watch() {
   clearTimeout(timer);
-  if (document.hidden || byId("watching").hidden || !api.token) return;
+  if (document.hidden || byId("watching").hidden || isAsking) return;
   const wait = askedAt + EVERY_MS - Date.now();
-  if (wait > 0) return void (timer = window.setTimeout(watch, wait));
-  void refresh().finally(watch);
+  if (wait > 0) timer = setTimeout(watch, wait);
+  else refresh().finally(watch);
 }
 document.addEventListener("visibilitychange", watch);
 
 async function refresh() {
-  if (isAsking) return;
   isAsking = true;
   askedAt = Date.now();
-  if (Date.now() - plottedAt >= SERIES_EVERY_MS) plotAll();
+  if (askedAt - plottedAt >= PLOTS_EVERY_MS) plotAll();
   try {
-    // What the verdict hangs on beside the overview is what the plots of a day ask for anyway.
-    const [overview, turns, latency, recoveries] = await Promise.all([
-      api.get("/overview").then((said) => (showTiles(byId("tiles"), said), said)),
-      ...["turns", "latency", "recoveries"].map((figure) => series.read(figure, RANGES[0]).catch(() => null)),
-    ]);
+    const asked = RECENT.map((figure) => series.read(figure, RANGES[0]).catch(() => null));
+    const overview = await api.get("/overview");
     asOf = overview.at;
-    showVerdict(byId("verdict"), judge(overview, { turns, latency, recoveries }));
-    fill(byId("as-of"), "As of ", time(overview.at, clock(overview.at)), `, refreshed every ${EVERY_MS / 1000} s while this tab is looked at.`);
+    showTiles(byId("tiles"), overview);
+    fill(byId("as-of"), "As of ", time(asOf, clock(asOf)), `, refreshed every ${EVERY_MS / 1000} s while this tab is looked at.`);
+    const recent = await Promise.all(asked);
+    showVerdict(byId("verdict"), judge(overview, Object.fromEntries(recent.map((items, index) => [RECENT[index], items]))));
   } catch (error) {
-    if (api.token) stale(reasonOf(error));
+    showUnknown(byId("verdict"), `${reason(error)} ${asOf ? `The numbers below are of ${clock(asOf)}. ` : ""}Trying again every ${EVERY_MS / 1000} s.`);
   } finally {
     isAsking = false;
   }
 }
 
-/** @param {string} why */
-function stale(why) {
-  showUnknown(byId("verdict"), `${why} ${asOf ? `The numbers below are of ${clock(asOf)}.` : ""} Trying again every ${EVERY_MS / 1000} s.`);
-}
-
 function plotAll() {
   plottedAt = Date.now();
   const asked = range;
-  for (const { of, plot } of plots) {
-    series.read(of.figure, range).then((items) => {
-      if (asked !== range) return;
-      const all = of.read(items).filter((one) => one.values.some((value) => value));
-      plot.show({ step: range.step, times: items.map((item) => new Date(item.at)), series: all });
+  for (const plot of plots) {
+    series.read(plot.of.figure, asked).then((items) => {
+      const there = plot.of.read(items).filter((one) => one.values.some((value) => value));
+      if (asked === range) plot.show({ step: asked.step, times: items.map((item) => new Date(item.at)), series: there });
     }).catch((error) => {
       if (asked !== range) return;
-      if (error.status === 422 || error.status === 404) plot.say("absent", "Not in this release of the service.");
-      else plot.say("failed", `Could not be read: ${reasonOf(error)}`);
+      if (error.isMissing) plot.say("absent", "Not in this release of the service.");
+      else plot.say("failed", `Could not be read. ${reason(error)}`);
     });
   }
 }
 
 // ---- what is there before any figure
 
-fill(byId("all-plots"), plots.map(({ plot }) => plot.node));
-byId("ranges").append(...RANGES.map((one) => el("label", {}, el("input", {
-  type: "radio", name: "range", value: one.id, checked: one === range, onchange: () => {
-    range = one;
-    sayZone();
-    plotAll();
-  },
-}), ` ${one.name}`)));
+fill(byId("all-plots"), plots.map((plot) => plot.node));
+byId("ranges").append(...RANGES.map((one) => el("label", {}, el("input", { type: "radio", name: "range", value: one.id, checked: one === range, onchange: () => {
+  range = one;
+  sayZone();
+  plotAll();
+} }), ` ${one.name}`)));
 
 function sayZone() {
-  const rest = range.step === "day" ? "Each bar is a day of UTC." : `Times are yours: ${ZONE}.`;
-  fill(byId("zone"), `${rest} A thing is counted in the hour in which it began. Arrow keys move along a plot.`);
+  fill(byId("zone"), range.step === "day" ? "Days are those of UTC. " : `Times are yours: ${ZONE}. `,
+    `A thing is counted in the ${range.step} in which it began. Arrow keys move along a plot.`);
 }
 
 sayZone();

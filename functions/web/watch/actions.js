@@ -1,13 +1,8 @@
-/** What an operator may do to a conversation. Each is asked about first, in one sentence, and says what came of it. */
+/** What an operator may do to a conversation. Each is asked about first, in a sentence or two, and says what came of it. */
 
 import { el } from "./nodes.js";
 import { clock, many } from "./readable.js";
 
-/**
- * @typedef {{name: string, does: string, method: string, path: string, isEnd?: boolean, said: (answer: any) => string}} Action
- */
-
-/** @type {Record<string, (answer: any) => string>} */
 const SAID = {
   cleared: () => "The lock is cleared: the manager answers from the next message on.",
   nothing_to_clear: () => "Nobody held the lock: the manager answers already.",
@@ -15,71 +10,58 @@ const SAID = {
   stopping: ({ turns }) => `${many(turns, "turn was", "turns were")} told to stop; what runs stops at its next safe point.`,
   nothing_to_cancel: () => "No turn was open: there was nothing to cancel.",
   woken: () => "It was woken: a worker goes on with it.",
-  is_held: ({ held_until: until }) => `A function is at work on it${until ? `, until ${clock(until)} unless it renews its lease` : ""}: nothing was done.`,
-  nothing_to_recover: () => "There is nothing to recover: no turn is open that could go on.",
+  is_held: ({ held_until: until }) => `A function is at work on it${until ? ` until ${clock(until)}, unless it renews its lease` : ""}: nothing was done.`,
+  nothing_to_recover: () => "There was nothing to recover: no turn is open that could go on.",
 };
 
-/** @param {any} answer */
-const outcome = (answer) => SAID[answer.outcome]?.(answer) ?? `It answered: ${answer.outcome}.`;
+/** @param {{outcome: string} | null} answer */
+export function cameOf(answer) {
+  if (!answer) return "The conversation is ended: its rows, its cache and its streams are gone.";
+  return SAID[answer.outcome]?.(answer) ?? `It answered: ${answer.outcome}.`;
+}
 
-/** @type {Action[]} */
 export const ACTIONS = [
-  { name: "Clear the lock", method: "DELETE", path: "/lock", said: outcome,
+  { name: "Clear the lock", method: "DELETE", path: "/lock",
     does: "The agent that holds this conversation loses it: the manager answers from the next message on. What runs now is not stopped." },
-  { name: "Cancel its turns", method: "POST", path: "/cancel", said: outcome,
-    does: "The turn that runs stops at its next safe point, and all that are queued or wait for a person are cancelled. What tools have done stays done." },
-  { name: "Recover", method: "POST", path: "/recover", said: outcome,
-    does: "A turn whose function died, or that nobody was woken for, is gone on with now, as the clean-up would within a minute. What runs is let alone." },
-  { name: "End it", method: "DELETE", path: "", isEnd: true, said: () => "The conversation is ended: its rows, its cache and its streams are gone.",
-    does: "The conversation and all that was said in it is deleted, with its audit, as if its owner had ended it. It is not archived, and cannot be brought back." },
+  { name: "Cancel its turns", method: "POST", path: "/cancel", body: {},
+    does: "What runs stops at its next safe point; what is queued or waits for a person is cancelled. What tools have done stays done." },
+  { name: "Recover", method: "POST", path: "/recover", body: {},
+    does: "A turn whose function died, or that nobody was woken for, is gone on with now, and not only at the next clean-up. What runs is let alone." },
+  { name: "End it", method: "DELETE", path: "", isEnd: true,
+    does: "The conversation is deleted, with all that was said in it and with its audit, as if its owner had ended it. It is not archived, and cannot be had back." },
 ];
 
 /**
- * Asks, and does it if that is wanted.
+ * Asks, and does it if that is wanted. What is refused is said in the dialog, which stays.
  *
- * @param {Action} action @param {string} id of the conversation @param {() => Promise<any>} act
- * @returns {Promise<any>} what was answered; undefined: it was not wanted. What is refused is said in the dialog, and thrown by nobody
+ * @param {typeof ACTIONS[0]} action @param {string} id of the conversation @param {() => Promise<any>} act
+ * @returns {Promise<any>} what was answered; undefined: it was not wanted
  */
-export function asked(action, id, act) {
-  const { promise, resolve } = Promise.withResolvers();
-  const said = el("p.said", { role: "alert" });
-  const typed = el("input", { id: "typed", autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: 4, "aria-describedby": "typed-why" });
-  const yes = el(action.isEnd ? "button.bad" : "button.main", { type: "submit" }, action.name);
-  const no = el("button", { type: "button", onclick: () => dialog.close() }, "Leave it");
-  let answer = /** @type {any} */ (undefined);
-  const form = el("form", { onsubmit: async (/** @type {SubmitEvent} */ event) => {
-    event.preventDefault();
-    if (action.isEnd && typed.value.trim().toLowerCase() !== id.slice(0, 4)) {
-      said.textContent = "These are not the first four characters of its ID.";
-      typed.focus();
-      return;
-    }
-    yes.disabled = true;
-    said.textContent = "";
-    try {
-      answer = await act();
-      dialog.close();
-    } catch (error) {
-      said.textContent = refused(/** @type {any} */ (error));
-      yes.disabled = false;
-    }
-  } },
-  el("h2", { id: "asked-head" }, `${action.name}?`), el("p", { id: "asked-does" }, action.does), el("p.id.faint", {}, id),
-  action.isEnd && [el("label", { for: "typed", id: "typed-why" }, `To be sure, type the first four characters of its ID (${id.slice(0, 4)})`), typed],
-  said, el("div.row", {}, no, yes));
-  const dialog = el("dialog.card", { "aria-labelledby": "asked-head", "aria-describedby": "asked-does", onclose: () => {
-    dialog.remove();
-    resolve(answer);
-  } }, form);
-  document.body.append(dialog);
-  dialog.showModal();
-  (action.isEnd ? typed : no).focus();
-  return promise;
-}
-
-/** @param {import("./api.js").Refusal} error */
-function refused({ status, code, message }) {
-  if (code === "session_not_found") return "There is no such conversation any more: it has ended.";
-  if (status === 404 || status === 405) return "This release of the service cannot do that.";
-  return `${message} (${code})`;
+export function asked({ name, does, isEnd }, id, act) {
+  return new Promise((resolve) => {
+    let answer;
+    const said = el("p.said", { role: "alert" });
+    const typed = el("input", { id: "typed", autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: 4 });
+    const yes = el(isEnd ? "button.bad" : "button.main", {}, name);
+    const no = el("button", { type: "button", onclick: () => dialog.close() }, "Leave it");
+    const submit = async (event) => {
+      event.preventDefault();
+      if (isEnd && typed.value.trim().toLowerCase() !== id.slice(0, 4)) return void (said.textContent = "These are not the first 4 characters of its ID.");
+      yes.disabled = true;
+      try {
+        answer = await act();
+        dialog.close();
+      } catch (error) {
+        said.textContent = error.code === "session_not_found" ? "It has ended meanwhile." : error.isMissing ? "This release cannot do that." : error.message;
+        yes.disabled = false;
+      }
+    };
+    const dialog = el("dialog.card", { "aria-labelledby": "asked", onclose: () => (dialog.remove(), resolve(answer)) },
+      el("form", { onsubmit: submit }, el("h2", { id: "asked" }, `${name}?`), el("p", {}, does), el("p.id.faint", {}, id),
+        isEnd && [el("label", { for: "typed" }, `To be sure, type the first 4 characters of its ID (${id.slice(0, 4)})`), typed],
+        said, el("div.row", {}, no, yes)));
+    document.body.append(dialog);
+    dialog.showModal();
+    (isEnd ? typed : no).focus();
+  });
 }

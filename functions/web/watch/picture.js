@@ -1,66 +1,57 @@
 /** The picture of a conversation: what lines.js says, as nested lists along one line of time. */
 
 import { entriesOf } from "./lines.js";
-import { el, svg, time } from "./nodes.js";
-import { agentName, clock, full, money, ms, seconds } from "./readable.js";
+import { drawing, el, svg, time } from "./nodes.js";
+import { agentName, clock, count, full, money, ms, seconds } from "./readable.js";
 
 const STAGES = ["claim", "model", "tools", "finish"];
+const HISTORIES = { kept: "known to the process", cache: "from the cache", new: "none yet" };
 
-/** @param {any} session @returns {HTMLElement} */
 export function picture(session) {
-  let epoch = /** @type {number | null} */ (null);
-  const items = entriesOf(session).map((entry) => {
-    if (entry.kind === "step") return step(entry, true);
+  let epoch = null;
+  return el("ol.timeline", { "aria-label": "What happened, in the order of time" }, entriesOf(session).map((entry) => {
+    if (!entry.turn) return step(entry, "outside");
     const epochs = entry.turn.run?.epochs ?? [];
-    const item = block(entry, epochs.length && epochs[0] !== epoch ? epochs : []);
-    epoch = epochs[epochs.length - 1] ?? epoch;
+    const item = block(entry, epochs.length > 1 || epochs[0] !== epoch ? epochs : []);
+    epoch = epochs.at(-1) ?? epoch;
     return item;
-  });
-  return el("ol.timeline", { "aria-label": "What happened, in the order of time" }, items);
+  }));
 }
 
-/** @param {import("./lines.js").Step} one @param {boolean} [outside] of any turn */
-function step({ at, mark, tone, text, more }, outside = false) {
-  return el(`li.step.${tone}`, outside ? { class: `step outside ${tone}` } : {},
-    el("span.mark", { "aria-hidden": "true" }, mark), el("span.at", {}, time(at, outside ? full(at) : clock(at))), el("span.text", {}, text, more && el("span.faint", {}, ` ${more}`)));
+const mark = (text) => el("span.mark", { "aria-hidden": "true" }, text);
+
+function step({ at, mark: sign, tone, text, more }, where = "inside") {
+  return el("li", { class: `step ${where} ${tone ?? ""}` },
+    mark(sign), el("span.at", {}, time(at, where === "inside" ? clock(at) : full(at))), el("span.text", {}, text, more && el("span.faint", {}, ` ${more}`)));
 }
 
-/** @param {any} entry @param {number[]} epochs that are new to who reads from the top */
+/** `epochs` are those that are new to who reads from the top. */
 function block({ turn, steps }, epochs) {
-  const { run } = turn;
-  const heading = `Turn ${turn.seq}`;
+  const { seq, status, run, usage, crashes } = turn;
   const facts = [
-    agentName(turn.agent), turn.queued_s !== null && turn.queued_s !== undefined && `queued ${seconds(turn.queued_s)}`,
+    agentName(turn.agent),
+    turn.queued_s && `queued ${seconds(turn.queued_s)}`,
     turn.ended_at && `${seconds((Date.parse(turn.ended_at) - Date.parse(turn.created_at)) / 1000)} in all`,
-    turn.usage && `${turn.usage.input_tokens + turn.usage.output_tokens} tokens, ${money(turn.usage.cost_usd)}`,
-    run?.history && `history from ${({ kept: "the process's memory", cache: "the cache", rows: "rows" })[/** @type {"kept"} */ (run.history)] ?? run.history}`,
-  ].filter(Boolean).join(" · ");
-  return el("li.turn", { "data-status": turn.status },
-    el("h4", {}, `${heading} `, el(`span.badge.${turn.status}`, {}, turn.status), " ", el("span.at", {}, time(turn.created_at, full(turn.created_at)))),
-    el("p.faint", {}, facts),
-    epochs.length > 0 && el("p.epoch", {}, epochs.length > 1 ? `Lease epochs ${epochs.join(", then ")}: more than one function worked on it` : `Lease epoch ${epochs[0]}`),
-    turn.crashes > 0 && el("p.crash", {}, el("span.mark", { "aria-hidden": "true" }, "⟳"),
-      `Recovered: its function died ${turn.crashes === 1 ? "once" : `${turn.crashes} times`}${turn.status === "failed" ? "" : ", and another went on with it"}`),
-    turn.stop && !turn.ended_at && el("p.crash", {}, `Told to stop (${turn.stop}): at its next safe point`),
-    turn.joined_to && el("p.faint", {}, `Joined to turn ${turn.joined_to}`),
+    `${count(usage.input_tokens + usage.output_tokens)} tokens, ${money(usage.cost_usd)}`,
+    run?.history && `history ${HISTORIES[run.history] ?? `read from ${run.history}`}`,
+  ];
+  return el("li.turn", { "data-status": status },
+    el("h4", {}, `Turn ${seq} `, el("span.badge", {}, status), el("span.at", {}, " ", time(turn.created_at, full(turn.created_at)))),
+    el("p.faint", {}, facts.filter(Boolean).join(" · ")),
+    epochs.length > 0 && el("p.epoch", {}, epochs.length > 1 ? `Lease epochs ${epochs.join(", then ")}: it was taken up more than once` : `Lease epoch ${epochs[0]}`),
+    crashes > 0 && el("p.crash", {}, mark("⟳"), ` Its function died${crashes > 1 ? ` ${crashes} times` : ""}: ${status === "failed" ? "given up" : "recovered, another went on with it"}`),
+    turn.stop && !turn.ended_at && el("p.crash", {}, `Told to stop (${turn.stop}), at its next safe point`),
+    turn.joined_to && el("p.faint", {}, `Answered with turn ${turn.joined_to}`),
     run?.stages_ms && stages(run.stages_ms),
-    steps.length > 0 && el("ol.steps", { "aria-label": `${heading}, step by step` }, steps.map((/** @type {any} */ one) => step(one))),
+    steps.length > 0 && el("ol.steps", { "aria-label": `Turn ${seq}, step by step` }, steps.map((one) => step(one))),
     el("p.id.faint", {}, turn.id));
 }
 
-/** @param {Record<string, number>} took */
 function stages(took) {
-  const there = STAGES.filter((stage) => took[stage] > 0);
-  const all = there.reduce((sum, stage) => sum + took[stage], 0);
-  if (!all) return null;
+  const there = STAGES.map((name, tone) => ({ name, tone, ms: took[name] ?? 0 })).filter((one) => one.ms > 0);
+  const all = there.reduce((sum, one) => sum + one.ms, 0);
   let x = 0;
-  const pieces = there.map((stage) => {
-    const width = (100 * took[stage]) / all;
-    x += width;
-    return svg(`rect.fill.s${STAGES.indexOf(stage)}`, { x: x - width, y: 0, width, height: 8 });
-  });
-  return el("div.stages", {},
-    svg("svg.share", { viewBox: "0 0 100 8", preserveAspectRatio: "none", width: "100%", height: 8, "aria-hidden": "true", focusable: "false" }, pieces),
-    el("p.faint", {}, there.map((stage) => el("span.stage", {}, svg("svg.key", { width: 9, height: 9, "aria-hidden": "true", focusable: "false" },
-      svg(`rect.fill.s${STAGES.indexOf(stage)}`, { width: 9, height: 9 })), ` ${stage} ${ms(took[stage])}`))));
+  const bar = drawing("share", "100%", 8, there.map((one) => svg(`rect.fill.s${one.tone}`, { x: `${(100 * (x += one.ms) - 100 * one.ms) / all}%`, width: `${(100 * one.ms) / all}%`, height: 8 })));
+  return [bar, el("p.faint", {}, there.map((one) =>
+    el("span.stage", {}, drawing("key", 9, 9, svg(`rect.fill.s${one.tone}`, { width: 9, height: 9 })), ` ${one.name} ${ms(one.ms)}`)))];
 }

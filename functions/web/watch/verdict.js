@@ -7,10 +7,6 @@
 import { el, fill } from "./nodes.js";
 import { count, many, ms, percent, seconds } from "./readable.js";
 
-/** @typedef {import("./series.js").Item} Item */
-/** @typedef {{level: "bad" | "warn" | "note", text: string, plot: string, to: string, runbook: string}} Finding */
-/** @typedef {{turns?: Item[] | null, latency?: Item[] | null, recoveries?: Item[] | null}} Recent by hour, the running one last */
-
 const LONG_WAIT_S = 60;
 const TOO_LONG_WAIT_S = 300;
 const MOST_FAILED = 0.05;
@@ -20,80 +16,71 @@ const SLOW_P95_MS = 20_000;
 const FEW_TURNS = 20;
 const BEHIND_S = 600;
 
-/** @param {any} overview @param {Recent} recent @returns {Finding[]} the worst first */
-export function judge(overview, recent) {
-  const { turns, approvals, today, cleanup } = overview;
-  /** @type {Finding[]} */
-  const found = [];
-  const say = (/** @type {Finding["level"]} */ level, /** @type {string} */ text, /** @type {string} */ plot, /** @type {string} */ to, /** @type {string} */ runbook) =>
-    found.push({ level, text, plot, to, runbook });
+/** @typedef {{level: "bad" | "warn" | "note", text: string, plot: string, to: string, runbook: string}} Finding */
 
-  if (turns.oldest_queued_s > LONG_WAIT_S) {
-    say(turns.oldest_queued_s > TOO_LONG_WAIT_S ? "bad" : "warn",
-      `${many(turns.queued, "turn waits", "turns wait")} for a function; the oldest for ${seconds(turns.oldest_queued_s)}.`, "plot-turns", "Turns by state",
-      "queue-age: are there too few workers, none at all, or one that died? The clean-up wakes one within a minute.");
+/** @param {any} overview @param {Record<string, any[] | null>} recent by hour, the running one last @returns {Finding[]} the worst first */
+export function judge({ turns, approvals, today, cleanup }, recent) {
+  const found = [];
+  const say = (level, text, plot, to, runbook) => found.push({ level, text, plot, to, runbook });
+  // This hour and the one before.
+  const last = (figure) => (recent[figure] ?? []).slice(-2);
+  const sum = (figure, label) => last(figure).reduce((all, { values }) => all + (values[label] ?? 0), 0);
+
+  const wait = turns.oldest_queued_s;
+  if (wait > LONG_WAIT_S) {
+    say(wait > TOO_LONG_WAIT_S ? "bad" : "warn", `${many(turns.queued, "turn is", "turns are")} queued, the oldest for ${seconds(wait)}.`, "turns", "Turns by state",
+      "queue-age: too few workers, none at all, or one that died? The clean-up wakes one within a minute.");
   }
-  const lately = rateOf(recent.turns);
-  if (lately && lately.rate > MOST_FAILED) {
-    say(lately.failed >= FEW_FAILED ? "bad" : "warn", `${count(lately.failed)} of ${many(lately.all, "turn")} since the last full hour failed (${percent(lately.rate)}).`,
-      "plot-errors", "Errors", "turns-failed: the code says whose it is: the model's service, a budget, a deploy.");
+  const failed = sum("turns", "failed");
+  const ended = failed + sum("turns", "completed");
+  if (failed > MOST_FAILED * ended) {
+    say(failed < FEW_FAILED ? "warn" : "bad", `${count(failed)} of ${many(ended, "turn")} of this hour and the last failed (${percent(failed / ended)}).`, "errors", "Errors",
+      "turns-failed: the code says whose it is: the model's, a budget's, a deploy's.");
   } else if (today.error_rate > MOST_FAILED) {
-    say("warn", `${percent(today.error_rate)} of today's turns failed (since midnight UTC); not of the last hour's.`, "plot-errors", "Errors",
-      "turns-failed: the code says whose it was.");
+    say("warn", `${percent(today.error_rate)} of today's turns failed, but not of the last hour's.`, "errors", "Errors", "turns-failed: the code says whose it was.");
   }
-  const slow = (recent.latency ?? []).slice(-2).filter((item) => item.count >= FEW_TURNS).map((item) => item.p95_ms);
-  if (Math.max(0, ...slow) > SLOW_P95_MS) {
-    say("warn", `One turn in twenty took longer than ${ms(Math.max(...slow))} in the last hour.`, "plot-stages", "Latency by stage",
-      "slow-turns: which of its stages grew? The model: Claude is slow. Tools: theirs. Claim and finish: Postgres is slow.");
+  const slow = Math.max(0, ...last("latency").filter((item) => item.count >= FEW_TURNS).map((item) => item.p95_ms));
+  if (slow > SLOW_P95_MS) {
+    say("warn", `One turn in twenty took ${ms(slow)} or longer in this hour or the last.`, "stages", "Latency by stage",
+      "slow-turns: which stage grew? Model: Claude is slow. Tools: theirs. Claim, finish: Postgres is slow.");
   }
   if (cleanup?.behind_s > BEHIND_S) {
-    say("bad", `What should have been cleaned up waits since ${seconds(cleanup.behind_s)}.`, "plot-cleanups", "Clean-up",
-      "cleanup-stopped: the clean-up's log; is its clock on?");
+    say("bad", `The clean-up is behind: what it should have ended waits for ${seconds(cleanup.behind_s)}.`, "cleanups", "Clean-up",
+      "cleanup-stopped: what does its log say? Is its clock on?");
   }
-  const recovered = (recent.recoveries ?? []).slice(-2).flatMap((item) => Object.values(item.values ?? {})).reduce((sum, one) => sum + one, 0);
+  const recovered = sum("recoveries", "crashes");
   if (recovered) {
-    say("warn", `${many(recovered, "turn was", "turns were")} gone on with after a function died, since the last full hour.`, "plot-recoveries", "Recoveries",
-      "A conversation is stuck: crashes of 1 or 2: a tool or a history kills its function; at 3 the turn fails.");
+    say("warn", `${many(recovered, "function")} died in this hour or the last, and ${recovered === 1 ? "its turn was" : "their turns were"} gone on with.`, "recoveries", "Recoveries",
+      "A conversation is stuck: a tool or a history may kill its function; the third time the turn fails.");
   }
   const decisions = approvals.calls + approvals.outcomes;
   if (decisions) {
-    say("note", `${many(decisions, "decision waits", "decisions wait")} for a person.`, "plot-turns", "Turns by state",
-      "A conversation is stuck: a person is asked. It ends as a no when its time is over.");
+    say("note", `${many(decisions, "decision waits", "decisions wait")} for a person.`, "turns", "Turns by state", "A conversation is stuck: it ends as a no when its time is over.");
   }
   const order = ["bad", "warn", "note"];
   return found.sort((one, other) => order.indexOf(one.level) - order.indexOf(other.level));
 }
 
-/** Of this hour and the one before. @param {Item[] | null | undefined} items */
-function rateOf(items) {
-  const sum = (/** @type {string} */ label) => (items ?? []).slice(-2).reduce((all, item) => all + (item.values?.[label] ?? 0), 0);
-  const failed = sum("failed");
-  const all = failed + sum("completed");
-  return all ? { failed, all, rate: failed / all } : null;
-}
-
 const WORDS = { good: ["✓", "All is well"], warn: ["!", "Worth a look"], bad: ["✕", "Not well"], unknown: ["?", "Not known"] };
+const LEVELS = { bad: "Now: ", warn: "Look: ", note: "Good to know: " };
 
 /** @param {Element} place @param {Finding[]} findings */
 export function showVerdict(place, findings) {
   const worst = findings[0]?.level ?? "note";
-  show(place, worst === "note" ? "good" : worst, findings.map((one) =>
-    el("li", { class: one.level }, el("span.level", {}, { bad: "Now: ", warn: "Look: ", note: "Good to know: " }[one.level]), one.text, " ",
-      el("a", { href: `#${one.plot}` }, one.to), el("span.faint", {}, ` Runbook, ${one.runbook}`))));
+  show(place, worst === "note" ? "good" : worst, findings.map((one) => el(`li.${one.level}`, {}, el("b", {}, LEVELS[one.level]), one.text, " ",
+    el("a", { href: `#plot-${one.plot}` }, one.to), el("span.faint", {}, ` Runbook, ${one.runbook}`))));
 }
 
-/** Nothing can be said of it. @param {Element} place @param {string} why */
+/** Nothing can be said of it. */
 export function showUnknown(place, why) {
   show(place, "unknown", [el("li", {}, why)]);
 }
 
-/** @param {Element} place @param {keyof typeof WORDS} level @param {Node[]} lines */
 function show(place, level, lines) {
   const [mark, words] = WORDS[level];
-  const text = words + lines.map((line) => line.textContent).join();
-  // It is said to those who listen when it changes, and not each ten seconds.
-  if (place.getAttribute("data-said") === text) return;
-  place.setAttribute("data-said", text);
-  place.setAttribute("data-level", level);
+  // It is said to those who listen when it changes, and not each ten seconds; nor is focus taken from its links.
+  const said = words + lines.map((line) => line.textContent);
+  if (place.dataset.said === said) return;
+  Object.assign(place.dataset, { said, level });
   fill(place, el("h2", {}, el("span.sign", { "aria-hidden": "true" }, mark), words), lines.length > 0 && el("ul", {}, lines));
 }
