@@ -35,7 +35,8 @@ _TOKEN = "operators-" + "x" * 32
 # As a small server has it. What is measured is reading; that it is filled quickly is for whoever waits.
 _SERVER = {"shared_buffers": "1GB", "max_wal_size": "8GB"}
 
-# They began one after the other, the last one now. Locks are for a day, and a sweep has cleared those whose time was over.
+# They began one after the other, the last one now. Locks are for a day, and a sweep has cleared those whose time was over; none runs out while
+# this runs.
 _FILL = """
 WITH u AS (
     INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, %(many)s / 5 + 1) RETURNING id
@@ -51,7 +52,7 @@ s AS (
         created_at, last_active_at, idle_ttl)
     SELECT id, user_id, CASE WHEN stands THEN agent END, CASE WHEN stands THEN at END, 86400, 5, 10, 5, 9,
         '{"input_tokens": 300, "output_tokens": 240}', at, at + interval '4 minutes', 5184000
-    FROM g CROSS JOIN LATERAL (SELECT at + interval '1 day' > now() AS stands) AS lock
+    FROM g CROSS JOIN LATERAL (SELECT at > now() - interval '23 hours' AS stands) AS lock
 ),
 t AS MATERIALIZED (
     SELECT g.id AS session_id, gen_random_uuid() AS id, n, g.agent, g.at + n * interval '40 seconds' AS at, power(random(), 4) AS r
@@ -76,18 +77,20 @@ said AS (
     FROM t CROSS JOIN generate_series(0, 1) m
 )
 INSERT INTO audit_log (session_id, at, actor, action, agent, until)
-SELECT g.id, n.at, n.actor, n.action, n.agent, n.until FROM g CROSS JOIN LATERAL (VALUES
-    (1, g.is_handed, g.at - interval '20 seconds', 'agent', 'lock_set', 'manager', g.at - interval '20 seconds' + interval '1 day'),
-    (2, true, g.at, 'agent', 'lock_set', g.agent, g.at + interval '1 day'),
+SELECT g.id, n.at, n.actor, n.action, n.agent, n.until FROM g
+CROSS JOIN LATERAL (SELECT g.at NOT BETWEEN now() - interval '1 day' AND now() - interval '23 hours' AS has_lock) AS lock
+CROSS JOIN LATERAL (VALUES
+    (1, g.is_handed AND lock.has_lock, g.at - interval '20 seconds', 'agent', 'lock_set', 'manager', g.at - interval '20 seconds' + interval '1 day'),
+    (2, lock.has_lock, g.at, 'agent', 'lock_set', g.agent, g.at + interval '1 day'),
     (3, g.at + interval '1 day' <= now(), g.at + interval '1 day 30 seconds', 'system', 'lock_expired', g.agent, g.at + interval '1 day')
 ) AS n(nth, is_so, at, actor, action, agent, until) WHERE n.is_so ORDER BY g.id, n.nth
 """
 
 # Some are being answered now, some wait, and some have asked a person.
 _GOING_ON = (
-    """WITH some AS (SELECT id FROM conversation_states ORDER BY created_at DESC LIMIT 300)
+    """WITH late AS (SELECT id FROM conversation_states ORDER BY created_at DESC LIMIT 300)
     UPDATE turns t SET status = (CASE t.seq %% 5 WHEN 0 THEN 'running' WHEN 1 THEN 'waiting' ELSE 'queued' END), ended_at = NULL
-    FROM some WHERE t.session_id = some.id AND t.created_at > now() - interval '1 hour' AND t.seq IN (1, 3, 5)""",
+    FROM late WHERE t.session_id = late.id AND t.created_at > now() - interval '1 hour' AND t.seq IN (1, 3, 5)""",
     """UPDATE conversation_states s SET lease_expires_at = now() + interval '1 hour'
     FROM turns t WHERE t.session_id = s.id AND t.status = 'running'""",
     """INSERT INTO approvals (session_id, id, turn_id, tool_call_id, input_digest, status, expires_at)
