@@ -109,9 +109,9 @@ class Asked:
 def main() -> None:
     asked = _arguments()
     with server(_SERVER) as (_, url):
-        _fill(url, asked.sessions)
+        fill(url, asked.sessions)
         with _serving(url) as (house, client):
-            _count(house)
+            count(house)
             _run(url, "VACUUM ANALYZE")
             short = [*_time(client, _paths(url), asked.rounds), *_check(url, client)]
     for line in short:
@@ -133,7 +133,7 @@ def _serving(url: str) -> Iterator[tuple[House, TestClient]]:
 # ---- what there is
 
 
-def _fill(url: str, sessions: int) -> None:
+def fill(url: str, sessions: int) -> None:
     told = begun = time.monotonic()
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
@@ -152,7 +152,7 @@ def _fill(url: str, sessions: int) -> None:
     _say(f"filled in within {time.monotonic() - begun:.0f} s")
 
 
-def _count(house: House) -> None:
+def count(house: House) -> None:
     """As the clean-up does, without its rests."""
     for kind in counting.KINDS:
         told = begun = time.monotonic()
@@ -209,7 +209,10 @@ def _time(client: TestClient, paths: list[str], rounds: int) -> Iterator[str]:
 
 def _check(url: str, client: TestClient) -> Iterator[str]:
     """That the quick answer is the true one."""
-    count: Callable[[str], int] = lambda what: int(_run(url, f"SELECT count(*) FROM {what}")[0][0])  # noqa: E731 - one line each below
+
+    def there(what: str) -> int:
+        return int(_run(url, f"SELECT count(*) FROM {what}")[0][0])
+
     told = client.get("/v1/admin/overview").json()
     month = "step=day&from=" + (datetime.now(UTC) - timedelta(days=40)).strftime("%Y-%m-%dT00:00:00Z")
     turns = _summed(client, "turns", month)
@@ -219,16 +222,16 @@ def _check(url: str, client: TestClient) -> Iterator[str]:
         for one in item["agents"]
     )
     for name, shown, true in (
-        ("conversations", told["kept"], count("conversation_states")),
-        ("locks", told["locks_held"], count("conversation_states WHERE locked_at IS NOT NULL")),
-        ("locks that are held", locks, count("conversation_states WHERE locked_at IS NOT NULL")),
-        ("turns", sum(turns.values()), count("turns")),
-        ("turns that failed", turns["failed"], count("turns WHERE status = 'failed'")),
-        ("recoveries", _summed(client, "recoveries", month)["crashes"], count("turns WHERE crashes > 0")),
+        ("conversations", told["kept"], there("conversation_states")),
+        ("locks", told["locks_held"], there("conversation_states WHERE locked_at IS NOT NULL")),
+        ("locks that are held", locks, there("conversation_states WHERE locked_at IS NOT NULL")),
+        ("turns", sum(turns.values()), there("turns")),
+        ("turns that failed", turns["failed"], there("turns WHERE status = 'failed'")),
+        ("recoveries", _summed(client, "recoveries", month)["crashes"], there("turns WHERE crashes > 0")),
         (
             "locks that expired",
             _summed(client, "cleanups", month)["locks"],
-            count("audit_log WHERE action = 'lock_expired'"),
+            there("audit_log WHERE action = 'lock_expired'"),
         ),
     ):
         print(f"{name}: {shown}, and the rows say {true}", flush=True)
