@@ -142,9 +142,7 @@ class Book:
             counts[f"locks.{how}", at, f"{agent}/{bound(ms)}"] += 1
             counts[f"held_ms.{how}", at, agent] += round(ms)
 
-    def _fate(
-        self, note: Row, follows: Row | None, as_of: datetime, *, gone: bool
-    ) -> tuple[str, datetime]:
+    def _fate(self, note: Row, follows: Row | None, as_of: datetime, *, gone: bool) -> tuple[str, datetime]:
         if follows is None:
             if note["until"] <= as_of:
                 return "expired", note["until"]
@@ -155,4 +153,3 @@ class Book:
         if follows["action"] != "lock_set":
             return "cleared", end
         return ("renewed" if follows["agent"] == note["agent"] else "handed_over"), end
-

@@ -5,9 +5,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -26,7 +24,15 @@ from core.store.locks import LockTtl
 from core.store.places import BEGINNING
 from dev.demo_model import DemoModel, Fault
 from tests.agents import Workshop
-from tests.conversations import answer, arrival, dead, decide, expire, held, in_the_way, wait_for_locks, waiting
+from tests.conversations import (
+    answer,
+    arrival,
+    dead,
+    decide,
+    expire,
+    held,
+    waiting,
+)
 from tests.databases import run
 from tests.reckoning import Book, Counts
 
@@ -74,12 +80,20 @@ class Walk:
         return self.house.database
 
     def step(self) -> None:
-        does = self.chance.choice(
-            [self.begin, self.begin, self.talk, self.fail, self.crash, self.lock, self.lock, self.unlock]
-            + [self.sweep_locks, self.talk, self.fork, self.merge, self.rewind, self.end, self.sweep, self.ask]
-            + [self.archive, self.restore, self.restore, self.leave_open, self.count, self.count, self.count]
-            + [self.roll_up]
+        talking = (
+            self.begin,
+            self.begin,
+            self.talk,
+            self.talk,
+            self.fail,
+            self.crash,
+            self.ask,
+            self.leave_open,
         )
+        changing = (self.lock, self.lock, self.unlock, self.fork, self.merge, self.rewind)
+        going = (self.sweep_locks, self.end, self.sweep, self.archive, self.restore, self.restore)
+        counting = (self.count, self.count, self.count, self.roll_up)
+        does = self.chance.choice((*talking, *changing, *going, *counting))
         now = datetime.now(UTC) + LATER
         how = does(now) or ""
         self.done[does.__name__] += 1
@@ -152,7 +166,13 @@ class Walk:
     def _set(self, device: UUID, at: datetime) -> None:
         ttl = LockTtl(self.chance.choice([1, 300, 3_600, 100_000]), None, 1)
         locks.set_lock(
-            self.database, DeviceId(device), self.chance.choice(AGENTS), ttl, actor="user", reason=None, now=at
+            self.database,
+            DeviceId(device),
+            self.chance.choice(AGENTS),
+            ttl,
+            actor="user",
+            reason=None,
+            now=at,
         )
 
     def lock(self, now: datetime) -> None:
@@ -271,6 +291,8 @@ def test_every_figure_is_what_was_ever_there(
     for _ in range(80):
         walk.step()
     print(walk.done)
-    while sum(counting.count(house.database, kind, 100, now=datetime.now(UTC) + LATER) for kind in counting.KINDS):
+    while sum(
+        counting.count(house.database, kind, 100, now=datetime.now(UTC) + LATER) for kind in counting.KINDS
+    ):
         pass
     walk.check(datetime.now(UTC) + LATER, "all of it is counted")

@@ -185,9 +185,7 @@ def test_updates_of_a_conversation_stay_in_place(house: House, device: UUID, dat
     one more version of the row in its life.
     """
     answer(house, arrival(device))
-    seen = (
-        "SELECT n_tup_upd::int, n_tup_hot_upd::int FROM pg_stat_user_tables WHERE relname = 'conversation_states'"
-    )
+    seen = "SELECT n_tup_upd::int, n_tup_hot_upd::int FROM pg_stat_user_tables WHERE relname = 'conversation_states'"
 
     def updates(at_least: int) -> tuple[int, int]:
         def there() -> bool:

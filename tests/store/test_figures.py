@@ -84,7 +84,9 @@ def make_past(url: str, seed: int, sessions: int = 40) -> Past:
                 "UPDATE conversation_states SET active_agent = %s, locked_at = %s, session_ttl = %s WHERE id = %s",
                 (*standing, str(session)),
             )
-        columns = "session_id, id, seq, body_digest, status, agent, crashes, usage, error, created_at, ended_at"
+        columns = (
+            "session_id, id, seq, body_digest, status, agent, crashes, usage, error, created_at, ended_at"
+        )
         execute_values(cursor, f"INSERT INTO turns ({columns}) VALUES %s", rows["turns"])
         columns = "session_id, actor, action, agent, at, until"
         execute_values(cursor, f"INSERT INTO audit_log ({columns}) VALUES %s", rows["audit_log"])
@@ -410,7 +412,9 @@ def test_what_stands_now_is_told_by_agent(house: House, database_url: str) -> No
     run(database_url, "UPDATE conversation_states SET last_active_at = now() - interval '10 minutes'")
     held(house, arrival(busy))
     idle(database_url, ended)
-    run(database_url, "UPDATE turns SET created_at = now() - interval '10 minutes' WHERE ended_at IS NOT NULL")
+    run(
+        database_url, "UPDATE turns SET created_at = now() - interval '10 minutes' WHERE ended_at IS NOT NULL"
+    )
     answer(house, arrival(locked))
     told = {one.agent: one for one in figures.standing(house.database, active_s=300)}
     assert {agent: (one.active, one.busy, one.locked) for agent, one in told.items()} == {

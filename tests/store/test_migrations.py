@@ -122,7 +122,10 @@ def test_the_sql_of_the_migrations_can_be_printed() -> None:
             "ix_conversation_states_created_at_uncounted",
         ),
         ("SELECT * FROM turns WHERE NOT counted AND created_at > now()", "ix_turns_created_at_uncounted"),
-        (f"SELECT * FROM audit_log WHERE NOT counted AND {COUNTS} AND at > now()", "ix_audit_log_at_uncounted"),
+        (
+            f"SELECT * FROM audit_log WHERE NOT counted AND {COUNTS} AND at > now()",
+            "ix_audit_log_at_uncounted",
+        ),
         (
             "SELECT * FROM daily_stats WHERE name = 'turns' AND day > CURRENT_DATE",
             "ix_daily_stats_name_day_hour",
