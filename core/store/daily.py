@@ -87,7 +87,9 @@ _FIRST: Final = """COALESCE((
 
 def of_turns(source: str, where: str, *, still_open: str, figures: tuple[str, ...] = OF_TURNS) -> str:
     """(at, name, label, value) of the turns `t` of a source."""
-    values = ", ".join(f"({value.replace('{open}', still_open)})" for name in figures for value in _OF_TURN[name])
+    values = ", ".join(
+        f"({value.replace('{open}', still_open)})" for name in figures for value in _OF_TURN[name]
+    )
     return f"""
     SELECT t.created_at AS at, f.name, CAST(f.label AS text) AS label, CAST(f.value AS bigint) AS value
     FROM {source} CROSS JOIN LATERAL (VALUES {values}) AS f(name, label, value)
@@ -130,7 +132,11 @@ def of_last_locks(source: str, where: str, *, still_held: str) -> str:
     how = f"CASE WHEN a.until <= clock.at THEN 'expired' ELSE {still_held} END"
     last = "p.session_id = s.id"
     return _locks(
-        f"{source} CROSS JOIN clock", last, "LEAST(a.until, clock.at)", how, f"{where} AND s.locked_at IS NOT NULL"
+        f"{source} CROSS JOIN clock",
+        last,
+        "LEAST(a.until, clock.at)",
+        how,
+        f"{where} AND s.locked_at IS NOT NULL",
     )
 
 
