@@ -74,16 +74,44 @@ def gate() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def running(
-    client: TestClient, model: DemoModel, gate: threading.Event, database_url: str
-) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """A conversation whose turn waits at the model's gate, and what its client is told in the end."""
+    client: TestClient, house: House, model: DemoModel, gate: threading.Event, database_url: str
+) -> Iterator["Running"]:
+    """A conversation whose turn waits at the model's gate, under a lease so short that a stop is heard within half a second; and what
+    its client is told in the end.
+    """
+    house.turns.reception = replace(house.turns.reception, lease_ttl_s=2.0, lease_margin_s=0.5)
     model.faults.add(Fault.gate(gate))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(say, client, "first")
         assert model.requests.wait_for(1)
-        ((session,),) = run(database_url, "SELECT id::text FROM conversation_states")
-        yield session, lambda: first.result(20)
+        yield conversation(database_url), lambda: first.result(20)
         gate.set()
+
+
+@pytest.fixture
+def working(
+    client: TestClient, model: DemoModel, shop: Workshop, gate: threading.Event, database_url: str
+) -> Iterator["Running"]:
+    """The same of one whose tool is at the gate: what a tool has begun it ends, so no stop is heard before."""
+    begun = threading.Event()
+
+    def post(_context: ToolContext, _arguments: Arguments) -> str:
+        begun.set()
+        assert gate.wait(20)
+        return "posted"
+
+    shop.does["post"] = post
+    model.replies.add(Reply(call("post")))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(say, client, "post it")
+        assert begun.wait(20)
+        yield conversation(database_url), lambda: first.result(20)
+        gate.set()
+
+
+def conversation(url: str) -> str:
+    ((session,),) = run(url, "SELECT id::text FROM conversation_states")
+    return str(session)
 
 
 Running = tuple[str, Callable[[], dict[str, Any]]]
@@ -166,12 +194,13 @@ def test_a_running_turn_is_asked_to_stop_and_those_behind_it_are_over(
     client: TestClient,
     operator: Operator,
     house: House,
-    running: Running,
+    model: DemoModel,
+    working: Running,
+    gate: threading.Event,
     database_url: str,
 ) -> None:
-    session, told = running
+    session, told = working
     house.turns.wakeups = Deaf()
-    house.turns.reception = replace(house.turns.reception, lease_ttl_s=2.0, lease_margin_s=0.5)
     waits = [say(client, text, wait_s=0) for text in ("second", "third")]
     done = operator.cancel(session)
     assert (done["outcome"], done["turns"]) == ("stopping", 3)
@@ -180,12 +209,24 @@ def test_a_running_turn_is_asked_to_stop_and_those_behind_it_are_over(
     assert [(one["status"], one["error_code"]) for one in others] == [("cancelled", "turn_cancelled")] * 2
     again = operator.cancel(session)
     assert (again["outcome"], again["turns"]) == ("stopping", 0)
+    gate.set()
     assert told()["status"] == "cancelled"
-    assert operator.cancel(session)["outcome"] == "nothing_to_cancel"
+    shown = operator.cancel(session)
+    assert shown["outcome"] == "nothing_to_cancel"
+    assert [one["status"] for one in shown["session"]["turns"][0]["calls"]] == ["done"], (
+        "what it began it ended"
+    )
+    assert len(model.requests) == 1, "and the model was not asked again"
     ids = [first["id"], *(turn["id"] for turn in waits)]
-    assert noted(operator.see(session)) == [("operator", "turn_cancelled", id_) for id_ in ids]
+    assert noted(shown["session"]) == [("operator", "turn_cancelled", id_) for id_ in ids]
     assert statuses(database_url) == [("cancelled", "turn_cancelled")] * 3
     assert find_wrong(database_url) == []
+
+
+def test_a_turn_whose_model_is_being_asked_does_not_wait_for_it(operator: Operator, running: Running) -> None:
+    session, told = running
+    assert operator.cancel(session)["outcome"] in ("stopping", "cancelled")
+    assert told()["status"] == "cancelled", "though its model is still at the gate"
 
 
 def test_one_turn_is_cancelled_and_the_others_are_answered(
@@ -584,29 +625,3 @@ def test_a_person_who_is_an_operator_is_named_in_the_audit(settings: Settings, d
         ):
             assert problem(door.call("DELETE", path, token=token)) == (401, code)
         assert door.call("DELETE", path, token=admin).status_code == 204
-
-
-def test_a_tool_that_runs_meanwhile_is_not_cut_off_by_a_cancel(
-    client: TestClient, operator: Operator, model: DemoModel, shop: Workshop, database_url: str
-) -> None:
-    """The turn stops at its next safe point: what a tool has begun, it ends."""
-    begun, goes_on = threading.Event(), threading.Event()
-
-    def post(_context: ToolContext, _arguments: Arguments) -> str:
-        begun.set()
-        assert goes_on.wait(20)
-        return "posted"
-
-    shop.does["post"] = post
-    model.replies.add(Reply(call("post")))
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(say, client, "post it")
-        assert begun.wait(20)
-        ((session,),) = run(database_url, "SELECT id::text FROM conversation_states")
-        assert operator.cancel(session)["outcome"] == "stopping"
-        goes_on.set()
-        assert first.result(20)["status"] == "cancelled"
-    (turn,) = operator.see(session)["turns"]
-    assert [one["status"] for one in turn["calls"]] == ["done"]
-    assert len(model.requests) == 1
-    assert find_wrong(database_url) == []
