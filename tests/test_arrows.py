@@ -278,6 +278,20 @@ ARROWS: dict[str, set[str]] = {
         "core.transfer.backup",
         "core.tries",
     },
+    # What operators do to one conversation.
+    "core.operating": {
+        "core.about",
+        "core.answering",
+        "core.deadline",
+        "core.digest",
+        "core.errors",
+        "core.ids",
+        "core.reception",
+        "core.recovery",
+        "core.sessions",
+        "core.store",
+        "core.tries",
+    },
     "core.archiving": {
         "core.archive",
         "core.attendance",
@@ -380,6 +394,7 @@ ARROWS: dict[str, set[str]] = {
         "core.figures",
         "core.keeping",
         "core.model",
+        "core.operating",
         "core.queue",
         "core.reception",
         "core.restoring",

@@ -19,6 +19,7 @@ class Found:
     # "session", or "user".
     found_by: str
     user_id: UserId
+    # Who holds it now. None: nobody does.
     active_agent: str | None
     is_alive: bool
     created_at: datetime
@@ -28,14 +29,16 @@ class Found:
 # By the primary key, as a range, and by a user's conversations, the newest first: an index each, read from one snapshot.
 _FIND: Final = text(f"""
 WITH {CLOCK},
-meant AS (
-    (SELECT id, 'session' AS found_by FROM conversation_states WHERE id BETWEEN :low AND :high ORDER BY id LIMIT :limit)
+meant AS MATERIALIZED (
+    (SELECT 'session' AS found_by, c.* FROM conversation_states c WHERE c.id BETWEEN :low AND :high ORDER BY c.id LIMIT :limit)
     UNION ALL
-    (SELECT id, 'user' FROM conversation_states WHERE user_id = :user_id ORDER BY created_at DESC LIMIT :limit)
+    (SELECT 'user', c.* FROM conversation_states c WHERE c.user_id = :user_id ORDER BY c.created_at DESC LIMIT :limit)
 )
-SELECT s.id AS session_id, m.found_by, s.user_id, s.active_agent, {ALIVE} AS is_alive, s.created_at, s.last_active_at
-FROM meant m JOIN conversation_states s ON s.id = m.id CROSS JOIN clock
-ORDER BY m.found_by, s.created_at DESC, s.id LIMIT :limit
+SELECT s.id AS session_id, s.found_by, s.user_id,
+    CASE WHEN s.locked_at + make_interval(secs => s.session_ttl) > clock.at THEN s.active_agent END AS active_agent,
+    {ALIVE} AS is_alive, s.created_at, s.last_active_at
+FROM meant s CROSS JOIN clock
+ORDER BY s.found_by, s.created_at DESC, s.id LIMIT :limit
 """)
 
 

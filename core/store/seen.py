@@ -68,24 +68,31 @@ class Seen:
     next_audit: int | None
 
 
+# What a turn is made of.
+_STEPS: Final = ("messages", "calls", "approvals")
+
+
 def _listed(rows: str, order: str) -> str:
     return f"COALESCE((SELECT json_agg(row_to_json(listed) ORDER BY {order}) FROM ({rows}) AS listed), '[]')"
 
 
-# Of a turn of the page (as `p`), by the keys of each: its messages lie between its first and its last.
+# Of the turns of the `page`, each by one look along an index however many there are: from their first message on to their last.
+_ITS_MESSAGES: Final = """BETWEEN (SELECT min(p.first_seq) FROM page p)
+    AND CASE WHEN CAST(:before AS bigint) IS NULL THEN :after_all ELSE (SELECT max(p.last_seq) FROM page p) END"""
+_ON_PAGE: Final = "ANY(ARRAY(SELECT p.id FROM page p))"
 _MESSAGES: Final = _listed(
-    """SELECT m.seq, m.role, m.agent, m.stop_reason, m.created_at, m.left_out, octet_length(m.content) AS bytes, m.usage
-        FROM messages m WHERE m.session_id = :session_id AND m.seq BETWEEN p.first_seq AND p.last_seq AND m.turn_id = p.id""",
+    f"""SELECT m.turn_id, m.seq, m.role, m.agent, m.stop_reason, m.created_at, m.left_out, octet_length(m.content) AS bytes, m.usage
+        FROM messages m WHERE m.session_id = :session_id AND m.seq {_ITS_MESSAGES} AND m.turn_id = {_ON_PAGE}""",
     "listed.seq",
 )
 _CALLS: Final = _listed(
-    """SELECT c.id, c.name, c.effect, c.status, c.message_seq, c.created_at, c.ended_at, c.settled_at
-        FROM tool_calls c WHERE c.session_id = :session_id AND c.turn_id = p.id""",
+    f"""SELECT c.turn_id, c.id, c.name, c.effect, c.status, c.message_seq, c.created_at, c.ended_at, c.settled_at
+        FROM tool_calls c WHERE c.session_id = :session_id AND c.message_seq {_ITS_MESSAGES} AND c.turn_id = {_ON_PAGE}""",
     'listed.message_seq, listed.id COLLATE "C"',
 )
 _APPROVALS: Final = _listed(
-    """SELECT a.id, a.tool_call_id, a.kind, a.status, a.role, a.created_at, a.expires_at, a.decided_at
-        FROM approvals a WHERE a.session_id = :session_id AND a.turn_id = p.id""",
+    f"""SELECT a.turn_id, a.id, a.tool_call_id, a.kind, a.status, a.role, a.created_at, a.expires_at, a.decided_at
+        FROM approvals a WHERE a.session_id = :session_id AND a.turn_id = {_ON_PAGE}""",
     "listed.created_at, listed.id",
 )
 _BEGUN_AT: Final = (
@@ -113,8 +120,9 @@ SELECT s.id, s.user_id, s.org_id, clock.at AS as_of, {ALIVE} AS is_alive, s.acti
     {_listed("SELECT c.upto_seq, c.created_at, c.agent, c.left_out FROM compactions c WHERE c.session_id = :session_id"
              f" ORDER BY c.upto_seq DESC LIMIT {_MOST_COMPACTIONS}", "listed.upto_seq")} AS compactions,
     {_listed("SELECT p.id, p.seq, p.status, p.agent, p.joined_to, p.stop, p.crashes, p.error_code, p.usage, p.created_at, p.ended_at,"
-             f" {_QUEUED} AS queued_s, {_MESSAGES} AS messages, {_CALLS} AS calls, {_APPROVALS} AS approvals FROM page p", "listed.seq")}
+             f" {_QUEUED} AS queued_s FROM page p", "listed.seq")}
         AS turns,
+    {_MESSAGES} AS messages, {_CALLS} AS calls, {_APPROVALS} AS approvals,
     {_listed("SELECT n.id, n.at, n.actor, n.user_id, n.action, n.agent, n.until, n.turn_id FROM audit_log n"
              " WHERE n.session_id = :session_id AND n.id < COALESCE(CAST(:audit_before AS bigint), :after_all) ORDER BY n.id DESC LIMIT :lines + 1", "listed.id")}
         AS audit
@@ -141,17 +149,24 @@ def see(
         return None
     turns, older = _cut(row["turns"], window.turns)
     audit, earlier = _cut(row["audit"], _MOST_LINES)
-    return Seen(
-        **{
-            **row,
-            "turns": turns,
-            "next_turns": turns[0]["seq"] if older else None,
-            "audit": audit,
-            "next_audit": audit[0]["id"] if earlier else None,
-        }
-    )
+    steps = {name: _by_turn(row[name]) for name in _STEPS}
+    shown = {
+        **{name: value for name, value in row.items() if name not in _STEPS},
+        "turns": [{**turn, **{name: steps[name].get(turn["id"], []) for name in _STEPS}} for turn in turns],
+        "next_turns": turns[0]["seq"] if older else None,
+        "audit": audit,
+        "next_audit": audit[0]["id"] if earlier else None,
+    }
+    return Seen(**shown)
 
 
 def _cut(rows: list[dict[str, Any]], most: int) -> tuple[list[dict[str, Any]], bool]:
     """One more was read than is shown, so that it is known whether there are more."""
     return rows[-most:], len(rows) > most
+
+
+def _by_turn(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row.pop("turn_id"), []).append(row)
+    return found
