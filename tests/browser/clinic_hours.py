@@ -96,18 +96,23 @@ def crashed(service: Service) -> Device:
 
 def hours(service: Service) -> dict[str, Device]:
     """One of each."""
-    made = {work.__name__: work(service) for work in (answered, failed, locked, asked, decided, crashed)}
-    made["stranded"] = stranded(service)
-    return made
+    return {work.__name__: work(service) for work in (answered, failed, locked, asked, decided, crashed)}
 
 
-def stranded(service: Service) -> Device:
-    """A turn that is queued, and that nobody was woken for: the clean-up of this service is not on the clock."""
-    device = answered(service)
-    device.say("And more")
+def strand(device: Device) -> None:
+    """Its last turn is queued again, an answer and all: nobody was woken for it."""
     run(
-        service.database_url,
-        "UPDATE turns SET status = 'queued', ended_at = NULL, created_at = now() - interval '2 minutes' WHERE session_id = %s AND seq = 2",
+        device.service.database_url,
+        "UPDATE turns SET status = 'queued', ended_at = NULL, created_at = now() - interval '2 minutes' "
+        "WHERE id = (SELECT id FROM turns WHERE session_id = %s ORDER BY seq DESC LIMIT 1)",
         device.session,
     )
-    return device
+
+
+def hold(device: Device) -> None:
+    """A function holds it, and will not be heard of in the next minute."""
+    run(
+        device.service.database_url,
+        "UPDATE conversation_states SET lease_expires_at = now() + interval '1 minute' WHERE id = %s",
+        device.session,
+    )

@@ -30,8 +30,11 @@ export class Conversation {
     fill(this.place);
   }
 
+  /** What is focused may be drawn anew: then its heading is. */
   #frame(id, ...children) {
+    const hadFocus = this.place.contains(document.activeElement);
     fill(this.place, el("p", {}, el("a", { href: "#figures" }, "← All figures")), el("h2", { tabindex: -1 }, "Conversation ", el("code", {}, id)), children);
+    if (hadFocus) this.place.querySelector("h2").focus({ preventScroll: true });
   }
 
   /** @param {string} said what came of what was done before */
@@ -81,8 +84,6 @@ export class Conversation {
     if (answer === undefined || this.#session?.id !== id) return;
     if (answer) await this.#look(cameOf(answer));
     else this.#frame(id, el("p.notice", { role: "status", id: "came-of-it" }, cameOf(answer)));
-    // Its button was drawn anew, or is gone.
-    this.place.querySelector("h2").focus();
   }
 }
 
