@@ -1,5 +1,5 @@
 /**
- * The operators' console. The page comes without any figure and is drawn at once; each figure is drawn when it is there.
+ * The operators' console: drawn at once without any figure, and each when it is there.
  *
  * What can go wrong: the token is not good (the form comes back and says so), the service does not answer (what stands there stays, and is
  * said to be old), a figure is not in this release (its plot says so). While nobody looks at the tab, nothing is asked.
@@ -19,9 +19,9 @@ const EVERY_MS = 10_000;
 const PLOTS_EVERY_MS = 60_000;
 const NO_OPERATORS = "This service has no operators set up: set ADMIN_TOKEN, and start it again.";
 const WRONG = "This token is not an operator's. Is it the ADMIN_TOKEN of this service?";
-const WHAT_TO_TYPE = "Type a conversation's ID, such as 0198f2d0-5c43-7c39-9d6f-0a4a6e0d9a11, or at least 4 characters of its beginning, or a user's ID.";
+const WHAT_TO_TYPE = "Type a conversation's ID, or at least 4 characters of its beginning, or a user's ID.";
 const AN_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-// What the verdict hangs on beside the overview: the plots of a day ask for the same.
+// The verdict hangs on these too: the plots of a day ask for the same.
 const RECENT = ["turns", "latency", "recoveries"];
 
 const api = new Api();
@@ -91,13 +91,13 @@ addEventListener("hashchange", () => {
 byId("search").addEventListener("submit", async (event) => {
   event.preventDefault();
   const q = byId("session-id").value.trim().toLowerCase();
-  let [items, more, said] = [[], false, "Nothing that is there has such an ID. Turns, devices and the digests of log lines cannot be searched for."];
+  let [items, more, said] = [[], false, "Nothing that is there has such an ID. Turns and devices cannot be searched for."];
   try {
     ({ items, more } = await api.get("/search", { q }));
   } catch (error) {
     said = error.isMissing ? WHAT_TO_TYPE : reason(error);
   }
-  // A whole ID is a conversation's, unless it is found to be a person's.
+  // A whole ID is a conversation's, unless it is a person's.
   if (AN_ID.test(q) && items.every((one) => one.session_id === q)) return void (location.hash = `#session=${q}`);
   byId("found").hidden = false;
   fill(byId("found"), el("h2", { id: "found-head", tabindex: -1 }, `Found for “${q}”`),

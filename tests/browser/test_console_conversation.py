@@ -171,6 +171,7 @@ def test_what_somebody_holds_is_let_alone(service: Service, look: Look) -> None:
     page = look(device.session)
     page.get_by_role("button", name="Recover", exact=True).click()
     clinic_hours.hold(device)
+    clinic_hours.strand(device)
     page.get_by_role("dialog").get_by_role("button", name="Recover", exact=True).click()
     expect(page.locator("#came-of-it")).to_contain_text("A function is at work on it")
     expect(page.locator("#conversation")).to_contain_text("Now: a function is at work on it, under epoch")

@@ -1,42 +1,36 @@
-/** What an operator may do to a conversation. Each is asked about first, in a sentence or two, and says what came of it. */
+/** What an operator may do to a conversation. Each is asked about first, and says what came of it. */
 
 import { el } from "./nodes.js";
 import { clock, many } from "./readable.js";
 
 const SAID = {
   cleared: () => "The lock is cleared: the manager answers from the next message on.",
-  nothing_to_clear: () => "Nobody held the lock: the manager answers already.",
+  nothing_to_clear: () => "Nobody held the lock.",
   cancelled: ({ turns }) => `${many(turns, "turn was", "turns were")} cancelled.`,
-  stopping: ({ turns }) => `${many(turns, "turn was", "turns were")} told to stop; what runs stops at its next safe point.`,
-  nothing_to_cancel: () => "No turn was open: there was nothing to cancel.",
+  stopping: ({ turns }) => `${many(turns, "turn was", "turns were")} told to stop, at the next safe point.`,
+  nothing_to_cancel: () => "There was nothing to cancel.",
   woken: () => "It was woken: a worker goes on with it.",
   is_held: ({ held_until: until }) => `A function is at work on it${until ? ` until ${clock(until)}, unless it renews its lease` : ""}: nothing was done.`,
-  nothing_to_recover: () => "There was nothing to recover: no turn is open that could go on.",
+  nothing_to_recover: () => "There was nothing to recover.",
 };
 
-/** @param {{outcome: string} | null} answer */
 export function cameOf(answer) {
-  if (!answer) return "The conversation is ended: its rows, its cache and its streams are gone.";
+  if (!answer) return "The conversation is ended, and gone.";
   return SAID[answer.outcome]?.(answer) ?? `It answered: ${answer.outcome}.`;
 }
 
 export const ACTIONS = [
   { name: "Clear the lock", method: "DELETE", path: "/lock",
-    does: "The agent that holds this conversation loses it: the manager answers from the next message on. What runs now is not stopped." },
+    does: "Its agent loses it: the manager answers from the next message on. What runs now is not stopped." },
   { name: "Cancel its turns", method: "POST", path: "/cancel", body: {},
-    does: "What runs stops at its next safe point; what is queued or waits for a person is cancelled. What tools have done stays done." },
+    does: "What runs stops at its next safe point; what is queued or waits for a person is cancelled." },
   { name: "Recover", method: "POST", path: "/recover", body: {},
-    does: "A turn whose function died, or that nobody was woken for, is gone on with now, and not only at the next clean-up. What runs is let alone." },
+    does: "A turn whose function died, or that nobody was woken for, is gone on with now. What runs is let alone." },
   { name: "End it", method: "DELETE", path: "", isEnd: true,
-    does: "The conversation is deleted, with all that was said in it and with its audit, as if its owner had ended it. It is not archived, and cannot be had back." },
+    does: "The conversation is deleted with all that was said in it, and with its audit. It is not archived, and cannot be had back." },
 ];
 
-/**
- * Asks, and does it if that is wanted. What is refused is said in the dialog, which stays.
- *
- * @param {typeof ACTIONS[0]} action @param {string} id of the conversation @param {() => Promise<any>} act
- * @returns {Promise<any>} what was answered; undefined: it was not wanted
- */
+/** Asks, and does it if that is wanted; gives what was answered, or undefined. What is refused is said in the dialog, which stays. */
 export function asked({ name, does, isEnd }, id, act) {
   return new Promise((resolve) => {
     let answer;

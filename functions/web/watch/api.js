@@ -1,4 +1,4 @@
-/** The operators' calls: one request each, with the token that this tab was given. Whoever looks tries again by the page's own clock. */
+/** The operators' calls, with the token that this tab was given. Each is sent once: the page asks again by its own clock. */
 
 const KEPT_AS = "latchkey.operator";
 const PATIENCE_MS = 20_000;
@@ -18,7 +18,7 @@ export class Refusal extends Error {
 }
 
 export class Api {
-  /** What is done when the token is not, or no longer, good. */
+  /** The token is not, or no longer, good. */
   onRefused = () => {};
 
   get token() {

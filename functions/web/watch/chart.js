@@ -1,18 +1,12 @@
-/**
- * A chart of buckets by time, as SVG: bars that stand on each other, or lines. It is told its width, so that its text is never scaled.
- * Each series has a colour and a pattern (a dash, of lines), by its `tone`: nothing hangs on seeing colours.
- */
+/** A chart by time, as SVG: bars that stand on each other, or lines. By its `tone` a series has a colour, and a pattern: nothing hangs on colours. */
 
 import { drawing, svg } from "./nodes.js";
 import { tick } from "./readable.js";
 
-/**
- * @typedef {{name: string, values: (number | null)[], tone: number}} Series
- * @typedef {{step: "hour" | "day", times: Date[], series: Series[]}} Data
- */
+/** @typedef {{step: "hour" | "day", times: Date[], series: {name: string, values: (number | null)[], tone: number}[]}} Data */
 
-export const TONES = 8;
-const HATCHES = ["", "M0 8L8 0", "M0 4H8", "M0 0L8 8", "M4 0V8", "M0 8L8 0M0 0L8 8", "M2 2h1M6 6h1", "M0 4H8M4 0V8"];
+export const TONES = 6;
+const HATCHES = ["", "M0 8L8 0", "M0 4H8", "M0 0L8 8", "M4 0V8", "M0 8L8 0M0 0L8 8"];
 const [HEIGHT, TOP, RIGHT, BOTTOM, LEFT] = [190, 10, 8, 24, 52];
 const INNER = HEIGHT - TOP - BOTTOM;
 

@@ -6,8 +6,7 @@ import { picture } from "./picture.js";
 import { agentName, clock, count, full, money } from "./readable.js";
 
 const A_PAGE = 25;
-const NOT_FOUND = "No conversation has this ID. It has ended, or it expired and was cleaned up (then it is in the archive, if there is one), "
-  + "or the ID is of something else, such as a turn or a device.";
+const NOT_FOUND = "No conversation has this ID. It has ended, or expired (then the archive may have it), or this is the ID of a turn or a device.";
 
 export class Conversation {
   #session = null;
@@ -17,7 +16,6 @@ export class Conversation {
     this.api = api;
   }
 
-  /** @param {string} id */
   async open(id) {
     this.#session = { id };
     this.#frame(id, el("p.faint", { role: "status" }, "Looking…"));
@@ -37,7 +35,7 @@ export class Conversation {
     if (hadFocus) this.place.querySelector("h2").focus({ preventScroll: true });
   }
 
-  /** @param {string} said what came of what was done before */
+  /** `said`: what came of what was done before. */
   async #look(said) {
     const { id } = this.#session;
     try {
@@ -56,9 +54,9 @@ export class Conversation {
       if (this.#session !== now) return;
       this.#show({
         ...older, turns: merged(older.turns, now.turns), audit: merged(older.audit, now.audit),
-        // A page that named no place began at the newest: it says nothing of what is older than what is here.
+        // Of what has no older ones, the page began at the newest.
         next_turns: before && older.next_turns, next_audit: audit_before && older.next_audit,
-      }, "Older turns are shown.");
+      }, "");
     } catch (error) {
       fill(this.place.querySelector("#came-of-it"), error.message);
     }
@@ -67,7 +65,7 @@ export class Conversation {
   #show(session, said) {
     this.#session = session;
     this.#frame(session.id,
-      el("p.faint", {}, `As of ${clock(session.as_of)}. What people and agents said is not here, nor their reasons and notes: operators see what happened, and nobody's words.`),
+      el("p.faint", {}, `As of ${clock(session.as_of)}. Operators see what happened, and nobody's words, reasons or notes.`),
       el("dl.facts", {}, facts(session).map(([name, ...value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
       el("div.row", { role: "group", "aria-label": "What you can do" },
         ACTIONS.map((action) => el(action.isEnd ? "button.bad" : "button", { onclick: () => this.#act(action) }, action.name)),

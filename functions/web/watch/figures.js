@@ -11,8 +11,7 @@ const byLabel = (order, names = {}) => (items) => {
   }));
 };
 
-const byStage = (share) => (items) =>
-  ["claim", "model", "tools", "finish"].map((name, tone) => ({ name, tone, values: items.map((item) => item.stages[name]?.[`p${share}_ms`]) }));
+const byStage = (items) => ["claim", "model", "tools", "finish"].map((name, tone) => ({ name, tone, values: items.map((item) => item.stages[name]?.p95_ms) }));
 
 function lockTimes(items) {
   const agents = new Set(items.flatMap((item) => item.agents.map((one) => one.agent)).sort());
@@ -37,8 +36,7 @@ export const PLOTS = [
   { id: "plot-errors", figure: "errors", title: "Errors", about: "Turns that failed, by the error's code.", ...counts, read: byLabel([]) },
   { id: "plot-latency", figure: "latency", title: "Latency", about: "From a message to its turn's end, decisions of people included.", ...times,
     read: (items) => [50, 95, 99].map((share, tone) => ({ name: `p${share}`, tone, values: items.map((item) => item[`p${share}_ms`]) })) },
-  { id: "plot-stages", figure: "stages", title: "Latency by stage, p95", about: "What turns spend on it: one in twenty spends more.", ...times, read: byStage(95) },
-  { id: "plot-stages-p50", figure: "stages", title: "Latency by stage, p50", about: "The same of the turn in the middle.", ...times, read: byStage(50) },
+  { id: "plot-stages", figure: "stages", title: "Latency by stage, p95", about: "What turns spend on it: one in twenty spends more.", ...times, read: byStage },
   { id: "plot-recoveries", figure: "recoveries", title: "Recoveries", about: "How often a turn was gone on with after its function died.", ...counts, read: byLabel([]) },
   { id: "plot-sessions", figure: "sessions", title: "Conversations", about: "Begun, and how they went.", ...counts, kind: "lines",
     read: byLabel(["begun", "ended", "expired", "merged", "restored"]) },

@@ -1,20 +1,18 @@
-/** What happened in a conversation, in the order of time: turns with their steps, and between them what belonged to none. Said in words; drawn elsewhere. */
+/** What happened in a conversation, in words and in the order of time: turns with their steps, and between them what belonged to none. */
 
-import { agentName, clock, count, full, seconds } from "./readable.js";
-
-/** @typedef {{at: string, mark: string, tone?: string, text: string, more?: string}} Step */
+import { agentName, between, clock, count, full } from "./readable.js";
 
 const CALLS = {
-  asked: ["asked for", "warn"], ready: ["may run"], started: ["started"], done: ["done", "good"], failed: ["failed", "bad"],
-  unknown: ["nobody knows what came of it", "bad"], denied: ["denied", "warn"], dropped: ["not run", "warn"],
+  asked: ["asked for", "warn"], done: ["done", "good"], failed: ["failed", "bad"], unknown: ["nobody knows what came of it", "bad"],
+  denied: ["denied", "warn"], dropped: ["not run", "warn"],
 };
 const STOPS = { tool_use: "it asked for tools", end_turn: "its answer is whole", max_tokens: "it was cut at its most tokens", refusal: "it refused" };
 const ENDS = { completed: ["✓", "good", "Turn completed"], failed: ["✕", "bad", "Turn failed"], cancelled: ["■", "warn", "Turn cancelled"], joined: ["↪", "", "Joined another turn"] };
-const NOTES = { agent_missing: "The lock's agent is not in this release", turn_cancelled: "Stopped by an operator", session_woken: "Woken by an operator" };
+const NOTES = { turn_cancelled: "Stopped by an operator", session_woken: "Woken by an operator" };
 // The question's own row says the same, and what was asked.
 const SAID_BY_ROW = /^approval_(approved|denied|expired|withdrawn)$/;
 
-/** @param {any} session as the service shows it, pages merged @returns {(Step | {at: string, turn: any, steps: Step[]})[]} */
+/** Of a session as the service shows it: steps, and turns with theirs. */
 export function entriesOf({ turns, audit, compactions, next_turns, next_audit, created_at, forked_from }) {
   const shown = new Set(turns.map((turn) => turn.id));
   const began = { at: created_at, mark: "•", text: `The conversation began${forked_from ? `, as a fork of ${forked_from}` : ""}` };
@@ -29,7 +27,7 @@ export function entriesOf({ turns, audit, compactions, next_turns, next_audit, c
 }
 
 /** What is of one moment stays in its order. */
-const byTime = (all) => all.sort((one, other) => Date.parse(one.at) - Date.parse(other.at));
+const byTime = (all) => all.sort((one, other) => new Date(one.at) - new Date(other.at));
 
 function stepsOf(turn, notes) {
   const [mark, tone, text] = ENDS[turn.status] ?? [];
@@ -44,7 +42,7 @@ function stepsOf(turn, notes) {
 
 function message({ seq, role, agent, stop_reason: stop, created_at: at, usage, bytes, left_out }, index, all) {
   const input = usage && usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
-  const more = [bytes && `${count(bytes)} bytes`, usage && `${count(input)} tokens in, ${count(usage.output_tokens)} out`, left_out && "the model is not told of it any more"]
+  const more = [bytes && `${count(bytes)} bytes`, usage && `${count(input)} tokens in, ${count(usage.output_tokens)} out`, left_out && "left out of what the model is told"]
     .filter(Boolean).join(", ");
   if (role === "assistant") return { at, mark: "◆", tone: "model", text: `Message ${seq}: the model answered as ${agentName(agent)}; ${STOPS[stop] ?? stop}`, more };
   const isResults = all[index - 1]?.stop_reason === "tool_use";
@@ -53,7 +51,7 @@ function message({ seq, role, agent, stop_reason: stop, created_at: at, usage, b
 
 function call({ id, name, effect, status, created_at: at, ended_at: end }) {
   const [text, tone] = CALLS[status] ?? [status];
-  const took = end ? `, ${seconds((Date.parse(end) - Date.parse(at)) / 1000)} after it was asked for` : "";
+  const took = end ? `, after ${between(at, end)}` : "";
   return { at, mark: "⚙", tone, text: `Tool ${name} (${effect}): ${text}${took}`, more: id };
 }
 

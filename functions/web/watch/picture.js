@@ -2,7 +2,7 @@
 
 import { entriesOf } from "./lines.js";
 import { drawing, el, svg, time } from "./nodes.js";
-import { agentName, clock, count, full, money, ms, seconds } from "./readable.js";
+import { agentName, between, clock, count, full, money, ms, seconds } from "./readable.js";
 
 const STAGES = ["claim", "model", "tools", "finish"];
 const HISTORIES = { kept: "known to the process", cache: "from the cache", new: "none yet" };
@@ -31,14 +31,14 @@ function block({ turn, steps }, epochs) {
   const facts = [
     agentName(turn.agent),
     turn.queued_s && `queued ${seconds(turn.queued_s)}`,
-    turn.ended_at && `${seconds((Date.parse(turn.ended_at) - Date.parse(turn.created_at)) / 1000)} in all`,
+    turn.ended_at && `${between(turn.created_at, turn.ended_at)} in all`,
     `${count(usage.input_tokens + usage.output_tokens)} tokens, ${money(usage.cost_usd)}`,
     run?.history && `history ${HISTORIES[run.history] ?? `read from ${run.history}`}`,
   ];
   return el("li.turn", { "data-status": status },
     el("h4", {}, `Turn ${seq} `, el("span.badge", {}, status), el("span.at", {}, " ", time(turn.created_at, full(turn.created_at)))),
     el("p.faint", {}, facts.filter(Boolean).join(" · ")),
-    epochs.length > 0 && el("p.epoch", {}, epochs.length > 1 ? `Lease epochs ${epochs.join(", then ")}: it was taken up more than once` : `Lease epoch ${epochs[0]}`),
+    epochs.length > 0 && el("p.epoch", {}, epochs.length > 1 ? `Lease epochs ${epochs.join(", then ")}` : `Lease epoch ${epochs[0]}`),
     crashes > 0 && el("p.crash", {}, mark("⟳"), ` Its function died${crashes > 1 ? ` ${crashes} times` : ""}: ${status === "failed" ? "given up" : "recovered, another went on with it"}`),
     turn.stop && !turn.ended_at && el("p.crash", {}, `Told to stop (${turn.stop}), at its next safe point`),
     turn.joined_to && el("p.faint", {}, `Answered with turn ${turn.joined_to}`),

@@ -5,20 +5,18 @@ import { el, fill, table } from "./nodes.js";
 import { bucket } from "./readable.js";
 
 export class Plot {
-  /** @type {import("./chart.js").Data | null} */
   #data = null;
   #drawn = null;
   /** Which bucket is read out; null: the newest, without a cursor. */
   #index = null;
   #width = 0;
 
-  /** @param {typeof import("./figures.js").PLOTS[0]} of */
   constructor(of) {
     this.of = of;
     const { id, title, about } = of;
     this.legend = el("ul.legend");
     this.readout = el("p.readout");
-    this.said = el("p.said", {}, "…");
+    this.said = el("p.said");
     const hover = (event) => this.#drawn && this.#point(this.#drawn.at(event.clientX - this.place.getBoundingClientRect().left));
     this.place = el("div.place", {
       role: "slider", tabindex: 0, "aria-label": `${title}: cursor over time`, "aria-describedby": `${id}-about`,
@@ -30,7 +28,7 @@ export class Plot {
     this.numbers = el("details", { ontoggle: () => this.#tabulate() }, el("summary", {}, "Numbers as a table"));
     this.node = el("section.plot.card", { id, "aria-labelledby": `${id}-head` },
       el("h3", { id: `${id}-head` }, title), el("p.faint", { id: `${id}-about` }, about), this.legend, this.said, this.place, this.readout, this.numbers);
-    this.#say("asked", "…");
+    this.say("asked", "…");
     new ResizeObserver(() => this.#draw()).observe(this.node);
   }
 
@@ -38,7 +36,7 @@ export class Plot {
   show(data) {
     this.#data = data;
     if (!data.series.length) return this.say("empty", "Nothing of it in this range.");
-    this.#say("shown", "");
+    this.#state("shown", "");
     const sum = (values) => values.reduce((all, value) => all + (value ?? 0), 0);
     fill(this.legend, data.series.map((one) =>
       el("li", {}, swatch(one.tone, this.of.kind), ` ${one.name}`, this.of.isSummed && el("b", {}, ` ${this.of.format(sum(one.values))}`))));
@@ -49,14 +47,14 @@ export class Plot {
     this.#tabulate();
   }
 
-  /** Instead of a chart. @param {"asked" | "empty" | "absent" | "failed"} state @param {string} text */
+  /** Instead of a chart. */
   say(state, text) {
     this.#data = this.#drawn = null;
-    this.#say(state, text);
+    this.#state(state, text);
     for (const part of [this.legend, this.place, this.readout]) fill(part);
   }
 
-  #say(state, text) {
+  #state(state, text) {
     this.node.dataset.state = state;
     this.said.textContent = text;
     this.place.hidden = this.readout.hidden = this.numbers.hidden = state !== "shown";

@@ -28,6 +28,8 @@ function pair(value, base, large, small) {
   return `${Math.floor(whole / base)} ${large}${whole % base ? ` ${whole % base} ${small}` : ""}`;
 }
 
+export const between = (from, to) => seconds((new Date(to) - new Date(from)) / 1000);
+
 /** Less than a dollar is told to a hundredth of a cent. */
 export function money(dollars) {
   return `$${dollars.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: dollars < 1 ? 4 : 2 })}`;

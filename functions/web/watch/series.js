@@ -3,8 +3,6 @@
 const FRESH_MS = 55_000;
 const HOUR_MS = 3_600_000;
 
-/** @typedef {{at: string, values?: Record<string, number>, [more: string]: any}} Item oldest first; the running hour or day is the last */
-
 export const RANGES = [
   { id: "day", name: "24 hours", step: "hour", buckets: 24 },
   { id: "week", name: "7 days", step: "hour", buckets: 168 },
@@ -18,7 +16,7 @@ export class Series {
     this.api = api;
   }
 
-  /** @param {string} figure @param {typeof RANGES[0]} range @returns {Promise<Item[]>} */
+  /** Oldest first; the running hour or day is the last. */
   read(figure, { id, step, buckets }) {
     const key = `${figure} ${id}`;
     const known = this.#asked.get(key);

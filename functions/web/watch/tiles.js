@@ -1,7 +1,7 @@
 /** The numbers of this moment and of today, as tiles; and the conversations by agent. */
 
 import { drawing, el, fill, svg, table } from "./nodes.js";
-import { agentName, count, many, money, ms, percent, seconds, short } from "./readable.js";
+import { agentName, between, count, many, money, ms, percent, seconds, short } from "./readable.js";
 
 const LONGEST = 80;
 const sum = (values) => Object.values(values).reduce((all, value) => all + value, 0);
@@ -19,23 +19,23 @@ export function showTiles(place, overview) {
     tile("Locks held", `${count(overview.locks_held)}${overview.more_locks ? " or more" : ""}`, "by agents"),
     tile("Turns today", count(sum(today.turns)), `${count(today.turns.completed ?? 0)} completed, ${count(today.turns.failed ?? 0)} failed (${percent(today.error_rate)})`),
     tile("Latency today", ms(today.latency.p50_ms), `p95 ${ms(today.latency.p95_ms)}, p99 ${ms(today.latency.p99_ms)}`),
-    tile("Recoveries today", count(today.recoveries), "after a function died"),
-    tile("Cache hits today", percent(hits + read ? hits / (hits + read) : null), `histories that were known; ${count(fresh)} new`),
+    tile("Recoveries today", count(today.recoveries), "functions that died"),
+    tile("Cache hits today", percent(hits + read ? hits / (hits + read) : null), `of histories; ${count(fresh)} new`),
     tile("Tokens today", short(input + output + cache_read + cache_write), `${short(input)} in, ${short(output)} out, ${short(cache_read)} by the prompt cache`),
-    tile("Cost today", money(today.cost_usd), today.unpriced ? `without ${many(today.unpriced, "turn")} of unknown price` : "since midnight UTC"),
+    tile("Cost today", money(today.cost_usd), today.unpriced ? `${many(today.unpriced, "turn")} without a price` : "since midnight UTC"),
     tile("Cleaned up today", count(sum(today.cleanups)), "what had expired"),
     tile("Conversations kept", count(kept), `${count(today.sessions.begun ?? 0)} begun today`),
-    el("div.tile.card.wide", {}, el("h3", {}, "Active conversations by agent"), byAgent(sessions, Date.parse(at))));
+    el("div.tile.card.wide", {}, el("h3", {}, "Active conversations by agent"), byAgent(sessions, at)));
 }
 
 const tile = (name, value, more) => el("div.tile.card", {}, el("h3", {}, name), el("p.value", {}, value), el("p.faint", {}, more));
 
-function byAgent(sessions, now) {
+function byAgent(sessions, at) {
   if (!sessions.length) return el("p.faint", {}, "None is active or held.");
   const most = Math.max(1, ...sessions.map((one) => one.active));
   return table("Active conversations by agent", ["Agent", "Active", "Busy", "Locks held", "Oldest lock"], sessions.map((one) => [
     agentName(one.agent),
     [drawing("meter", LONGEST, 10, svg("rect.fill.s0", { x: LONGEST * (1 - one.active / most), width: (LONGEST * one.active) / most, height: 10 })), ` ${count(one.active)}`],
-    count(one.busy), count(one.locked), one.oldest_lock_at ? seconds((now - Date.parse(one.oldest_lock_at)) / 1000) : "–",
+    count(one.busy), count(one.locked), one.oldest_lock_at ? between(one.oldest_lock_at, at) : "–",
   ]));
 }

@@ -1,8 +1,4 @@
-/**
- * Is it well? One word for all of it, and what it stands on: each finding with its plot, and what the runbook says to do.
- *
- * bad: somebody should look now; warn: worth a look; note: good to know, and no reason to worry.
- */
+/** Is it well? One word for all of it, and what it stands on: each finding with its plot, and the runbook's section. */
 
 import { el, fill } from "./nodes.js";
 import { count, many, ms, percent, seconds } from "./readable.js";
@@ -16,9 +12,7 @@ const SLOW_P95_MS = 20_000;
 const FEW_TURNS = 20;
 const BEHIND_S = 600;
 
-/** @typedef {{level: "bad" | "warn" | "note", text: string, plot: string, to: string, runbook: string}} Finding */
-
-/** @param {any} overview @param {Record<string, any[] | null>} recent by hour, the running one last @returns {Finding[]} the worst first */
+/** What there is to say, the worst first. `recent`: figures by hour, the running one last; null: not known. */
 export function judge({ turns, approvals, today, cleanup }, recent) {
   const found = [];
   const say = (level, text, plot, to, runbook) => found.push({ level, text, plot, to, runbook });
@@ -29,33 +23,33 @@ export function judge({ turns, approvals, today, cleanup }, recent) {
   const wait = turns.oldest_queued_s;
   if (wait > LONG_WAIT_S) {
     say(wait > TOO_LONG_WAIT_S ? "bad" : "warn", `${many(turns.queued, "turn is", "turns are")} queued, the oldest for ${seconds(wait)}.`, "turns", "Turns by state",
-      "queue-age: too few workers, none at all, or one that died? The clean-up wakes one within a minute.");
+      "queue-age: too few workers, none, or one that died?");
   }
   const failed = sum("turns", "failed");
   const ended = failed + sum("turns", "completed");
   if (failed > MOST_FAILED * ended) {
     say(failed < FEW_FAILED ? "warn" : "bad", `${count(failed)} of ${many(ended, "turn")} of this hour and the last failed (${percent(failed / ended)}).`, "errors", "Errors",
-      "turns-failed: the code says whose it is: the model's, a budget's, a deploy's.");
+      "turns-failed: the code says whose it is.");
   } else if (today.error_rate > MOST_FAILED) {
     say("warn", `${percent(today.error_rate)} of today's turns failed, but not of the last hour's.`, "errors", "Errors", "turns-failed: the code says whose it was.");
   }
   const slow = Math.max(0, ...last("latency").filter((item) => item.count >= FEW_TURNS).map((item) => item.p95_ms));
   if (slow > SLOW_P95_MS) {
     say("warn", `One turn in twenty took ${ms(slow)} or longer in this hour or the last.`, "stages", "Latency by stage",
-      "slow-turns: which stage grew? Model: Claude is slow. Tools: theirs. Claim, finish: Postgres is slow.");
+      "slow-turns: which stage grew? Claim and finish are Postgres.");
   }
   if (cleanup?.behind_s > BEHIND_S) {
     say("bad", `The clean-up is behind: what it should have ended waits for ${seconds(cleanup.behind_s)}.`, "cleanups", "Clean-up",
-      "cleanup-stopped: what does its log say? Is its clock on?");
+      "cleanup-stopped: what does its log say?");
   }
   const recovered = sum("recoveries", "crashes");
   if (recovered) {
     say("warn", `${many(recovered, "function")} died in this hour or the last, and ${recovered === 1 ? "its turn was" : "their turns were"} gone on with.`, "recoveries", "Recoveries",
-      "A conversation is stuck: a tool or a history may kill its function; the third time the turn fails.");
+      "a conversation is stuck: a tool or a history may kill its function.");
   }
   const decisions = approvals.calls + approvals.outcomes;
   if (decisions) {
-    say("note", `${many(decisions, "decision waits", "decisions wait")} for a person.`, "turns", "Turns by state", "A conversation is stuck: it ends as a no when its time is over.");
+    say("note", `${many(decisions, "decision waits", "decisions wait")} for a person.`, "turns", "Turns by state", "a conversation is stuck: in time it ends as a no.");
   }
   const order = ["bad", "warn", "note"];
   return found.sort((one, other) => order.indexOf(one.level) - order.indexOf(other.level));
@@ -64,21 +58,19 @@ export function judge({ turns, approvals, today, cleanup }, recent) {
 const WORDS = { good: ["✓", "All is well"], warn: ["!", "Worth a look"], bad: ["✕", "Not well"], unknown: ["?", "Not known"] };
 const LEVELS = { bad: "Now: ", warn: "Look: ", note: "Good to know: " };
 
-/** @param {Element} place @param {Finding[]} findings */
 export function showVerdict(place, findings) {
   const worst = findings[0]?.level ?? "note";
   show(place, worst === "note" ? "good" : worst, findings.map((one) => el(`li.${one.level}`, {}, el("b", {}, LEVELS[one.level]), one.text, " ",
     el("a", { href: `#plot-${one.plot}` }, one.to), el("span.faint", {}, ` Runbook, ${one.runbook}`))));
 }
 
-/** Nothing can be said of it. */
 export function showUnknown(place, why) {
   show(place, "unknown", [el("li", {}, why)]);
 }
 
 function show(place, level, lines) {
   const [mark, words] = WORDS[level];
-  // It is said to those who listen when it changes, and not each ten seconds; nor is focus taken from its links.
+  // Said to those who listen when it changes, and not each ten seconds; and what has focus stays.
   const said = words + lines.map((line) => line.textContent);
   if (place.dataset.said === said) return;
   Object.assign(place.dataset, { said, level });
