@@ -1,8 +1,8 @@
 /**
  * The operators' console: drawn at once without any figure, and each when it is there.
  *
- * What can go wrong: the token is not good (the form comes back and says so), the service does not answer (what stands there stays, and is
- * said to be old), a figure is not in this release (its plot says so). While nobody looks at the tab, nothing is asked.
+ * The token is not good: the form comes back and says so. The service does not answer: what stands there stays, and is said to be old.
+ * A figure is not in this release: its plot says so. Nobody looks at the tab: nothing is asked.
  */
 
 import { Api } from "./watch/api.js";
@@ -17,8 +17,8 @@ import { judge, showUnknown, showVerdict } from "./watch/verdict.js";
 
 const EVERY_MS = 10_000;
 const PLOTS_EVERY_MS = 60_000;
-const NO_OPERATORS = "This service has no operators set up: set ADMIN_TOKEN, and start it again.";
-const WRONG = "This token is not an operator's. Is it the ADMIN_TOKEN of this service?";
+const NO_OPERATORS = "This service has no operators set up: set ADMIN_TOKEN.";
+const WRONG = "This token is not an operator's. Is it the ADMIN_TOKEN?";
 const WHAT_TO_TYPE = "Type a conversation's ID, or at least 4 characters of its beginning, or a user's ID.";
 const AN_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 // The verdict hangs on these too: the plots of a day ask for the same.
@@ -91,7 +91,7 @@ addEventListener("hashchange", () => {
 byId("search").addEventListener("submit", async (event) => {
   event.preventDefault();
   const q = byId("session-id").value.trim().toLowerCase();
-  let [items, more, said] = [[], false, "Nothing that is there has such an ID. Turns and devices cannot be searched for."];
+  let [items, more, said] = [[], false, "Nothing has such an ID. Turns and devices cannot be searched for."];
   try {
     ({ items, more } = await api.get("/search", { q }));
   } catch (error) {
@@ -102,8 +102,8 @@ byId("search").addEventListener("submit", async (event) => {
   byId("found").hidden = false;
   fill(byId("found"), el("h2", { id: "found-head", tabindex: -1 }, `Found for “${q}”`),
     items.length ? el("ul", {}, items.map((one) => el("li", {}, el("a", { href: `#session=${one.session_id}` }, el("code", {}, one.session_id)),
-      el("span.faint", {}, ` last used ${full(one.last_active_at)}${one.is_alive ? "" : ", expired"}`)))) : el("p", { role: "alert" }, said),
-    more && el("p.faint", {}, "There are more: type more of the ID."));
+      ` last used ${full(one.last_active_at)}`))) : el("p", { role: "alert" }, said),
+    more && el("p", {}, "There are more: type more of the ID."));
   byId("found-head").focus();
 });
 
@@ -155,11 +155,13 @@ function plotAll() {
 // ---- what is there before any figure
 
 fill(byId("all-plots"), plots.map((plot) => plot.node));
-byId("ranges").append(...RANGES.map((one) => el("label", {}, el("input", { type: "radio", name: "range", value: one.id, checked: one === range, onchange: () => {
+const choose = (one) => {
   range = one;
   sayZone();
   plotAll();
-} }), ` ${one.name}`)));
+};
+byId("ranges").append(...RANGES.map((one) =>
+  el("label", {}, el("input", { type: "radio", name: "range", checked: one === range, onchange: () => choose(one) }), ` ${one.name}`)));
 
 function sayZone() {
   fill(byId("zone"), range.step === "day" ? "Days are those of UTC. " : `Times are yours: ${ZONE}. `,

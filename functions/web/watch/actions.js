@@ -46,7 +46,7 @@ export function asked({ name, does, isEnd }, id, act) {
         answer = await act();
         dialog.close();
       } catch (error) {
-        said.textContent = error.code === "session_not_found" ? "It has ended meanwhile." : error.isMissing ? "This release cannot do that." : error.message;
+        said.textContent = error.code === "session_not_found" ? "It has ended meanwhile." : error.message;
         yes.disabled = false;
       }
     };

@@ -42,7 +42,6 @@ export function chart({ times, series, step }, { kind, width, format, whole }) {
   };
 }
 
-/** For the legend. */
 export function swatch(tone, kind) {
   if (kind === "lines") return drawing("swatch", 22, 14, svg(`path.line.s${tone}`, { d: "M1 7H21" }));
   const id = `pattern-${patterns++}`;
@@ -61,7 +60,7 @@ function bars(times, series, { slot, id, x, y }) {
     return series.filter((one) => one.values[index]).map((one) => {
       const bottom = y(sum);
       sum += one.values[index];
-      // What is there is seen, however little it is beside the rest.
+      // However little it is beside the rest, it is seen.
       const height = Math.max(1, bottom - y(sum));
       return svg("rect", { x: x(index) + gap / 2, y: bottom - height, width: slot - gap, height, fill: `url(#${id}-${one.tone})` });
     });
@@ -96,5 +95,6 @@ function named(times, step, width) {
   const all = [...times.keys()];
   if (step === "day") return all.filter((index) => index % Math.ceil(times.length / room) === 1);
   const every = [1, 2, 3, 4, 6, 12, 24, 48, 72].find((hours) => times.length / hours <= room);
-  return all.filter((index) => every > 24 ? times[index].getHours() === 0 && times[index].getDate() % (every / 24) === 0 : times[index].getHours() % every === 0);
+  const isNamed = (at) => at.getHours() % Math.min(every, 24) === 0 && (every <= 24 || at.getDate() % (every / 24) === 0);
+  return all.filter((index) => isNamed(times[index]));
 }

@@ -1,7 +1,7 @@
 /** One conversation: its head, what an operator may do to it, and its picture. Nobody's words are in any of it. */
 
 import { ACTIONS, asked, cameOf } from "./actions.js";
-import { el, fill, time } from "./nodes.js";
+import { byId, el, fill, time } from "./nodes.js";
 import { picture } from "./picture.js";
 import { agentName, clock, count, full, money } from "./readable.js";
 
@@ -35,30 +35,22 @@ export class Conversation {
     if (hadFocus) this.place.querySelector("h2").focus({ preventScroll: true });
   }
 
-  /** `said`: what came of what was done before. */
-  async #look(said) {
-    const { id } = this.#session;
-    try {
-      const session = await this.api.get(`/sessions/${encodeURIComponent(id)}`, { turns: A_PAGE });
-      if (this.#session?.id === id) this.#show(session, said);
-    } catch (error) {
-      if (this.#session?.id === id) this.#frame(id, el("p.notice", { role: "alert" }, error.isMissing ? NOT_FOUND : error.message));
-    }
-  }
-
-  async #older() {
+  /** `said`: what came of what was done before. `older`: what is here stays, and what was before it comes. */
+  async #look(said, older) {
     const now = this.#session;
-    const [before, audit_before] = [now.next_turns, now.next_audit];
+    const place = older && { before: now.next_turns, audit_before: now.next_audit };
     try {
-      const older = await this.api.get(`/sessions/${now.id}`, { turns: A_PAGE, before, audit_before });
+      const session = await this.api.get(`/sessions/${encodeURIComponent(now.id)}`, { turns: A_PAGE, ...place });
       if (this.#session !== now) return;
-      this.#show({
-        ...older, turns: merged(older.turns, now.turns), audit: merged(older.audit, now.audit),
+      this.#show(!older ? session : {
+        ...session, turns: merged(session.turns, now.turns), audit: merged(session.audit, now.audit),
         // Of what has no older ones, the page began at the newest.
-        next_turns: before && older.next_turns, next_audit: audit_before && older.next_audit,
-      }, "");
+        next_turns: now.next_turns && session.next_turns, next_audit: now.next_audit && session.next_audit,
+      }, said);
     } catch (error) {
-      fill(this.place.querySelector("#came-of-it"), error.message);
+      if (this.#session !== now) return;
+      if (now.turns && !error.isMissing) fill(byId("came-of-it"), error.message);
+      else this.#frame(now.id, el("p.notice", { role: "alert" }, error.isMissing ? NOT_FOUND : error.message));
     }
   }
 
@@ -72,7 +64,7 @@ export class Conversation {
         el("button.quiet", { onclick: () => this.#look("") }, "Look again")),
       el("p", { role: "status", id: "came-of-it" }, said),
       el("h3", {}, "What happened"),
-      (session.next_turns || session.next_audit) && el("button", { onclick: () => this.#older() }, "Older turns"),
+      (session.next_turns || session.next_audit) && el("button", { onclick: () => this.#look("", true) }, "Older turns"),
       picture(session), el("p", {}, now(session)));
   }
 
@@ -88,14 +80,14 @@ export class Conversation {
 /** Each once, as the newer look has it. */
 const merged = (older, newer) => [...new Map([...older, ...newer].map((one) => [one.id, one])).values()];
 
-/** What is not known, or none, is left out. */
 function facts(session) {
   const { usage, org_id: org, forked_from: source, merged_into: target, members } = session;
+  const lock = session.lock_is_held ? time(session.lock_expires_at, `until ${full(session.lock_expires_at)}`) : session.active_agent ? "its time is over" : "nobody's";
+  const lease = session.lease_is_held ? `held until ${clock(session.lease_expires_at)}` : session.lease_expires_at ? "its holder is dead" : "free";
   const link = (id) => el("a", { href: `#session=${id}` }, el("code", {}, id));
   return [
     ["Answers next", agentName(session.lock_is_held && session.active_agent)],
-    ["Lock", session.lock_is_held ? ["until ", time(session.lock_expires_at, full(session.lock_expires_at))] : session.active_agent ? "its time is over" : "nobody's"],
-    ["Lease", `epoch ${session.lease_epoch}, ${session.lease_is_held ? `held until ${clock(session.lease_expires_at)}` : session.lease_expires_at ? "its holder is dead" : "free"}`],
+    ["Lock", lock], ["Lease", `epoch ${session.lease_epoch}, ${lease}`],
     ["Open turns", count(session.open_turns)],
     ["Used", `${count(usage.input_tokens + usage.output_tokens)} tokens, ${money(usage.cost_usd)}`],
     ["Turns and messages", `${count(session.turn_seq)} and ${count(session.message_seq)}`],
@@ -109,6 +101,6 @@ function facts(session) {
 
 function now({ lease_is_held: isHeld, lease_epoch: epoch, open_turns: open, turns }) {
   if (isHeld) return `Now: a function is at work on it, under epoch ${epoch}.`;
-  if (turns.some((turn) => ["queued", "running"].includes(turn.status))) return "Now: a turn is open and nobody is at work on it. “Recover” wakes a worker.";
+  if (turns.some((turn) => ["queued", "running"].includes(turn.status))) return "Now: a turn is open, and nobody is at work on it. Recover?";
   return open ? "Now: it waits for a person." : "Now: nothing is open.";
 }

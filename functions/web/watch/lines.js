@@ -6,8 +6,8 @@ const CALLS = {
   asked: ["asked for", "warn"], done: ["done", "good"], failed: ["failed", "bad"], unknown: ["nobody knows what came of it", "bad"],
   denied: ["denied", "warn"], dropped: ["not run", "warn"],
 };
-const STOPS = { tool_use: "it asked for tools", end_turn: "its answer is whole", max_tokens: "it was cut at its most tokens", refusal: "it refused" };
-const ENDS = { completed: ["✓", "good", "Turn completed"], failed: ["✕", "bad", "Turn failed"], cancelled: ["■", "warn", "Turn cancelled"], joined: ["↪", "", "Joined another turn"] };
+const STOPS = { tool_use: "it asked for tools", end_turn: "its answer is whole", max_tokens: "it was cut" };
+const ENDS = { completed: ["✓", "good"], failed: ["✕", "bad"], cancelled: ["■", "warn"], joined: ["↪"] };
 const NOTES = { turn_cancelled: "Stopped by an operator", session_woken: "Woken by an operator" };
 // The question's own row says the same, and what was asked.
 const SAID_BY_ROW = /^approval_(approved|denied|expired|withdrawn)$/;
@@ -30,21 +30,23 @@ export function entriesOf({ turns, audit, compactions, next_turns, next_audit, c
 const byTime = (all) => all.sort((one, other) => new Date(one.at) - new Date(other.at));
 
 function stepsOf(turn, notes) {
-  const [mark, tone, text] = ENDS[turn.status] ?? [];
+  const [mark, tone] = ENDS[turn.status] ?? [];
   return byTime([
     ...(turn.messages ?? []).map(message),
     ...(turn.calls ?? []).map(call),
     ...(turn.approvals ?? []).flatMap(approval),
     ...notes.filter((line) => !SAID_BY_ROW.test(line.action)).map(note),
-    ...(turn.ended_at && mark ? [{ at: turn.ended_at, mark, tone, text, more: turn.error_code }] : []),
+    ...(turn.ended_at && mark ? [{ at: turn.ended_at, mark, tone, text: `Turn ${turn.status}`, more: turn.error_code }] : []),
   ]);
 }
 
 function message({ seq, role, agent, stop_reason: stop, created_at: at, usage, bytes, left_out }, index, all) {
   const input = usage && usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
-  const more = [bytes && `${count(bytes)} bytes`, usage && `${count(input)} tokens in, ${count(usage.output_tokens)} out`, left_out && "left out of what the model is told"]
+  const tokens = usage && `${count(input)} tokens in, ${count(usage.output_tokens)} out`;
+  const more = [bytes && `${count(bytes)} bytes`, tokens, left_out && "left out of what the model is told"]
     .filter(Boolean).join(", ");
-  if (role === "assistant") return { at, mark: "◆", tone: "model", text: `Message ${seq}: the model answered as ${agentName(agent)}; ${STOPS[stop] ?? stop}`, more };
+  const said = `the model answered as ${agentName(agent)}; ${STOPS[stop] ?? stop}`;
+  if (role === "assistant") return { at, mark: "◆", tone: "model", text: `Message ${seq}: ${said}`, more };
   const isResults = all[index - 1]?.stop_reason === "tool_use";
   return { at, mark: isResults ? "←" : "→", text: `Message ${seq}: ${isResults ? "what the tools gave, for the model" : "from a person"}`, more };
 }
@@ -56,7 +58,8 @@ function call({ id, name, effect, status, created_at: at, ended_at: end }) {
 }
 
 function approval({ kind, status, role, created_at: at, expires_at: until, decided_at: decided, tool_call_id: more }) {
-  const asked = { at, mark: "?", tone: "warn", text: `A person (${role}) was asked ${kind === "outcome" ? "what came of a call" : "for a yes"}, until ${clock(until)}`, more };
+  const what = kind === "outcome" ? "what came of a call" : "for a yes";
+  const asked = { at, mark: "?", tone: "warn", text: `A person (${role}) was asked ${what}, until ${clock(until)}`, more };
   if (status === "pending") return [asked];
   return [asked, { at: decided ?? until, mark: "!", tone: status === "approved" ? "good" : "warn", text: `The question was ${status}`, more }];
 }

@@ -1,18 +1,15 @@
 /** Nodes of the page, built one by one: text is always text, and no HTML is ever made of it. */
 
-/**
- * @param {string} name with classes: `p.faint`
- * @param {Record<string, any>} [given] attributes; of `on…` names, listeners. What is null or false is left out
- */
+/** `p.faint` with attributes, and listeners by `on…`; what is null or false is left out, also of children. */
 export function el(name, given, ...children) {
   return made(document.createElement(name.split(".")[0]), name, given, children);
 }
 
-/** The same of SVG. What is drawn is for eyes: its text is said elsewhere. */
 export function svg(name, given, ...children) {
   return made(document.createElementNS("http://www.w3.org/2000/svg", name.split(".")[0]), name, given, children);
 }
 
+/** For eyes: its text is said elsewhere. */
 export function drawing(classes, width, height, ...children) {
   return svg(`svg.${classes}`, { width, height, "aria-hidden": "true", focusable: "false" }, children);
 }
@@ -38,7 +35,6 @@ const kept = (children) => children.flat(Infinity).filter((child) => child !== n
 
 export const byId = (id) => document.getElementById(id);
 
-/** A time that machines can read too. */
 export const time = (iso, text) => el("time", { datetime: iso, title: iso }, text);
 
 /** A table that scrolls by itself, also by keys. `rows`: the first cell of each is its head. */

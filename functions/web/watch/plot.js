@@ -1,4 +1,4 @@
-/** One plot of the page: its chart with a cursor that mouse and arrow keys move, what stands there as text, and its table. */
+/** One plot: its chart with a cursor that mouse and arrow keys move, what stands there as text, and its table. */
 
 import { chart, swatch } from "./chart.js";
 import { el, fill, table } from "./nodes.js";
@@ -7,7 +7,7 @@ import { bucket } from "./readable.js";
 export class Plot {
   #data = null;
   #drawn = null;
-  /** Which bucket is read out; null: the newest, without a cursor. */
+  /** Which bucket is read out; null: the newest. */
   #index = null;
   #width = 0;
 
@@ -32,7 +32,6 @@ export class Plot {
     new ResizeObserver(() => this.#draw()).observe(this.node);
   }
 
-  /** @param {import("./chart.js").Data} data */
   show(data) {
     this.#data = data;
     if (!data.series.length) return this.say("empty", "Nothing of it in this range.");
@@ -78,10 +77,10 @@ export class Plot {
 
   #key(event) {
     const at = this.#index ?? this.#last;
-    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowDown: at - 1, ArrowUp: at + 1, PageDown: at - 24, PageUp: at + 24, Home: 0, End: this.#last }[event.key];
-    if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageDown: -9, PageUp: 9, Home: -at, End: this.#last - at }[event.key];
+    if (by === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    this.#point(Math.min(this.#last, Math.max(0, to)));
+    this.#point(Math.min(this.#last, Math.max(0, at + by)));
   }
 
   #point(index) {
@@ -97,7 +96,7 @@ export class Plot {
     this.place.setAttribute("aria-valuetext", `${at}: ${text}`);
   }
 
-  /** The table is made when somebody opens it. The newest comes first. */
+  /** When somebody opens it. */
   #tabulate() {
     this.numbers.querySelector("div")?.remove();
     if (!this.numbers.open || !this.#data) return;

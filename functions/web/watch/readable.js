@@ -50,15 +50,12 @@ const day = form(DAY);
 // A day of the figures is one of UTC, wherever it is looked at from.
 const utcDay = form({ ...DAY, timeZone: "UTC" });
 
-/** Where a bucket stands on an axis. */
 export function tick(at, step, isLong) {
   return step === "day" ? utcDay(at) : isLong ? day(at) : hour(at);
 }
 
-/** The whole of a bucket. */
 export function bucket(at, step) {
   return step === "day" ? `${utcDay(at)} (UTC)` : `${day(at)}, ${hour(at)} to ${hour(at.getTime() + 3_600_000)}`;
 }
 
-/** Whom a conversation's next message goes to. */
 export const agentName = (agent) => agent || "manager (nobody's lock)";

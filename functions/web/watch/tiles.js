@@ -12,16 +12,17 @@ export function showTiles(place, overview) {
   const { input = 0, output = 0, cache_read = 0, cache_write = 0 } = today.tokens;
   const { new: fresh = 0, rows = 0, read = rows, ...known } = today.history ?? {};
   const hits = sum(known);
+  const { completed = 0, failed = 0 } = today.turns;
   fill(place,
     tile("Active conversations", count(of(sessions, "active")), `in the last ${seconds(active_s)}; ${count(of(sessions, "busy"))} being answered`),
-    tile("Turns now", count(turns.running + turns.queued + turns.waiting), `${turns.running} running, ${turns.queued} queued, ${turns.waiting} waiting for a person`),
+    tile("Turns now", count(turns.running + turns.queued + turns.waiting), `${turns.running} running, ${turns.queued} queued, ${turns.waiting} wait for a person`),
     tile("Decisions open", count(approvals.calls + approvals.outcomes), `${approvals.calls} to approve, ${approvals.outcomes} unknown outcomes`),
     tile("Locks held", `${count(overview.locks_held)}${overview.more_locks ? " or more" : ""}`, "by agents"),
-    tile("Turns today", count(sum(today.turns)), `${count(today.turns.completed ?? 0)} completed, ${count(today.turns.failed ?? 0)} failed (${percent(today.error_rate)})`),
+    tile("Turns today", count(sum(today.turns)), `${count(completed)} completed, ${count(failed)} failed (${percent(today.error_rate)})`),
     tile("Latency today", ms(today.latency.p50_ms), `p95 ${ms(today.latency.p95_ms)}, p99 ${ms(today.latency.p99_ms)}`),
     tile("Recoveries today", count(today.recoveries), "functions that died"),
     tile("Cache hits today", percent(hits + read ? hits / (hits + read) : null), `of histories; ${count(fresh)} new`),
-    tile("Tokens today", short(input + output + cache_read + cache_write), `${short(input)} in, ${short(output)} out, ${short(cache_read)} by the prompt cache`),
+    tile("Tokens today", short(input + output + cache_read + cache_write), `${short(input)} in, ${short(output)} out, ${short(cache_read)} from a cache`),
     tile("Cost today", money(today.cost_usd), today.unpriced ? `${many(today.unpriced, "turn")} without a price` : "since midnight UTC"),
     tile("Cleaned up today", count(sum(today.cleanups)), "what had expired"),
     tile("Conversations kept", count(kept), `${count(today.sessions.begun ?? 0)} begun today`),
@@ -35,7 +36,7 @@ function byAgent(sessions, at) {
   const most = Math.max(1, ...sessions.map((one) => one.active));
   return table("Active conversations by agent", ["Agent", "Active", "Busy", "Locks held", "Oldest lock"], sessions.map((one) => [
     agentName(one.agent),
-    [drawing("meter", LONGEST, 10, svg("rect.fill.s0", { x: LONGEST * (1 - one.active / most), width: (LONGEST * one.active) / most, height: 10 })), ` ${count(one.active)}`],
+    [drawing("meter", LONGEST, 10, svg("rect.fill.s0", { width: (LONGEST * one.active) / most, height: 10 })), ` ${count(one.active)}`],
     count(one.busy), count(one.locked), one.oldest_lock_at ? between(one.oldest_lock_at, at) : "–",
   ]));
 }

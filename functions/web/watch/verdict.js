@@ -22,16 +22,18 @@ export function judge({ turns, approvals, today, cleanup }, recent) {
 
   const wait = turns.oldest_queued_s;
   if (wait > LONG_WAIT_S) {
-    say(wait > TOO_LONG_WAIT_S ? "bad" : "warn", `${many(turns.queued, "turn is", "turns are")} queued, the oldest for ${seconds(wait)}.`, "turns", "Turns by state",
+    say(wait > TOO_LONG_WAIT_S ? "bad" : "warn", `${many(turns.queued, "turn is", "turns are")} queued, the oldest for ${seconds(wait)}.`, "turns", "Turns",
       "queue-age: too few workers, none, or one that died?");
   }
   const failed = sum("turns", "failed");
   const ended = failed + sum("turns", "completed");
   if (failed > MOST_FAILED * ended) {
-    say(failed < FEW_FAILED ? "warn" : "bad", `${count(failed)} of ${many(ended, "turn")} of this hour and the last failed (${percent(failed / ended)}).`, "errors", "Errors",
+    say(failed < FEW_FAILED ? "warn" : "bad",
+      `${count(failed)} of ${many(ended, "turn")} of this hour and the last failed (${percent(failed / ended)}).`, "errors", "Errors",
       "turns-failed: the code says whose it is.");
   } else if (today.error_rate > MOST_FAILED) {
-    say("warn", `${percent(today.error_rate)} of today's turns failed, but not of the last hour's.`, "errors", "Errors", "turns-failed: the code says whose it was.");
+    say("warn", `${percent(today.error_rate)} of today's turns failed, but not of the last hour's.`, "errors", "Errors",
+      "turns-failed: the code says whose it was.");
   }
   const slow = Math.max(0, ...last("latency").filter((item) => item.count >= FEW_TURNS).map((item) => item.p95_ms));
   if (slow > SLOW_P95_MS) {
@@ -44,12 +46,12 @@ export function judge({ turns, approvals, today, cleanup }, recent) {
   }
   const recovered = sum("recoveries", "crashes");
   if (recovered) {
-    say("warn", `${many(recovered, "function")} died in this hour or the last, and ${recovered === 1 ? "its turn was" : "their turns were"} gone on with.`, "recoveries", "Recoveries",
+    say("warn", `${many(recovered, "function")} died in this hour or the last, and others went on.`, "recoveries", "Recoveries",
       "a conversation is stuck: a tool or a history may kill its function.");
   }
   const decisions = approvals.calls + approvals.outcomes;
   if (decisions) {
-    say("note", `${many(decisions, "decision waits", "decisions wait")} for a person.`, "turns", "Turns by state", "a conversation is stuck: in time it ends as a no.");
+    say("note", `${many(decisions, "decision waits", "decisions wait")} for a person.`, "turns", "Turns", "a conversation is stuck: in time it ends as a no.");
   }
   const order = ["bad", "warn", "note"];
   return found.sort((one, other) => order.indexOf(one.level) - order.indexOf(other.level));
