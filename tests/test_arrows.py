@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "core.digest": set(),
     "core.about": {"core.digest", "core.ids"},
     "core.stopwatch": set(),
+    "core.run": {"core.stopwatch"},
     "core.trace": set(),
     "core.reports": {"core.about", "core.holding", "core.stopwatch"},
     "core.access": {"core.ids"},
@@ -146,6 +147,7 @@ ARROWS: dict[str, set[str]] = {
         "core.stint",
     },
     "core.holding": {
+        "core.run",
         "core.stopwatch",
         "core.compaction",
         "core.content",
@@ -234,6 +236,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "core.tool_results": set(),
     "core.reception": {
+        "core.run",
         "core.about",
         "core.access",
         "core.conversation",
@@ -429,7 +432,7 @@ PACKAGES: dict[str, set[str]] = {
     "anthropic": {"core.model", "core.agents.typed", "tests"},
     "httpx2": {"core.model", "dev", "tests"},
     "fastapi": {"bench.in_the_zip", "functions"},
-    "starlette": {"functions", "tests"},
+    "starlette": {"bench.console", "functions", "tests"},
     "pydantic": {"core.sessions.codec", "functions", "tests"},
     "pydantic_core": {"core.sessions.codec", "tests"},
     "mangum": {"functions.api", "bench", "tests"},

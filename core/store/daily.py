@@ -102,14 +102,15 @@ HOW_LOCKS_END: Final = ("expired", "cleared", "renewed", "handed_over", "ended")
 OF_LOCKS: Final = ("locks.held", *(f"{what}.{how}" for how in HOW_LOCKS_END for what in ("locks", "held_ms")))
 
 
-def _locks(source: str, last: str, held: str, how: str, where: str) -> str:
-    """Of locks `a`, each set by the last line about its conversation's lock of which `last` is true."""
+_LAST_LINE: Final = f"""SELECT p.at, p.action, p.agent, p.until FROM audit_log p WHERE {{which}} AND p.{ABOUT_LOCKS} ORDER BY p.id DESC LIMIT 1"""
+
+
+def _locks(source: str, lock: str, held: str, how: str, where: str) -> str:
+    """Of locks `a`, each of which is the line that set it."""
     return f"""
     SELECT a.at, f.name, f.label, f.value
     FROM {source}
-    CROSS JOIN LATERAL (
-        SELECT p.at, p.action, p.agent, p.until FROM audit_log p WHERE {last} AND p.{ABOUT_LOCKS} ORDER BY p.id DESC LIMIT 1
-    ) AS a
+    CROSS JOIN LATERAL ({lock}) AS a
     CROSS JOIN LATERAL (SELECT COALESCE(a.agent, '') AS agent, {held} - a.at AS held, {how} AS how) AS fate
     CROSS JOIN LATERAL (VALUES
         ('locks.' || fate.how, CASE WHEN fate.how = 'held' THEN fate.agent ELSE fate.agent || '/' || {bound("fate.held")} END, 1),
@@ -123,21 +124,25 @@ def of_locks(source: str, where: str) -> str:
     """Of the lines `n` of the audit: the lock before each, which it ended, or which its own time had ended before that."""
     how = """CASE WHEN n.action = 'lock_expired' OR a.until <= n.at THEN 'expired'
         WHEN n.action <> 'lock_set' THEN 'cleared' WHEN n.agent = a.agent THEN 'renewed' ELSE 'handed_over' END"""
-    last = "p.session_id = n.session_id AND p.id < n.id"
-    return _locks(source, last, "LEAST(n.at, a.until)", how, f"{where} AND n.{ABOUT_LOCKS}")
+    lock = _LAST_LINE.format(which="p.session_id = n.session_id AND p.id < n.id")
+    return _locks(source, lock, "LEAST(n.at, a.until)", how, f"{where} AND n.{ABOUT_LOCKS}")
+
+
+# The conversation's row says what the line that set its lock says, and is at hand. But where a merge left a lock as it was, the row says
+# since when; and what was rewritten is counted there.
+_STANDING: Final = f"""
+        SELECT s.locked_at AS at, 'lock_set' AS action, s.active_agent AS agent,
+            s.locked_at + make_interval(secs => s.session_ttl) AS until
+        WHERE s.rewrites = 0
+        UNION ALL SELECT * FROM ({_LAST_LINE.format(which="p.session_id = s.id AND s.rewrites > 0")}) AS line
+    """
 
 
 def of_last_locks(source: str, where: str, *, still_held: str) -> str:
     """Of the conversations `s`: the lock that each stands under, as of a `clock`."""
     how = f"CASE WHEN a.until <= clock.at THEN 'expired' ELSE {still_held} END"
-    last = "p.session_id = s.id"
-    return _locks(
-        f"{source} CROSS JOIN clock",
-        last,
-        "LEAST(a.until, clock.at)",
-        how,
-        f"{where} AND s.locked_at IS NOT NULL",
-    )
+    where = f"{where} AND s.locked_at IS NOT NULL"
+    return _locks(f"{source} CROSS JOIN clock", _STANDING, "LEAST(a.until, clock.at)", how, where)
 
 
 def of_cleanups(source: str, where: str) -> str:

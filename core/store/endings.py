@@ -50,7 +50,8 @@ GONE: Final = """
 gone AS (
     DELETE FROM conversation_states s USING known k
     WHERE s.id = k.id AND s.version = k.version
-    RETURNING s.id, s.user_id, s.org_id, s.lease_epoch, s.version, s.created_at, s.locked_at, s.merged_into, s.counted
+    RETURNING s.id, s.user_id, s.org_id, s.lease_epoch, s.version, s.created_at, s.merged_into, s.active_agent, s.locked_at,
+        s.session_ttl, s.rewrites, s.counted
 ),
 reserved AS MATERIALIZED (
     SELECT g.user_id, g.org_id, CAST(t.created_at AT TIME ZONE 'UTC' AS date) AS day, t.reserved_micros, t.reserved_tokens

@@ -61,7 +61,7 @@ _OWNER: Final = text("SELECT id FROM users WHERE id = :user_id FOR KEY SHARE")
 _ERASED: Final = text("SELECT 1 FROM erasures WHERE user_id = :user_id")
 _COUNT_BACK: Final = text(f"""
 WITH clock AS MATERIALIZED (SELECT CAST(:at AS timestamptz) AS at),
-gone AS MATERIALIZED (SELECT s.id, s.locked_at FROM conversation_states s WHERE s.id = :session_id),
+gone AS MATERIALIZED (SELECT s.id, s.active_agent, s.locked_at, s.session_ttl, s.rewrites FROM conversation_states s WHERE s.id = :session_id),
 {COUNTED_BACK}
 SELECT 1
 """)

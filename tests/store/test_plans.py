@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from bench.console import count, fill
+from bench.month import count, fill
 from core.house import House, build_house
 from core.settings import Settings
 from core.store import figures
@@ -22,9 +22,9 @@ LARGE = ("turns", "messages", "audit_log", "conversation_states")
 @pytest.fixture
 def filled(settings: Settings, database_url: str) -> Iterator[House]:
     """30,000 turns and 60,000 messages, all that is final of them counted."""
-    fill(database_url, SESSIONS)
+    fill(database_url, SESSIONS, print)
     house = build_house(settings, Workshop().roster())
-    count(house)
+    count(house.database, print)
     run(database_url, "VACUUM ANALYZE")
     yield house
     house.close()
