@@ -23,6 +23,7 @@ from tests.prove.cache_fences import CACHE_FENCES
 from tests.prove.cleanup_fences import CLEANUP_FENCES
 from tests.prove.ending_fences import ENDING_FENCES
 from tests.prove.fence import STORE, Fence, epoch, gone
+from tests.prove.operator_fences import OPERATOR_FENCES
 from tests.prove.visitor_fences import VISITOR_FENCES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -450,6 +451,7 @@ FENCES = (
     *AGENT_FENCES,
     *ENDING_FENCES,
     *CLEANUP_FENCES,
+    *OPERATOR_FENCES,
     *VISITOR_FENCES,
     *CACHE_FENCES,
 )
