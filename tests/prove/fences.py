@@ -143,11 +143,11 @@ FENCES = (
         "g.signal_seq",
     ),
     gone("the version in admit", ADMISSIONS, "_ADMIT_TEXT: Final", " AND version = :version", STORE),
-    gone("the version in stop", ADMISSIONS, "_STOP_TEXT: Final", " AND version = :version", STORE),
+    gone("the version in stop", ADMISSIONS, "STOP: Final", " AND version = :version", STORE),
     gone(
         "approvals withdrawn by a stop",
         ADMISSIONS,
-        "_STOP_TEXT: Final",
+        "STOP: Final",
         "turn_id = ANY(CAST(:turn_ids AS uuid[])) AND status = 'pending'",
         STORE,
         "false",
@@ -191,7 +191,7 @@ FENCES = (
     gone(
         "a stop withdraws no question of an outcome",
         ADMISSIONS,
-        "_STOP_TEXT: Final",
+        "STOP: Final",
         " AND kind = 'call'",
         SETTLED,
     ),

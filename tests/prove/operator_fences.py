@@ -2,8 +2,7 @@
 
 from tests.prove.fence import Fence, gone
 
-LOCKS, ADMISSIONS = "core/store/locks.py", "core/store/admissions.py"
-ENDINGS, OPERATORS, OPERATING = "core/store/endings.py", "core/store/operators.py", "core/operating.py"
+OPERATORS, OPERATING = "core/store/operators.py", "core/operating.py"
 SEEN = "core/store/seen.py"
 ACTS, LOOKS, WRITES = (
     "tests/functions/test_operators.py",
@@ -14,11 +13,11 @@ ACTS, LOOKS, WRITES = (
 OPERATOR_FENCES: tuple[Fence, ...] = (
     gone(
         "an operator's clearing keeps no conversation alive",
-        LOCKS,
-        "_CLEAR_BY_OPERATOR: Final",
+        OPERATORS,
+        "_CLEAR_LOCK: Final",
         'OPERATES, ""',
         ACTS,
-        'OPERATES, f", last_active_at = {USED}"',
+        'OPERATES, ", last_active_at = clock.at"',
     ),
     gone(
         "what became a part of another is not cleared",
@@ -29,15 +28,15 @@ OPERATOR_FENCES: tuple[Fence, ...] = (
     ),
     gone(
         "what became a part of another is not ended",
-        ENDINGS,
-        "_END_BY_OPERATOR: Final",
+        OPERATORS,
+        "_END: Final",
         " AND s.merged_into IS NULL",
         WRITES,
     ),
     gone(
         "an operator's stop is noted of what it stopped",
-        ADMISSIONS,
-        "_STOP_BY_OPERATOR: Final",
+        OPERATORS,
+        "_STOP: Final",
         "FROM stopped o, clock",
         ACTS,
         "FROM stopped o, clock WHERE false",

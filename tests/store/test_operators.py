@@ -6,7 +6,7 @@ import pytest
 
 from core.house import House
 from core.ids import SessionId
-from core.store import admissions, endings, locks, operators
+from core.store import operators
 from tests.conversations import answer, arrival, everything, held
 from tests.databases import run
 
@@ -30,8 +30,8 @@ def test_one_that_became_a_part_of_another_is_neither_cleared_nor_ended(
         str(uuid4()),
     )
     before = everything(database_url)
-    assert locks.clear_by_operator(house.database, session, None) is None
-    assert endings.end_by_operator(house.database, session) is None
+    assert operators.clear_lock(house.database, session, None) is None
+    assert operators.end(house.database, session) is None
     assert everything(database_url) == before
 
 
@@ -45,9 +45,7 @@ def test_nothing_is_stopped_at_another_version(
     before = everything(database_url)
     for version, done in ((standing.version - late, False), (standing.version, True)):
         assert (
-            admissions.stop_by_operator(
-                house.database, hold.session_id, version, [hold.turn_id], None, error=CANCELLED
-            )
+            operators.stop(house.database, hold.session_id, version, [hold.turn_id], None, error=CANCELLED)
             is done
         )
         assert (everything(database_url) == before) is not done
@@ -57,7 +55,7 @@ def test_what_has_ended_is_not_noted_as_stopped(house: House, database_url: str,
     ((turn, version),) = run(
         database_url, "SELECT t.id, s.version FROM turns t JOIN conversation_states s ON s.id = t.session_id"
     )
-    assert not admissions.stop_by_operator(house.database, session, version, [turn], None, error=CANCELLED)
+    assert not operators.stop(house.database, session, version, [turn], None, error=CANCELLED)
     assert run(database_url, "SELECT count(*) FROM audit_log") == [(0,)]
     assert run(database_url, "SELECT status, stop FROM turns") == [("completed", None)]
 
