@@ -24,7 +24,7 @@ from core.ids import SessionId, TurnId
 from core.reception import CANCELLED
 from core.recovery import Alone
 from core.sessions.current import CurrentSessions, Told
-from core.store import admissions, endings, locks, operators
+from core.store import operators
 from core.store.database import Database
 from core.store.endings import EndedSession
 from core.store.operators import OpenTurn, Standing
@@ -73,7 +73,7 @@ class Operating:
         self._standing(session_id)
         cleared = again_and_again(
             Deadline.after(_PATIENCE_S),
-            lambda: [locks.clear_by_operator(self.database, session_id, operator)],
+            lambda: [operators.clear_lock(self.database, session_id, operator)],
         )[0]
         if cleared is None:
             raise SessionNotFound(_NO_SUCH)
@@ -88,7 +88,7 @@ class Operating:
             standing = self._standing(session_id, turn_id)
             meant = [turn for turn in standing.turns if turn_id is None or turn.id == standing.meant]
             new = [turn.id for turn in meant if turn.stop is None]
-            if new and not admissions.stop_by_operator(
+            if new and not operators.stop(
                 self.database, session_id, standing.version, new, operator, error=CANCELLED
             ):
                 return None
@@ -122,7 +122,7 @@ class Operating:
         """It goes with all that was said in it, its audit too; so a line in the log says who ended it."""
         known = self._standing(session_id)
         ended = again_and_again(
-            Deadline.after(_PATIENCE_S), lambda: [endings.end_by_operator(self.database, session_id)]
+            Deadline.after(_PATIENCE_S), lambda: [operators.end(self.database, session_id)]
         )[0]
         # It was there a moment ago: by whomever it was ended since, perhaps by an attempt whose reply was lost, nobody is shown it any more.
         self.current.ended_by_others(ended or EndedSession(session_id, known.epoch, known.version, ()))

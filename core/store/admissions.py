@@ -5,9 +5,8 @@ version of the session's row; if anybody committed in between, nothing is writte
 message is never put behind a turn that has just ended, and no stop is marked on a turn that is over.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import text
 
@@ -18,7 +17,6 @@ from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
 from core.store.claims import Arrival
 from core.store.database import Database
 from core.store.fence import CLOCK
-from core.store.operators import PERSON
 from core.store.rates import (
     ADDRESS_CHARGED,
     ADDRESS_HAS_ROOM,
@@ -148,7 +146,7 @@ def admit(
 
 
 # Asks turns that have begun to stop, and ends those that have not, all or nothing, if nobody committed since the given version.
-_STOP_TEXT: Final = """
+STOP: Final = """
 WITH clock AS MATERIALIZED (
     SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
 ),
@@ -177,20 +175,7 @@ stopped AS (
 SELECT id FROM stopped
 """
 _STOP: Final = text(
-    _STOP_TEXT % {"withdrawn": WITHDRAWN, "withdrawn_by": WITHDRAWN_BY.format(actor="user"), "noted": ""}
-)
-# The same by an operator, with a line in the audit for each.
-_STOP_BY_OPERATOR: Final = text(
-    _STOP_TEXT
-    % {
-        "withdrawn": WITHDRAWN,
-        "withdrawn_by": WITHDRAWN_BY.format(actor="operator"),
-        "noted": f""",
-noted AS (
-    INSERT INTO audit_log (session_id, at, actor, user_id, action, turn_id)
-    SELECT o.session_id, at, 'operator', {PERSON}, 'turn_cancelled', o.id FROM stopped o, clock ORDER BY o.seq
-)""",
-    }
+    STOP % {"withdrawn": WITHDRAWN, "withdrawn_by": WITHDRAWN_BY.format(actor="user"), "noted": ""}
 )
 
 
@@ -204,35 +189,11 @@ def stop(
     now: datetime | None = None,
 ) -> bool:
     """False: somebody committed since that version, or the turn is over."""
-    return database.row(_STOP, _stopping(session_id, version, [turn_id], error, now)) is not None
-
-
-def stop_by_operator(
-    database: Database,
-    session_id: SessionId,
-    version: int,
-    turn_ids: Sequence[TurnId],
-    operator: str | None,
-    *,
-    error: dict[str, str],
-    now: datetime | None = None,
-) -> bool:
-    """The same of several at once."""
-    given = {**_stopping(session_id, version, turn_ids, error, now), "operator": operator}
-    return database.row(_STOP_BY_OPERATOR, given) is not None
-
-
-def _stopping(
-    session_id: SessionId,
-    version: int,
-    turn_ids: Sequence[TurnId],
-    error: dict[str, str],
-    now: datetime | None,
-) -> dict[str, Any]:
-    return {
+    given = {
         "session_id": session_id,
         "version": version,
-        "turn_ids": list(turn_ids),
+        "turn_ids": [turn_id],
         "error": dump(error),
         "now": now,
     }
+    return database.row(_STOP, given) is not None

@@ -91,7 +91,8 @@ SELECT k.id AS session_id, g.id IS NOT NULL AS is_gone, g.lease_epoch, g.version
 FROM known k LEFT JOIN gone g ON g.id = k.id
 """
 
-_WITH_IT: Final = """
+# And with them their application sessions.
+WITH_IT: Final = """
 with_it AS (
     DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
     RETURNING p.session_id, p.namespace, p.epoch
@@ -113,7 +114,7 @@ known AS MATERIALIZED (
     SELECT id, version FROM its WHERE held_as = 'owner'
 ),
 {GONE},
-{_WITH_IT},
+{WITH_IT},
 {COUNTED_OUT.format(how="'ended'")}
 SELECT its.held_as, told.* FROM its LEFT JOIN ({TOLD}) AS told ON true
 """)
@@ -125,26 +126,6 @@ def end(database: Database, who: Who, *, now: datetime | None = None) -> EndedSe
     if row is None or row["held_as"] == Role.OWNER:
         return ended_by(row)
     raise RoleTooSmall
-
-
-# The same by an operator, of whichever there is. One that became a part of another stays for whoever takes that back.
-_END_BY_OPERATOR: Final = text(f"""
-WITH {CLOCK},
-known AS MATERIALIZED (
-    SELECT s.id, s.version FROM conversation_states s WHERE s.id = :session_id AND s.merged_into IS NULL
-),
-{GONE},
-{_WITH_IT},
-{COUNTED_OUT.format(how="'ended'")}
-{TOLD}
-""")
-
-
-def end_by_operator(
-    database: Database, session_id: SessionId, *, now: datetime | None = None
-) -> EndedSession | None:
-    """None: there is none. A DatabaseConflict: somebody committed at the same moment."""
-    return ended_by(database.row(_END_BY_OPERATOR, {"session_id": session_id, "now": now}))
 
 
 # Ends what has this ID, a conversation or application sessions or both, alive or not: all or nothing, a conversation at the

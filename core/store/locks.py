@@ -17,7 +17,6 @@ from core.errors import DatabaseConflict
 from core.ids import DeviceId, SessionId, UserId
 from core.store.alive import USED
 from core.store.database import Database, Row
-from core.store.operators import OPERATES
 from core.store.revision import LOCK_END
 from core.store.visitors import EDITS, VISIT
 from core.values import dataclass
@@ -160,11 +159,11 @@ def set_lock(
     the same moment.
     """
     given = {**named(who), "agent": agent, "actor": actor, "reason": reason, "as_of": as_of, "now": now}
-    return _changed(database.row(_SET, {**given, **ttl.named()}))
+    return changed(database.row(_SET, {**given, **ttl.named()}))
 
 
 # Clears the lock and notes it, at once, at the version that was read with the role. Where there is none it changes and notes nothing.
-def _clearing(visit: str, extends: str) -> TextClause:
+def clearing(visit: str, extends: str) -> TextClause:
     return text(f"""
 {visit},
 held AS MATERIALIZED (
@@ -189,9 +188,8 @@ FROM its JOIN conversation_states s ON s.id = its.id LEFT JOIN held h ON true LE
 """)
 
 
-# By whoever is in it, and it extends the conversation's time; and by an operator, who extends nothing.
-_CLEAR: Final = _clearing(VISIT, f", last_active_at = {USED}")
-_CLEAR_BY_OPERATOR: Final = _clearing(OPERATES, "")
+# By whoever is in it; it extends the conversation's time.
+_CLEAR: Final = clearing(VISIT, f", last_active_at = {USED}")
 
 
 def clear_lock(
@@ -205,27 +203,11 @@ def clear_lock(
 ) -> StoredLock | None:
     """None: it is not there for them. A DatabaseConflict: somebody committed at the same moment."""
     given = {**named(who), "actor": actor, "reason": reason, "as_of": as_of, "now": now}
-    return _changed(database.row(_CLEAR, given))
+    return changed(database.row(_CLEAR, given))
 
 
-def clear_by_operator(
-    database: Database, session_id: SessionId, operator: str | None, *, now: datetime | None = None
-) -> tuple[StoredLock, bool] | None:
-    """Also: whether there was one. None: there is no such conversation. A DatabaseConflict: somebody committed at the same moment."""
-    given = {
-        "session_id": session_id,
-        "operator": operator,
-        "actor": "operator",
-        "reason": None,
-        "as_of": None,
-        "now": now,
-    }
-    row = database.row(_CLEAR_BY_OPERATOR, given)
-    cleared = _changed(row)
-    return None if row is None or cleared is None else (cleared, row["was_held"])
-
-
-def _changed(row: Row | None) -> StoredLock | None:
+def changed(row: Row | None) -> StoredLock | None:
+    """None: it is not there for them. A DatabaseConflict: it was not changed, for somebody committed at the same moment."""
     if row is None:
         return None
     stored = _stored(row)

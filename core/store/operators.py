@@ -1,5 +1,5 @@
-"""Operators: what they do to a conversation that is not theirs goes through the statements of those whose it is, and begins with the
-fragments here.
+"""Operators: what they do to a conversation that is not theirs, by the statements of those whose it is (locks, admissions, endings), on
+nobody's behalf.
 
 What can go wrong, and why it cannot:
 
@@ -17,9 +17,15 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from core.content import dump
 from core.ids import SessionId, TurnId
+from core.store.admissions import STOP
+from core.store.approvals import WITHDRAWN, WITHDRAWN_BY
+from core.store.daily import COUNTED_OUT
 from core.store.database import Database
+from core.store.endings import GONE, TOLD, WITH_IT, EndedSession, ended_by
 from core.store.fence import CLOCK
+from core.store.locks import StoredLock, changed, clearing
 from core.values import dataclass
 
 # Who they are for the identity provider leads to a user. NULL: they showed the operators' token, or are no user here.
@@ -83,6 +89,82 @@ def standing(
         for turn in row["turns"]
     ]
     return Standing(**{**row, "turns": turns})
+
+
+_CLEAR_LOCK: Final = clearing(OPERATES, "")
+
+
+def clear_lock(
+    database: Database, session_id: SessionId, operator: str | None, *, now: datetime | None = None
+) -> tuple[StoredLock, bool] | None:
+    """Also: whether there was one. None: there is no such conversation. A DatabaseConflict: somebody committed at the same moment."""
+    given = {
+        "session_id": session_id,
+        "operator": operator,
+        "actor": "operator",
+        "reason": None,
+        "as_of": None,
+        "now": now,
+    }
+    row = database.row(_CLEAR_LOCK, given)
+    cleared = changed(row)
+    return None if row is None or cleared is None else (cleared, row["was_held"])
+
+
+# With a line in the audit for each turn.
+_STOP: Final = text(
+    STOP
+    % {
+        "withdrawn": WITHDRAWN,
+        "withdrawn_by": WITHDRAWN_BY.format(actor="operator"),
+        "noted": f""",
+noted AS (
+    INSERT INTO audit_log (session_id, at, actor, user_id, action, turn_id)
+    SELECT o.session_id, at, 'operator', {PERSON}, 'turn_cancelled', o.id FROM stopped o, clock ORDER BY o.seq
+)""",
+    }
+)
+
+
+def stop(
+    database: Database,
+    session_id: SessionId,
+    version: int,
+    turn_ids: Sequence[TurnId],
+    operator: str | None,
+    *,
+    error: dict[str, str],
+    now: datetime | None = None,
+) -> bool:
+    """False: somebody committed since that version, or all of them are over."""
+    given = {
+        "session_id": session_id,
+        "version": version,
+        "turn_ids": list(turn_ids),
+        "operator": operator,
+        "error": dump(error),
+        "now": now,
+    }
+    return database.row(_STOP, given) is not None
+
+
+# Ends whichever there is, at the version that was read, with its application sessions: all or nothing. One that became a part of another
+# stays for whoever takes that back.
+_END: Final = text(f"""
+WITH {CLOCK},
+known AS MATERIALIZED (
+    SELECT s.id, s.version FROM conversation_states s WHERE s.id = :session_id AND s.merged_into IS NULL
+),
+{GONE},
+{WITH_IT},
+{COUNTED_OUT.format(how="'ended'")}
+{TOLD}
+""")
+
+
+def end(database: Database, session_id: SessionId, *, now: datetime | None = None) -> EndedSession | None:
+    """None: there is none. A DatabaseConflict: somebody committed at the same moment."""
+    return ended_by(database.row(_END, {"session_id": session_id, "now": now}))
 
 
 # Notes that somebody was woken for it, if it is there still. Sent twice it notes it twice.

@@ -16,7 +16,7 @@ from core.errors import SessionEnded
 from core.house import House, build_house
 from core.ids import SessionId
 from core.settings import Secret, Settings
-from core.store import admissions, endings, locks
+from core.store import operators
 from dev.demo_model import DemoModel, Fault, Reply
 from functions.app import build_app
 from tests.agents import Workshop, call
@@ -155,10 +155,10 @@ def test_of_an_owner_who_sets_and_an_operator_who_clears_at_once_the_last_in_the
     with ThreadPoolExecutor(2) as pool:
         with row_held(database_url):
             owners = pool.submit(lock, client)
-            operators = pool.submit(operator.clear, session)
+            by_operator = pool.submit(operator.clear, session)
             wait_for_locks(database_url, 2)
         owners.result(20)
-        assert operators.result(20)["outcome"] == "cleared"
+        assert by_operator.result(20)["outcome"] == "cleared"
     shown = operator.see(session)
     first, *changes = noted(shown)
     assert first == ("user", "lock_set", None)
@@ -182,7 +182,7 @@ def test_a_clearing_whose_reply_is_lost_is_made_once(
 ) -> None:
     session = say(client)["session_id"]
     lock(client)
-    losing_replies(monkeypatch, locks._CLEAR_BY_OPERATOR)
+    losing_replies(monkeypatch, operators._CLEAR_LOCK)
     assert operator.clear(session)["session"]["active_agent"] is None
     assert noted(operator.see(session)).count(("operator", "lock_cleared", None)) == 1
 
@@ -327,7 +327,7 @@ def test_a_stop_whose_reply_is_lost_is_noted_once(
 ) -> None:
     house.turns.wakeups = Deaf()
     turn = say(client, wait_s=0)
-    losing_replies(monkeypatch, admissions._STOP_BY_OPERATOR)
+    losing_replies(monkeypatch, operators._STOP)
     assert operator.cancel(turn["session_id"])["session"]["turns"][0]["status"] == "cancelled"
     assert noted(operator.see(turn["session_id"])) == [("operator", "turn_cancelled", turn["id"])]
 
@@ -525,9 +525,9 @@ def test_an_owner_and_an_operator_who_end_it_at_once_end_it_once(
     with ThreadPoolExecutor(2) as pool:
         with row_held(database_url):
             owners = pool.submit(client.delete, "/v1/session")
-            operators = pool.submit(operator.end, session)
+            by_operator = pool.submit(operator.end, session)
             wait_for_locks(database_url, 2)
-        assert (owners.result(20).status_code, operators.result(20).status_code) == (204, 204)
+        assert (owners.result(20).status_code, by_operator.result(20).status_code) == (204, 204)
     booked = "SELECT sum(value) FROM daily_stats WHERE name = 'sessions' AND label = 'ended'"
     assert run(database_url, booked) == [(1,)]
 
@@ -536,7 +536,7 @@ def test_an_end_whose_reply_is_lost_is_an_end(
     client: TestClient, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = say(client)["session_id"]
-    losing_replies(monkeypatch, endings._END_BY_OPERATOR)
+    losing_replies(monkeypatch, operators._END)
     assert operator.end(session).status_code == 204
     assert client.get("/v1/session").status_code == 404
 

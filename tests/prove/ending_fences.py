@@ -97,7 +97,7 @@ EXTENDED = (
     gone(
         "a lock is cleared only on what was read",
         LOCKS,
-        "def _clearing",
+        "def clearing",
         " AND s.version = its.version",
         ANEW,
     ),
@@ -189,7 +189,7 @@ ENDING = (
     gone(
         "application sessions end with it",
         ENDINGS,
-        "_WITH_IT: Final",
+        "WITH_IT: Final",
         "WHERE p.session_id = g.id",
         ENDED,
         "WHERE p.session_id = g.id AND false",
