@@ -14,6 +14,7 @@ def overview_shape(
     standing: Sequence[Standing],
     waiting: Waiting,
     kept: int,
+    behind: datetime | None,
     since: datetime,
     today: Sequence[Count],
 ) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def overview_shape(
             "oldest_queued_s": _since(waiting.oldest_queued_at, waiting.at),
         },
         "approvals": {"calls": waiting.approvals, "outcomes": waiting.outcomes},
+        "cleanup": {"behind_s": _since(behind, waiting.at)},
         "today": today_shape(since, today),
     }
 

@@ -47,6 +47,11 @@ class StagesShape(Shape):
     finish: StageShape
 
 
+class CleanupNowShape(Shape):
+    # For how long the first of what it should have ended has waited; None: nothing waits.
+    behind_s: float | None
+
+
 class TodayShape(Shape):
     since: datetime
     turns: dict[str, int]
@@ -78,6 +83,7 @@ class OverviewShape(Shape):
     more_locks: bool
     turns: TurnsNowShape
     approvals: ApprovalsNowShape
+    cleanup: CleanupNowShape
     today: TodayShape
 
 

@@ -12,7 +12,6 @@ from typing import Final
 
 from sqlalchemy import TextClause, text
 
-from core.store.alive import ALIVE
 from core.store.daily import (
     OF_LOCKS,
     OF_TURNS,

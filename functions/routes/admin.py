@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 
 from core.series import Range, day_of, range_of, series
-from core.store import figures
+from core.store import behind, figures
 from core.store.counting import YOUNG_S
 from core.store.database import Database
 from functions.answers import JsonAnswer, moment
@@ -81,6 +81,7 @@ def _overview(database: Database) -> dict[str, Any]:
         figures.standing(database, active_s=_ACTIVE_S),
         waiting,
         figures.kept(database),
+        behind.since(database),
         today.since,
         figures.everything(database, today.since, today.until, "day"),
     )

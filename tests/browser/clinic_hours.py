@@ -72,7 +72,12 @@ def asked(service: Service) -> Device:
     device = locked(service, "scheduling")
     device.call("PATCH", "/v1/session", {"metadata": {"note": SECRET}})
     service.model.replies.add(
-        Reply([{"type": "text", "text": SECRET}, {"type": "tool_use", "name": "cancel_appointment", "input": {"number": 7}}])
+        Reply(
+            [
+                {"type": "text", "text": SECRET},
+                {"type": "tool_use", "name": "cancel_appointment", "input": {"number": 7}},
+            ]
+        )
     )
     assert device.say("Cancel it")["status"] == "waiting"
     return device

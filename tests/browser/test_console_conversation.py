@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import clinic_hours
-from tests.browser.clinic_hours import SECRET, Device, as_operator
+from tests.browser.clinic_hours import SECRET, as_operator
 from tests.browser.conftest import OpenPage
 from tests.browser.service import OPERATOR, Service
 from tests.databases import run
@@ -104,7 +104,9 @@ def test_older_turns_come_on_request(service: Service, look: Look) -> None:
     assert page.locator(".turn h4").first.inner_text().startswith("Turn 6 ")
     page.get_by_role("button", name="Older turns").click()
     expect(page.locator(".turn")).to_have_count(30)
-    assert [text.split()[1] for text in page.locator(".turn h4").all_inner_texts()] == [str(seq) for seq in range(1, 31)]
+    assert [text.split()[1] for text in page.locator(".turn h4").all_inner_texts()] == [
+        str(seq) for seq in range(1, 31)
+    ]
     expect(page.get_by_role("button", name="Older turns")).to_have_count(0)
     assert _steps(page)[0].startswith("The conversation began")
 
@@ -149,7 +151,9 @@ def test_what_waits_is_cancelled_and_the_audit_says_who_did_it(service: Service,
     expect(page.locator("#came-of-it")).to_contain_text("nothing to cancel")
 
 
-def test_what_nobody_goes_on_with_is_woken_and_the_audit_says_who_did_it(service: Service, look: Look) -> None:
+def test_what_nobody_goes_on_with_is_woken_and_the_audit_says_who_did_it(
+    service: Service, look: Look
+) -> None:
     """The service's own clean-up may be quicker, which is no fault of anybody's: then it is stranded once more."""
     device = clinic_hours.answered(service)
     page = look(device.session)
@@ -162,7 +166,11 @@ def test_what_nobody_goes_on_with_is_woken_and_the_audit_says_who_did_it(service
             break
     expect(page.locator("#came-of-it")).to_contain_text("It was woken")
     _in_order(_steps(page), "Woken by an operator.*session_woken by operator")
-    turn = run(service.database_url, "SELECT id::text FROM turns WHERE session_id = %s ORDER BY seq DESC LIMIT 1", device.session)[0][0]
+    turn = run(
+        service.database_url,
+        "SELECT id::text FROM turns WHERE session_id = %s ORDER BY seq DESC LIMIT 1",
+        device.session,
+    )[0][0]
     assert device.call("GET", f"/v1/turns/{turn}?wait_s=20")["status"] == "completed"
 
 
@@ -192,11 +200,15 @@ def test_it_is_ended_only_by_who_types_the_beginning_of_its_id(service: Service,
     dialog.get_by_label("first 4 characters").fill("zzzz")
     dialog.get_by_role("button", name="End it").click()
     expect(dialog.get_by_role("alert")).to_contain_text("not the first 4 characters")
-    assert run(service.database_url, "SELECT count(*) FROM conversation_states WHERE id = %s", session) == [(1,)]
+    assert run(service.database_url, "SELECT count(*) FROM conversation_states WHERE id = %s", session) == [
+        (1,)
+    ]
     dialog.get_by_label("first 4 characters").fill(session[:4])
     dialog.get_by_role("button", name="End it").click()
     expect(page.locator("#came-of-it")).to_contain_text("The conversation is ended")
-    assert run(service.database_url, "SELECT count(*) FROM conversation_states WHERE id = %s", session) == [(0,)]
+    assert run(service.database_url, "SELECT count(*) FROM conversation_states WHERE id = %s", session) == [
+        (0,)
+    ]
     page.reload()
     expect(page.get_by_role("alert")).to_contain_text("No conversation has this ID")
 

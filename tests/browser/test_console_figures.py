@@ -58,7 +58,11 @@ def _told(page: Page, plot: str) -> dict[str, str]:
 
 
 def _tile(page: Page, name: str) -> str:
-    return page.locator(".tile", has=page.get_by_role("heading", name=name, exact=True)).locator(".value").inner_text()
+    return (
+        page.locator(".tile", has=page.get_by_role("heading", name=name, exact=True))
+        .locator(".value")
+        .inner_text()
+    )
 
 
 def _one(service: Service, statement: str) -> Any:
@@ -118,14 +122,23 @@ def test_what_is_not_well_is_named_first_with_a_way_to_its_plot(console: Callabl
     ("overview", "words", "level"),
     [
         ({}, "All is well", "good"),
-        ({"turns": {"queued": 3, "running": 1, "waiting": 0, "oldest_queued_s": 90.0}}, "Worth a look", "warn"),
+        (
+            {"turns": {"queued": 3, "running": 1, "waiting": 0, "oldest_queued_s": 90.0}},
+            "Worth a look",
+            "warn",
+        ),
         ({"turns": {"queued": 3, "running": 1, "waiting": 0, "oldest_queued_s": 900.0}}, "Not well", "bad"),
         ({"cleanup": {"behind_s": 700.0}}, "Not well", "bad"),
         ({"approvals": {"calls": 2, "outcomes": 0}}, "All is well", "good"),
     ],
 )
 def test_one_word_says_whether_it_is_well(
-    service: Service, made: dict[str, Device], page_of: OpenPage, overview: dict[str, Any], words: str, level: str
+    service: Service,
+    made: dict[str, Device],
+    page_of: OpenPage,
+    overview: dict[str, Any],
+    words: str,
+    level: str,
 ) -> None:
     """By an overview that is as a test has it, and no failures or crashes."""
     calm = {
@@ -134,7 +147,10 @@ def test_one_word_says_whether_it_is_well(
         "cleanup": {"behind_s": None},
     }
     page = page_of("about:blank")
-    page.route("**/v1/admin/overview", lambda route: route.fulfill(json=_calm(route.fetch().json()) | calm | overview))
+    page.route(
+        "**/v1/admin/overview",
+        lambda route: route.fulfill(json=_calm(route.fetch().json()) | calm | overview),
+    )
     page.route("**/v1/admin/series?**", lambda route: route.fulfill(json={"items": []}))
     page.goto(f"{service.url}/console")
     _sign_in(page)
@@ -169,18 +185,38 @@ def test_the_numbers_are_those_of_the_database(service: Service, console: Callab
     by_status = dict(run(service.database_url, "SELECT status, count(*)::text FROM turns GROUP BY 1"))
     assert _told(page, "turns") == by_status
     assert _tile(page, "Turns today") == str(_one(service, "SELECT count(*) FROM turns"))
-    failed = dict(run(service.database_url, "SELECT replace(error ->> 'code', '_', ' '), count(*)::text FROM turns WHERE status = 'failed' GROUP BY 1"))
+    failed = dict(
+        run(
+            service.database_url,
+            "SELECT replace(error ->> 'code', '_', ' '), count(*)::text FROM turns WHERE status = 'failed' GROUP BY 1",
+        )
+    )
     assert _told(page, "errors") == failed
-    assert _told(page, "sessions") == {"begun": str(_one(service, "SELECT count(*) FROM conversation_states"))}
-    assert _told(page, "lock-ends") == {"still held": str(_one(service, "SELECT count(*) FROM conversation_states WHERE locked_at IS NOT NULL"))}
+    assert _told(page, "sessions") == {
+        "begun": str(_one(service, "SELECT count(*) FROM conversation_states"))
+    }
+    assert _told(page, "lock-ends") == {
+        "still held": str(
+            _one(service, "SELECT count(*) FROM conversation_states WHERE locked_at IS NOT NULL")
+        )
+    }
     assert _tile(page, "Locks held") == _told(page, "lock-ends")["still held"]
     assert _told(page, "recoveries") == {"crashes": str(_one(service, "SELECT sum(crashes) FROM turns"))}
-    assert _tile(page, "Decisions open") == str(_one(service, "SELECT count(*) FROM approvals WHERE status = 'pending'"))
+    assert _tile(page, "Decisions open") == str(
+        _one(service, "SELECT count(*) FROM approvals WHERE status = 'pending'")
+    )
     micros = _one(service, "SELECT sum((usage ->> 'cost_micros')::bigint)::bigint FROM turns")
     assert _tile(page, "Cost today") == f"${micros / 1e6:.4f}"
-    agents = page.get_by_role("region", name="Active conversations by agent").locator("tbody tr").all_inner_texts()
+    agents = (
+        page.get_by_role("region", name="Active conversations by agent").locator("tbody tr").all_inner_texts()
+    )
     locks = {text.split()[0]: text.split()[-3 if "–" not in text else -2] for text in agents}
-    held = dict(run(service.database_url, "SELECT active_agent, count(*)::text FROM conversation_states WHERE locked_at IS NOT NULL GROUP BY 1"))
+    held = dict(
+        run(
+            service.database_url,
+            "SELECT active_agent, count(*)::text FROM conversation_states WHERE locked_at IS NOT NULL GROUP BY 1",
+        )
+    )
     assert {agent: locks[agent] for agent in held} == held
     assert SECRET not in page.content()
 
@@ -201,7 +237,9 @@ def test_arrow_keys_read_a_plot_out(console: Callable[..., Page]) -> None:
     slider = page.get_by_role("slider", name="Turns by state")
     slider.focus()
     newest = slider.get_attribute("aria-valuetext")
-    assert newest is not None and "completed " in newest and "failed 1" in newest
+    assert newest is not None
+    assert "completed " in newest
+    assert "failed 1" in newest
     assert slider.get_attribute("aria-valuenow") == "23"
     page.keyboard.press("ArrowLeft")
     assert slider.get_attribute("aria-valuenow") == "22"
@@ -226,7 +264,9 @@ def test_a_mouse_over_a_plot_reads_it_out(console: Callable[..., Page]) -> None:
 
 
 @pytest.mark.parametrize(("name", "step", "buckets"), [("7 days", "hour", 168), ("30 days", "day", 30)])
-def test_longer_ranges_count_the_same(console: Callable[..., Page], name: str, step: str, buckets: int) -> None:
+def test_longer_ranges_count_the_same(
+    console: Callable[..., Page], name: str, step: str, buckets: int
+) -> None:
     page = console()
     before = _told(page, "turns")
     with page.expect_response(lambda answer: "figure=turns" in answer.url) as asked:
@@ -234,7 +274,9 @@ def test_longer_ranges_count_the_same(console: Callable[..., Page], name: str, s
     items = asked.value.json()["items"]
     assert len(items) == buckets
     assert f"step={step}" in asked.value.url
-    expect(page.get_by_role("slider", name="Turns by state")).to_have_attribute("aria-valuemax", str(buckets - 1))
+    expect(page.get_by_role("slider", name="Turns by state")).to_have_attribute(
+        "aria-valuemax", str(buckets - 1)
+    )
     assert _told(page, "turns") == before
     if step == "day":
         expect(page.locator("#zone")).to_contain_text("UTC")
@@ -247,9 +289,14 @@ def test_times_are_the_viewers_own(console: Callable[..., Page]) -> None:
     expect(page.locator("#plot-turns .readout b")).to_contain_text(":30 to")
 
 
-def test_a_figure_that_is_not_in_this_release_is_said_to_be(service: Service, made: dict[str, Device], page_of: OpenPage) -> None:
+def test_a_figure_that_is_not_in_this_release_is_said_to_be(
+    service: Service, made: dict[str, Device], page_of: OpenPage
+) -> None:
     page = page_of("about:blank")
-    page.route("**/v1/admin/series?figure=stages&**", lambda route: route.fulfill(status=422, json={"code": "invalid_request"}))
+    page.route(
+        "**/v1/admin/series?figure=stages&**",
+        lambda route: route.fulfill(status=422, json={"code": "invalid_request"}),
+    )
     page.goto(f"{service.url}/console")
     _sign_in(page)
     _wait_for_figures(page)
@@ -260,14 +307,18 @@ def test_a_figure_that_is_not_in_this_release_is_said_to_be(service: Service, ma
 # ---- how it is asked for
 
 
-def test_the_page_is_small_and_nothing_is_asked_twice(service: Service, made: dict[str, Device], page_of: OpenPage) -> None:
+def test_the_page_is_small_and_nothing_is_asked_twice(
+    service: Service, made: dict[str, Device], page_of: OpenPage
+) -> None:
     page = page_of("about:blank")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{service.url}/console")
     _sign_in(page)
     _wait_for_figures(page)
-    sizes = page.evaluate("[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')].map(one => [one.name, one.decodedBodySize])")
+    sizes = page.evaluate(
+        "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')].map(one => [one.name, one.decodedBodySize])"
+    )
     assert sum(size for name, size in sizes if "/v1/" not in name) <= _MOST_BYTES
     figures = [url for url in asked if "/series?" in url]
     assert len(figures) == len(set(figures)) == 11

@@ -1,6 +1,6 @@
 /** What happened in a conversation, in words and in the order of time: turns with their steps, and between them what belonged to none. */
 
-import { agentName, between, clock, count, full } from "./readable.js";
+import { agentName, between, count, full } from "./readable.js";
 
 const CALLS = {
   asked: ["asked for", "warn"], done: ["done", "good"], failed: ["failed", "bad"], unknown: ["nobody knows what came of it", "bad"],
@@ -59,7 +59,7 @@ function call({ id, name, effect, status, created_at: at, ended_at: end }) {
 
 function approval({ kind, status, role, created_at: at, expires_at: until, decided_at: decided, tool_call_id: more }) {
   const what = kind === "outcome" ? "what came of a call" : "for a yes";
-  const asked = { at, mark: "?", tone: "warn", text: `A person (${role}) was asked ${what}, until ${clock(until)}`, more };
+  const asked = { at, mark: "?", tone: "warn", text: `A person (${role}) was asked ${what}, until ${full(until)}`, more };
   if (status === "pending") return [asked];
   return [asked, { at: decided ?? until, mark: "!", tone: status === "approved" ? "good" : "warn", text: `The question was ${status}`, more }];
 }
