@@ -146,6 +146,13 @@ class Turns:
         self._wake(stored.session_id)
         return shown(stored)
 
+    def see_to(self, session_id: SessionId, stopped: TurnId | None) -> None:
+        """After others than its client had turns stop: whoever reads along looks now, and `stopped`, which nobody works on, ends."""
+        self.partials.ring(session_id)
+        if stopped is not None:
+            self._go_on(session_id, self._inline(Deadline.after(self.limits.turn_budget_s)), only=stopped)
+        self._wake(session_id)
+
     @property
     def decide(self) -> Decisions:
         """To be called with what a person decided."""

@@ -28,7 +28,7 @@ from core.errors import DatabaseConflict, DatabaseUnavailable, LatchkeyError
 from core.ids import SessionId
 from core.partials import KEPT_S
 from core.recovery import Alone, Questions, Stranded
-from core.store import expired, left, locks, partials, rates, rollup, turns
+from core.store import counting, expired, left, locks, partials, rates, rollup, turns
 from core.store.database import ConnectionDied, Database, reason
 from core.store.places import BEGINNING, Place
 from core.values import dataclass
@@ -172,6 +172,7 @@ class Cleaning:
             simple("keys", lambda limit: turns.forget_keys(database, key_ttl_s=self.key_ttl_s, limit=limit)),
             simple("partials", lambda limit: partials.clean_up(database, limit, kept_s=KEPT_S)),
             simple("rates", lambda limit: rates.clean_up(database, limit)),
+            *(simple(kind, partial(counting.count, database, kind)) for kind in counting.KINDS),
             work("figures", partial(rollup.roll_up, database)),
         ]
         if erasing is not None:

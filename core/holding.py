@@ -21,6 +21,7 @@ from core.deadline import Deadline
 from core.errors import DatabaseUnavailable
 from core.lease import Lease
 from core.model.reply import ModelReply
+from core.run import NEW, Run, finished
 from core.stopwatch import COMMITS, FINISH, Stopwatch
 from core.store import compactions, ends, spending, steps
 from core.store.database import Database, TakenBack
@@ -30,7 +31,7 @@ from core.store.holds import Grant, Hold, OpenCall, Remembered
 from core.store.locks import Relock
 from core.store.spending import Total
 from core.store.steps import Asked, Consequences, Seen, Stepped
-from core.store.used import Amount
+from core.store.used import Amount, Used
 from core.tally import Tally
 from core.values import dataclass
 
@@ -66,6 +67,7 @@ class Holding:
         outcome_ttl_s: int,
         charges: bool = False,
         storage: Any = None,
+        history: str = NEW,
     ) -> None:
         self._database = database
         # Where its tools keep application sessions.
@@ -93,6 +95,7 @@ class Holding:
         self.has_ended = False
         # What is told of the work on it: where the time went, what became of it, and who did it.
         self.watch = Stopwatch()
+        self.run = Run(grant.turn_usage.get("run") or {}, grant.hold.epoch, history, self.watch)
         self.became = "broken_off"
         self.code: str | None = None
         self.worked_by: str | None = None
@@ -124,7 +127,7 @@ class Holding:
 
     def reserve(self, amount: Amount) -> list[Total]:
         """Sets aside what the next call may cost; tells what is spent and set aside of the day with it."""
-        used, attempt = self.tally.used(), uuid4()
+        used, attempt = self._used(), uuid4()
         totals = self._insist(
             lambda: spending.reserve(
                 self._in_time(), self.hold, amount, used, attempt, lease_ttl_s=self.lease.ttl_s
@@ -198,7 +201,7 @@ class Holding:
     def compact(self, place: int, content: Blocks, agent: str, usage: dict[str, Any]) -> None:
         """What is before this place of the conversation is told by these blocks from now on."""
         compaction = Compaction(self.conversation.messages[place - 1].seq, dump(content))
-        used = self.tally.used()
+        used = self._used()
         laid = self._insist(
             lambda: compactions.add(
                 self._in_time(),
@@ -274,7 +277,7 @@ class Holding:
         """None: something has arrived that comes first."""
         if self.is_called:
             return None
-        reply = self._reply(said)
+        reply = self._reply(said, ends=True)
         ended = self._ended(lambda: ends.finish(self._in_time(), self.hold, reply))
         if ended is not None:
             self.became = "completed"
@@ -286,7 +289,7 @@ class Holding:
         """None: something has arrived that comes first."""
         if closing.status == "completed" and self.is_called:
             return None
-        used = self.tally.used()
+        used = self._used(ends=True)
         ended = self._ended(
             lambda: ends.close(
                 self._in_time(), self.hold, closing, used=used, outcome_ttl_s=self._outcome_ttl_s
@@ -299,7 +302,7 @@ class Holding:
 
     def hand_over(self, *, waits: bool = False, not_run: Sequence[str] = ()) -> bool:
         """False: something has arrived that has to be seen first."""
-        used = self.tally.used()
+        used = self._used(ends=True)
         let_go = self._insist(
             lambda: ends.hand_over(self._in_time(), self.hold, waits=waits, not_run=not_run, used=used),
             purpose=FINISH,
@@ -333,7 +336,10 @@ class Holding:
         One that matched nothing renewed nothing.
         """
         with self.watch.on(purpose):
-            return self._until_answered(write, renews=renews)
+            done = self._until_answered(write, renews=renews)
+        if purpose == FINISH and done:
+            finished(self.watch.spent_s[FINISH])
+        return done
 
     def _until_answered(self, write: Callable[[], T], *, renews: bool) -> T:
         pause_s = 0.0
@@ -388,12 +394,15 @@ class Holding:
             return Message(seq, role, content)
         return Message(seq, role, content, said.prefix_digest, said.reply.stop_reason)
 
-    def _reply(self, said: Said) -> Reply:
+    def _used(self, *, ends: bool = False) -> Used:
+        return self.tally.used(self.run.so_far(ends=ends))
+
+    def _reply(self, said: Said, *, ends: bool = False) -> Reply:
         return Reply(
             agent=said.agent,
             content=dump(said.reply.content),
             prefix_digest=said.prefix_digest,
             stop_reason=said.reply.stop_reason,
             usage=dump(said.reply.usage),
-            used=self.tally.used(),
+            used=self._used(ends=ends),
         )

@@ -42,6 +42,7 @@ from core.values import dataclass
 from core.wakeups import WorkerThreads
 
 if TYPE_CHECKING:
+    from core.operating import Operating
     from core.restoring import Restoring
 
 _log = logging.getLogger(__name__)
@@ -122,6 +123,13 @@ class House:
     def desk(self) -> Desk:
         settings = self.settings
         return Desk(self.database, self.current, settings.default_session_ttl_s, settings.session_ttl_s)
+
+    @property
+    def operating(self) -> "Operating":
+        # What operators do is nothing that a turn waits for.
+        from core.operating import Operating
+
+        return Operating(self.database, self.turns, self.current)
 
     @property
     def sharing(self) -> Sharing:

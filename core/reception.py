@@ -23,6 +23,7 @@ from core.ids import SessionId, TurnId
 from core.lease import Lease
 from core.policies import OnBusy, admission
 from core.rates import Left, Rates, exceeded, left
+from core.run import KEPT, NEW, ROWS
 from core.store import admissions, claims, takes, turns, visitors
 from core.store.claims import Arrival, Claim, Outcome, Standing
 from core.store.database import Database
@@ -214,10 +215,11 @@ class Reception:
             grant.hold.session_id,
             grant.rewrites,
         ):
-            conversation = kept[1]
+            conversation, history = kept[1], KEPT
             conversation.add(*grant.history)
         else:
             conversation = Conversation(grant.history, grant.compaction)
+            history = ROWS if len(conversation) > 1 else NEW
         return Holding(
             self.database,
             grant,
@@ -227,6 +229,7 @@ class Reception:
             charges=self.budgets.are_reserved,
             outcome_ttl_s=self.outcome_ttl_s,
             storage=self.storage,
+            history=history,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from core.errors import FieldProblem, InvalidRequest
 from core.store import figures
+from core.store.daily import STAGES
 from core.store.database import Database
 from core.store.figures import Count
 from core.values import dataclass
@@ -90,6 +91,8 @@ def series(database: Database, figure: str, span: Range, *, now: datetime | None
             return latency_of(here)
         if figure == "locks":
             return locks_of(here)
+        if figure == "stages":
+            return {"stages": stages_of(here)}
         return {"values": dict.fromkeys(labels, 0) | values_of(here)}
 
     return [{"at": at, **shape(here)} for at, here in by_moment.items()]
@@ -102,10 +105,18 @@ def values_of(counts: Iterable[Count]) -> Values:
     return dict(values)
 
 
-def latency_of(counts: Iterable[Count]) -> dict[str, Any]:
+def latency_of(counts: Iterable[Count], shares: tuple[int, ...] = (50, 95, 99)) -> dict[str, Any]:
     histogram = {int(label): value for label, value in values_of(counts).items()}
-    shown = {f"p{share}_ms": percentile(histogram, share) for share in (50, 95, 99)}
+    shown = {f"p{share}_ms": percentile(histogram, share) for share in shares}
     return {"count": sum(histogram.values()), **shown}
+
+
+def stages_of(counts: Iterable[Count]) -> dict[str, Any]:
+    """Of what the time of turns went into, by stage: all of them, also where no turn had one."""
+    by_stage: dict[str, list[Count]] = {stage: [] for stage in STAGES}
+    for count in counts:
+        by_stage[count.name.partition(".")[2]].append(count)
+    return {stage: latency_of(here, (50, 95)) for stage, here in by_stage.items()}
 
 
 def percentile(histogram: dict[int, int], share: int) -> int | None:

@@ -28,9 +28,10 @@ class Tally:
         self.here = added(self.here, spent)
         self._uncharged = self._uncharged.plus(used_of(spent))
 
-    def used(self) -> Used:
-        """As the next commit writes it."""
-        return Used(dump(self.turn), dump(self.session), self._uncharged, self._charges, self._inherits)
+    def used(self, run: Mapping[str, Any]) -> Used:
+        """As the next commit writes it; `run`: what the turn's time went into, which is kept beside what it used."""
+        turn = {**self.turn, "run": run}
+        return Used(dump(turn), dump(self.session), self._uncharged, self._charges, self._inherits)
 
     def charged(self) -> None:
         """That commit is made."""

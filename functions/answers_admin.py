@@ -4,28 +4,37 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from core.series import latency_of, values_of
-from core.store.figures import Count, Seen, Standing, Waiting
-from functions.answers import moment, usage_shape
+from core.series import latency_of, stages_of, values_of
+from core.store.figures import MOST_LOCKS, Count, Standing, Waiting
+from functions.answers import moment
 
 
 def overview_shape(
-    active_s: int, standing: Sequence[Standing], waiting: Waiting, since: datetime, today: Sequence[Count]
+    active_s: int,
+    standing: Sequence[Standing],
+    waiting: Waiting,
+    kept: int,
+    behind: datetime | None,
+    since: datetime,
+    today: Sequence[Count],
 ) -> dict[str, Any]:
+    locks = sum(one.locked for one in standing)
     return {
         "at": moment(waiting.at),
         "active_s": active_s,
         "sessions": [
             {
                 "agent": one.agent,
-                "alive": one.alive,
                 "active": one.active,
                 "busy": one.busy,
+                "locked": one.locked,
                 "oldest_lock_at": moment(one.oldest_lock_at),
             }
             for one in standing
         ],
-        "locks_held": sum(one.alive for one in standing if one.agent is not None),
+        "kept": kept,
+        "locks_held": locks,
+        "more_locks": locks >= MOST_LOCKS,
         "turns": {
             "queued": waiting.queued,
             "running": waiting.running,
@@ -33,6 +42,7 @@ def overview_shape(
             "oldest_queued_s": _since(waiting.oldest_queued_at, waiting.at),
         },
         "approvals": {"calls": waiting.approvals, "outcomes": waiting.outcomes},
+        "cleanup": {"behind_s": _since(behind, waiting.at)},
         "today": today_shape(since, today),
     }
 
@@ -53,32 +63,12 @@ def today_shape(since: datetime, counts: Sequence[Count]) -> dict[str, Any]:
         "errors": values_of(named("errors")),
         "error_rate": round(turns.get("failed", 0) / ended, 6) if ended else None,
         "latency": latency_of(named("latency")),
+        "stages": stages_of(count for count in counts if count.name.startswith("stage.")),
+        "recoveries": sum(values_of(named("recoveries")).values()),
+        "history": values_of(named("history")),
         "tokens": values_of(named("tokens")),
         "cost_usd": sum(values_of(named("cost")).values()) / 1_000_000,
         "unpriced": sum(values_of(named("unpriced")).values()),
         "sessions": values_of(named("sessions")),
         "cleanups": values_of(named("cleanups")),
     }
-
-
-def seen_shape(seen: Seen) -> dict[str, Any]:
-    fields: dict[str, Any] = {field: _plain(getattr(seen, field)) for field in Seen.__slots__}
-    turns = [{**_in_utc(turn), "usage": usage_shape(turn["usage"] or {})} for turn in seen.turns]
-    return {
-        **fields,
-        "usage": usage_shape(seen.usage),
-        "turns": turns,
-        "audit": [_in_utc(note) for note in seen.audit],
-    }
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return moment(value)
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-def _in_utc(row: dict[str, Any]) -> dict[str, Any]:
-    """A row that the database made JSON of."""
-    times = {name: row[name] for name in ("at", "until", "created_at", "ended_at") if row.get(name)}
-    return {**row, **{name: moment(datetime.fromisoformat(at)) for name, at in times.items()}}

@@ -79,7 +79,12 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "DELETE /v1/user": ("nothing_to_erase",),
     "GET /v1/admin/overview": _OPERATORS,
     "GET /v1/admin/series": (*_OPERATORS, "invalid_request"),
+    "GET /v1/admin/search": _OPERATORS,
     "GET /v1/admin/sessions/{session_id}": (*_OPERATORS, "session_not_found"),
+    "DELETE /v1/admin/sessions/{session_id}": (*_OPERATORS, "session_not_found"),
+    "DELETE /v1/admin/sessions/{session_id}/lock": (*_OPERATORS, "session_not_found"),
+    "POST /v1/admin/sessions/{session_id}/cancel": (*_OPERATORS, "session_not_found", "turn_not_found"),
+    "POST /v1/admin/sessions/{session_id}/recover": (*_OPERATORS, "session_not_found", "queue_unavailable"),
     "GET /health": (),
     "GET /ready": (),
 }  # fmt: skip

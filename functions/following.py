@@ -16,7 +16,13 @@ def _id(call: str) -> str:
     return re.sub(r"\W", "_", f"{name}{path}_{method}")
 
 
+def _operators(operation: str, session_id: str) -> dict[str, Any]:
+    """Theirs name no device."""
+    return {"operationId": operation, "parameters": {"session_id": session_id}}
+
+
 _NAMED = "/v1/sessions/{session_id}"
+_SEEN = "/v1/admin/sessions/{session_id}"
 _ID, _SESSION = "$response.body#/id", "$response.body#/session_id"
 _SAME = "$request.path.session_id"
 
@@ -27,6 +33,13 @@ _TURN = {
     "fork": _link(_id(f"fork post {_NAMED}/fork"), session_id=_SESSION),
     "rewind": _link(_id(f"rewind post {_NAMED}/rewind"), session_id=_SESSION),
     "conversation": _link(_id(f"look get {_NAMED}"), session_id=_SESSION),
+    "seen": _operators(_id(f"see get {_SEEN}"), _SESSION),
+}
+_ACTS = {
+    "clear_lock": _operators(_id(f"clear_lock delete {_SEEN}/lock"), _ID),
+    "cancel": _operators(_id(f"cancel post {_SEEN}/cancel"), _ID),
+    "recover": _operators(_id(f"recover post {_SEEN}/recover"), _ID),
+    "end": _operators(_id(f"end delete {_SEEN}"), _ID),
 }
 _OF_SESSION = {
     "look": _link(_id(f"look get {_NAMED}"), session_id=_ID),
@@ -91,4 +104,5 @@ LINKS: dict[str, dict[str, Any]] = {
     "GET /v1/sessions": {
         "200": {"look": _link(_id(f"look get {_NAMED}"), session_id="$response.body#/items/0/id")}
     },
+    "GET /v1/admin/sessions/{session_id}": {"200": _ACTS},
 }

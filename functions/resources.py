@@ -37,9 +37,31 @@ def include_all(app: FastAPI) -> None:
 
 
 def _include_others(app: FastAPI) -> None:
-    from functions.routes import admin, approvals, branches, devices, links, sessions, transfer, user, web
+    from functions.routes import (
+        admin,
+        admin_sessions,
+        approvals,
+        branches,
+        devices,
+        links,
+        sessions,
+        transfer,
+        user,
+        web,
+    )
 
-    for resource in (sessions, links, approvals, devices, branches, transfer, user, admin, web):
+    for resource in (
+        sessions,
+        links,
+        approvals,
+        devices,
+        branches,
+        transfer,
+        user,
+        admin,
+        admin_sessions,
+        web,
+    ):
         app.include_router(resource.router)
 
 

@@ -2,18 +2,16 @@
 
 from datetime import datetime
 from typing import Literal
-from uuid import UUID
 
 from functions.shapes import Shape as Shape
-from functions.shapes import UsageShape
 
 
 class SessionsNowShape(Shape):
     # None: those that no agent holds, so the manager answers.
     agent: str | None
-    alive: int
     active: int
     busy: int
+    locked: int
     oldest_lock_at: datetime | None
 
 
@@ -36,6 +34,24 @@ class LatencyShape(Shape):
     p99_ms: int | None
 
 
+class StageShape(Shape):
+    count: int
+    p50_ms: int | None
+    p95_ms: int | None
+
+
+class StagesShape(Shape):
+    claim: StageShape
+    model: StageShape
+    tools: StageShape
+    finish: StageShape
+
+
+class CleanupNowShape(Shape):
+    # For how long the first of what it should have ended has waited; None: nothing waits.
+    behind_s: float | None
+
+
 class TodayShape(Shape):
     since: datetime
     turns: dict[str, int]
@@ -43,6 +59,10 @@ class TodayShape(Shape):
     # Of the turns that completed or failed, the share that failed.
     error_rate: float | None
     latency: LatencyShape
+    stages: StagesShape
+    # How often somebody went on with a turn whose function had died.
+    recoveries: int
+    history: dict[str, int]
     tokens: dict[str, int]
     cost_usd: float
     # How many turns used a model whose price is not known: they are not in the cost.
@@ -56,9 +76,14 @@ class OverviewShape(Shape):
     # So many seconds ago at most an active conversation was used.
     active_s: int
     sessions: list[SessionsNowShape]
+    # All there are, also those that are over and not cleaned up yet.
+    kept: int
     locks_held: int
+    # There are more locks than are counted here.
+    more_locks: bool
     turns: TurnsNowShape
     approvals: ApprovalsNowShape
+    cleanup: CleanupNowShape
     today: TodayShape
 
 
@@ -86,55 +111,14 @@ class LocksItem(Shape):
     ended: dict[str, int]
 
 
+class StagesItem(Shape):
+    at: datetime
+    stages: StagesShape
+
+
 class SeriesShape(Shape):
     figure: str
     step: Literal["hour", "day"]
     since: datetime
     until: datetime
-    items: list[CountsItem] | list[LatencyItem] | list[LocksItem]
-
-
-class SeenTurnShape(Shape):
-    id: UUID
-    seq: int
-    status: str
-    agent: str | None
-    stop: str | None
-    crashes: int
-    usage: UsageShape
-    error_code: str | None
-    created_at: datetime
-    ended_at: datetime | None
-
-
-class SeenNoteShape(Shape):
-    id: int
-    at: datetime
-    actor: str
-    action: str
-    agent: str | None
-    until: datetime | None
-    turn_id: UUID | None
-
-
-class SeenSessionShape(Shape):
-    id: UUID
-    user_id: UUID
-    org_id: UUID | None
-    is_alive: bool
-    active_agent: str | None
-    locked_at: datetime | None
-    lock_expires_at: datetime | None
-    lease_epoch: int
-    lease_expires_at: datetime | None
-    version: int
-    message_seq: int
-    turn_seq: int
-    usage: UsageShape
-    created_at: datetime
-    last_active_at: datetime
-    expires_at: datetime
-    forked_from: UUID | None
-    merged_into: UUID | None
-    turns: list[SeenTurnShape]
-    audit: list[SeenNoteShape]
+    items: list[CountsItem] | list[LatencyItem] | list[StagesItem] | list[LocksItem]

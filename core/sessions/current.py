@@ -134,9 +134,13 @@ class CurrentSessions:
         self.shelf.mark(conversation_key(told.session_id), epoch, told.version, allowance(self.budget_s))
 
     def ended(self, device_id: DeviceId, ended: EndedSession) -> None:
+        self.ended_by_others(ended)
+        self.told.note(device_id, Told(ended.session_id, ENDED))
+
+    def ended_by_others(self, ended: EndedSession) -> None:
+        """The same, where whoever ended it is in none."""
         self.figures.count("conversations.ended")
         self.farewell(ended)
-        self.told.note(device_id, Told(ended.session_id, ENDED))
 
     def nowhere(self, device_id: DeviceId) -> None:
         """The device is in no conversation. What is still shown of one has ended, and nobody was told: the reply was lost."""

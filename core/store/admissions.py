@@ -145,8 +145,8 @@ def admit(
     return row is not None
 
 
-# Asks a begun turn to stop, or ends one that has not begun, if nobody committed since the given version.
-_STOP: Final = text(f"""
+# Asks turns that have begun to stop, and ends those that have not, all or nothing, if nobody committed since the given version.
+STOP: Final = """
 WITH clock AS MATERIALIZED (
     SELECT COALESCE(CAST(:now AS timestamptz), now()) AS at
 ),
@@ -158,19 +158,25 @@ met AS (
 ),
 withdrawn AS (
     UPDATE approvals a SET status = 'withdrawn', decided_at = at
-    FROM met, clock WHERE session_id = met.id AND turn_id = :turn_id AND status = 'pending' AND kind = 'call'
-    {WITHDRAWN}
+    FROM met, clock WHERE session_id = met.id AND turn_id = ANY(CAST(:turn_ids AS uuid[])) AND status = 'pending' AND kind = 'call'
+    %(withdrawn)s
 ),
-{WITHDRAWN_BY.format(actor="user")}
-UPDATE turns
-SET stop = COALESCE(stop, 'cancel'), input = CASE WHEN first_seq IS NOT NULL THEN input END,
-    status = CASE WHEN first_seq IS NULL THEN 'cancelled' WHEN status = 'waiting' THEN 'queued' ELSE status END,
-    ended_at = CASE WHEN first_seq IS NULL THEN at END,
-    error = CASE WHEN first_seq IS NULL THEN CAST(:error AS jsonb) END
-FROM met, clock
-WHERE session_id = met.id AND turns.id = :turn_id AND turns.ended_at IS NULL
-RETURNING turns.id
-""")
+%(withdrawn_by)s,
+stopped AS (
+    UPDATE turns
+    SET stop = COALESCE(stop, 'cancel'), input = CASE WHEN first_seq IS NOT NULL THEN input END,
+        status = CASE WHEN first_seq IS NULL THEN 'cancelled' WHEN status = 'waiting' THEN 'queued' ELSE status END,
+        ended_at = CASE WHEN first_seq IS NULL THEN at END,
+        error = CASE WHEN first_seq IS NULL THEN CAST(:error AS jsonb) END
+    FROM met, clock
+    WHERE session_id = met.id AND turns.id = ANY(CAST(:turn_ids AS uuid[])) AND turns.ended_at IS NULL
+    RETURNING turns.session_id, turns.id, turns.seq
+)%(noted)s
+SELECT id FROM stopped
+"""
+_STOP: Final = text(
+    STOP % {"withdrawn": WITHDRAWN, "withdrawn_by": WITHDRAWN_BY.format(actor="user"), "noted": ""}
+)
 
 
 def stop(
@@ -186,7 +192,7 @@ def stop(
     given = {
         "session_id": session_id,
         "version": version,
-        "turn_id": turn_id,
+        "turn_ids": [turn_id],
         "error": dump(error),
         "now": now,
     }

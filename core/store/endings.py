@@ -50,7 +50,8 @@ GONE: Final = """
 gone AS (
     DELETE FROM conversation_states s USING known k
     WHERE s.id = k.id AND s.version = k.version
-    RETURNING s.id, s.user_id, s.org_id, s.lease_epoch, s.version, s.created_at, s.merged_into
+    RETURNING s.id, s.user_id, s.org_id, s.lease_epoch, s.version, s.created_at, s.merged_into, s.active_agent, s.locked_at,
+        s.session_ttl, s.rewrites, s.counted
 ),
 reserved AS MATERIALIZED (
     SELECT g.user_id, g.org_id, CAST(t.created_at AT TIME ZONE 'UTC' AS date) AS day, t.reserved_micros, t.reserved_tokens
@@ -90,6 +91,14 @@ SELECT k.id AS session_id, g.id IS NOT NULL AS is_gone, g.lease_epoch, g.version
 FROM known k LEFT JOIN gone g ON g.id = k.id
 """
 
+# And with them their application sessions.
+WITH_IT: Final = """
+with_it AS (
+    DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
+    RETURNING p.session_id, p.namespace, p.epoch
+)
+"""
+
 # Ends the conversation that the caller means, if it is their own, alive or not: all or nothing, at the version that was read
 # with the role, with its application sessions. Of one that is somebody else's it says only what they are in it, if it is alive.
 _END: Final = text(f"""
@@ -105,10 +114,7 @@ known AS MATERIALIZED (
     SELECT id, version FROM its WHERE held_as = 'owner'
 ),
 {GONE},
-with_it AS (
-    DELETE FROM application_sessions p USING gone g WHERE p.session_id = g.id
-    RETURNING p.session_id, p.namespace, p.epoch
-),
+{WITH_IT},
 {COUNTED_OUT.format(how="'ended'")}
 SELECT its.held_as, told.* FROM its LEFT JOIN ({TOLD}) AS told ON true
 """)

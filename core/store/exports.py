@@ -35,7 +35,7 @@ FROM conversation_states s WHERE s.id = :session_id
 _PAGES: Final[dict[str, TextClause]] = {
     "turn": text(f"""
 SELECT t.seq AS place, t.id, t.seq, t.status, t.agent, t.first_seq, t.last_seq, t.joined_to, t.input AS input_json, t.stop, t.crashes,
-    {_WHO.format(id="COALESCE(t.sent_by, s.user_id)")} AS sent_by, t.usage::text AS usage_json, t.error::text AS error_json,
+    {_WHO.format(id="COALESCE(t.sent_by, s.user_id)")} AS sent_by, (t.usage - 'run')::text AS usage_json, t.error::text AS error_json,
     t.created_at, t.ended_at
 FROM turns t JOIN conversation_states s ON s.id = t.session_id
 WHERE t.session_id = :session_id AND t.seq > :place

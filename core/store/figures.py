@@ -1,37 +1,48 @@
-"""The operators' figures: what the rows say, and of those that are gone what `daily_stats` says of them. Only read here.
+"""The operators' figures: what the book says, and the few things that are not in it yet. Only read here.
 
-What can go wrong, and why it cannot: a conversation ends while somebody counts. Rows and book are read in one statement, so from
-one snapshot, and it is in one of them. What each figure counts stands in docs/figures.md.
+What can go wrong, and why it cannot: a thing is counted, or its conversation ends, while somebody reads. Rows and book are read in one
+statement, so from one snapshot, and it is in one of them. What each figure counts stands in docs/figures.md.
+
+All that is read here is found by indexes on what is not counted yet, what is open, and what is held: of what is over and counted no row is
+looked at, however many there are.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 from sqlalchemy import TextClause, text
 
-from core.ids import SessionId
-from core.store.alive import ALIVE
-from core.store.daily import OF_TURNS, of_begun, of_cleanups, of_locks, of_turns
+from core.store.daily import (
+    OF_LOCKS,
+    OF_TURNS,
+    STAGES,
+    of_begun,
+    of_cleanups,
+    of_last_locks,
+    of_locks,
+    of_turns,
+)
 from core.store.database import Database
 from core.store.fence import CLOCK
+from core.store.revision import COUNTS, LOCK_END
 from core.values import dataclass
 
-_SINCE: Final = "{} >= :since AND {} < :until"
+# Bound as they are, so that whoever plans the statement knows them.
+_NOW: Final = "COALESCE(CAST(:now AS timestamptz), now())"
+_WITHIN: Final = "NOT {0}.counted AND {0}.{1} >= :since AND {0}.{1} < :until"
+# A line tells of a lock that was set before it; and a lock is over after it was set.
+_DECIDED: Final = f"NOT n.counted AND n.{COUNTS} AND n.at >= :since AND a.at >= :since AND a.at < :until"
+_STANDING_LOCKS: Final = f"""{LOCK_END} >= CAST(:since AS timestamptz) AT TIME ZONE 'UTC' AND s.locked_at IS NOT NULL
+    AND a.at >= :since AND a.at < :until"""
 
-
-def _within(column: str) -> str:
-    return _SINCE.format(column, column)
-
-
-_LOCKS: Final = of_locks("audit_log a", _within("a.at"), still_held="'held'")
-_CLEANUPS: Final = of_cleanups("audit_log a", _within("a.at"))
-_BEGUN: Final = of_begun("conversation_states s", _within("s.created_at"))
+_LOCKS: Final = f"""{of_locks("audit_log n", _DECIDED)}
+    UNION ALL {of_last_locks("conversation_states s", _STANDING_LOCKS, still_held="'held'")}"""
+_CLEANUPS: Final = of_cleanups("audit_log a", f"{_WITHIN.format('a', 'at')} AND a.{COUNTS}")
+_BEGUN: Final = of_begun("conversation_states s", _WITHIN.format("s", "created_at"))
 
 
 def _turns(*figures: str) -> str:
-    return of_turns("turns t", _within("t.created_at"), still_open="t.status", figures=figures)
+    return of_turns("turns t", _WITHIN.format("t", "created_at"), still_open="t.status", figures=figures)
 
 
 _LIVE: Final = {
@@ -41,10 +52,12 @@ _LIVE: Final = {
     "sessions": _BEGUN,
 }
 FIGURES: Final = tuple(_LIVE)
+# The names that a figure has in the book, where that is not its own.
+_NAMES: Final = {"locks": OF_LOCKS, "stages": tuple(f"stage.{stage}" for stage in STAGES)}
 
 
 def _summed(live: str, names: str) -> TextClause:
-    """Rows that are there and rows that were, of one snapshot, by buckets of a step."""
+    """What is in the book, and what is not, of one snapshot, by buckets of a step."""
     return text(f"""
     WITH {CLOCK},
     said AS (
@@ -62,14 +75,13 @@ def _summed(live: str, names: str) -> TextClause:
     """)
 
 
-_SERIES: Final = {
-    figure: _summed(
-        live,
-        "d.name LIKE 'locks.%' OR d.name LIKE 'held_ms.%'" if figure == "locks" else f"d.name = '{figure}'",
-    )
-    for figure, live in _LIVE.items()
-}
-_ALL: Final = _summed(" UNION ALL ".join((_turns(*OF_TURNS), _LOCKS, _CLEANUPS, _BEGUN)), "true")
+def _named(figure: str) -> str:
+    names = ", ".join(f"'{name}'" for name in _NAMES.get(figure, (figure,)))
+    return f"d.name IN ({names})"
+
+
+_SERIES: Final = {figure: _summed(live, _named(figure)) for figure, live in _LIVE.items()}
+_ALL: Final = _summed(" UNION ALL ".join((_turns(*OF_TURNS), _CLEANUPS, _BEGUN)), "true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +125,66 @@ def _counts(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The conversations that are alive, as they stand: those that one agent holds, or that none does."""
+    """What goes on now in the conversations that one agent holds, or that none does."""
 
     agent: str | None
-    alive: int
     active: int
     busy: int
+    locked: int
     oldest_lock_at: datetime | None
 
 
-# Read from one snapshot. A lock whose time is over is none; active is what was used within so many seconds.
+# So many locks are looked at, those first whose time is over first.
+MOST_LOCKS: Final = 100_000
+
+# Read from one snapshot: by the index of turns that are not counted yet, as young ones are; of those that run; and of when locks are over.
+# One that became a part of another is nobody's.
 _STANDING: Final = text(f"""
-WITH {CLOCK}
-SELECT CASE WHEN held.is_live THEN s.active_agent END AS agent, count(*) AS alive,
-    count(*) FILTER (WHERE s.last_active_at > clock.at - make_interval(secs => :active_s)) AS active,
-    count(*) FILTER (WHERE s.lease_expires_at > clock.at) AS busy,
-    min(s.locked_at) FILTER (WHERE held.is_live) AS oldest_lock_at
-FROM conversation_states s CROSS JOIN clock
-CROSS JOIN LATERAL (SELECT s.locked_at + make_interval(secs => s.session_ttl) > clock.at AS is_live) AS held
-WHERE {ALIVE}
-GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1000
+WITH {CLOCK},
+seen AS (
+    SELECT u.session_id, bool_or(u.is_active) AS is_active, bool_or(u.runs) AS runs FROM (
+        SELECT t.session_id, true AS is_active, false AS runs FROM turns t
+        WHERE NOT t.counted AND t.created_at > {_NOW} - make_interval(secs => :active_s)
+        UNION ALL
+        SELECT t.session_id, false, true FROM turns t WHERE t.status = 'running'
+    ) AS u GROUP BY 1
+),
+held AS (
+    SELECT s.active_agent AS agent, s.locked_at FROM conversation_states s
+    WHERE s.locked_at IS NOT NULL AND s.merged_into IS NULL AND {LOCK_END} > {_NOW} AT TIME ZONE 'UTC'
+    ORDER BY {LOCK_END} LIMIT {MOST_LOCKS}
+),
+told AS (
+    SELECT CASE WHEN s.locked_at + make_interval(secs => s.session_ttl) > clock.at THEN s.active_agent END AS agent,
+        CAST(u.is_active AS integer) AS active, CAST(u.runs AND s.lease_expires_at > clock.at AS integer) AS busy, 0 AS locked,
+        CAST(NULL AS timestamptz) AS locked_at
+    FROM seen u JOIN conversation_states s ON s.id = u.session_id AND s.merged_into IS NULL CROSS JOIN clock
+    UNION ALL
+    SELECT h.agent, 0, 0, 1, h.locked_at FROM held h
+)
+SELECT agent, sum(active) AS active, COALESCE(sum(busy), 0) AS busy, sum(locked) AS locked, min(locked_at) AS oldest_lock_at
+FROM told GROUP BY 1 ORDER BY 4 DESC, 2 DESC, 1 LIMIT 1000
 """)
 
 
 def standing(database: Database, *, active_s: int, now: datetime | None = None) -> list[Standing]:
+    """Active: of which a message was accepted within so many seconds. By most locks first, and then by most that are active."""
     return [Standing(**row) for row in database.rows(_STANDING, {"active_s": active_s, "now": now})]
+
+
+# How many conversations there are, alive or not cleaned up yet: those that were begun or came back, without those that went.
+_KEPT: Final = text("""
+SELECT CAST(COALESCE((
+    SELECT sum(CASE WHEN d.label IN ('begun', 'restored') THEN d.value ELSE -d.value END) FROM daily_stats d WHERE d.name = 'sessions'
+), 0) + (SELECT count(*) FROM conversation_states s WHERE NOT s.counted) AS bigint) AS kept
+""")
+
+
+def kept(database: Database) -> int:
+    """Of one snapshot of rows and book."""
+    row = database.row(_KEPT, {})
+    assert row is not None, "a count is one row"
+    return int(row["kept"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,52 +219,3 @@ def waiting(database: Database, *, now: datetime | None = None) -> Waiting:
     row = database.row(_WAITING, {"now": now})
     assert row is not None, "counts are one row"
     return Waiting(**row)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A conversation as operators see it: nothing of what was said in it."""
-
-    id: SessionId
-    user_id: UUID
-    org_id: UUID | None
-    is_alive: bool
-    active_agent: str | None
-    locked_at: datetime | None
-    lock_expires_at: datetime | None
-    lease_epoch: int
-    lease_expires_at: datetime | None
-    version: int
-    message_seq: int
-    turn_seq: int
-    usage: dict[str, Any]
-    created_at: datetime
-    last_active_at: datetime
-    expires_at: datetime
-    forked_from: UUID | None
-    merged_into: UUID | None
-    # The last of each.
-    turns: Sequence[dict[str, Any]]
-    audit: Sequence[dict[str, Any]]
-
-
-# One conversation, alive or not, as long as its row is there; with its last turns and lines of the audit, from one snapshot.
-_SEE: Final = text(f"""
-WITH {CLOCK}
-SELECT s.id, s.user_id, s.org_id, {ALIVE} AS is_alive, s.active_agent, s.locked_at,
-    s.locked_at + make_interval(secs => s.session_ttl) AS lock_expires_at, s.lease_epoch, s.lease_expires_at, s.version,
-    s.message_seq, s.turn_seq, s.usage, s.created_at, s.last_active_at,
-    s.last_active_at + make_interval(secs => s.idle_ttl) AS expires_at, s.forked_from, s.merged_into,
-    COALESCE((SELECT json_agg(row_to_json(t) ORDER BY t.seq) FROM (
-        SELECT id, seq, status, agent, stop, crashes, usage, error ->> 'code' AS error_code, created_at, ended_at
-        FROM turns WHERE session_id = s.id ORDER BY seq DESC LIMIT :limit) AS t), '[]') AS turns,
-    COALESCE((SELECT json_agg(row_to_json(a) ORDER BY a.id) FROM (
-        SELECT id, at, actor, action, agent, until, turn_id
-        FROM audit_log WHERE session_id = s.id ORDER BY id DESC LIMIT :limit) AS a), '[]') AS audit
-FROM conversation_states s CROSS JOIN clock WHERE s.id = :session_id
-""")
-
-
-def see(database: Database, session_id: SessionId, limit: int, *, now: datetime | None = None) -> Seen | None:
-    row = database.row(_SEE, {"session_id": session_id, "limit": limit, "now": now})
-    return None if row is None else Seen(**row)

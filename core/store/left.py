@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy import text
 
 from core.store.alive import ALIVE
+from core.store.counting import NOTES_DUE, SESSIONS_DUE, TURNS_DUE
 from core.store.database import Database
 from core.store.fence import CLOCK
 from core.store.revision import IDLE_END, LOCK_END
@@ -28,6 +29,9 @@ _OF: Final = {
     "rates": f"FROM address_rates WHERE rate_at <= {_NOW}",
     "figures": f"""FROM (SELECT 1 FROM daily_stats WHERE day < CAST({_NOW} AT TIME ZONE 'UTC' AS date)
         GROUP BY day, hour, name, label HAVING count(*) > 1) AS unsummed""",
+    "counted_turns": TURNS_DUE,
+    "counted_sessions": SESSIONS_DUE,
+    "counted_locks": NOTES_DUE,
     "erasures": "FROM erasures WHERE user_id IS NOT NULL",
 }
 _COUNTS: Final = {

@@ -10,7 +10,7 @@ meanwhile, or that another has begun anew, would live on; or somebody would chan
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from core.access import Role, Who, named
 from core.errors import DatabaseConflict
@@ -159,13 +159,13 @@ def set_lock(
     the same moment.
     """
     given = {**named(who), "agent": agent, "actor": actor, "reason": reason, "as_of": as_of, "now": now}
-    return _changed(database.row(_SET, {**given, **ttl.named()}))
+    return changed(database.row(_SET, {**given, **ttl.named()}))
 
 
-# Clears the lock, notes it and extends the conversation's time, at once, at the version that was read with the role. Where there is none it changes and
-# notes nothing.
-_CLEAR: Final = text(f"""
-{VISIT},
+# Clears the lock and notes it, at once, at the version that was read with the role. Where there is none it changes and notes nothing.
+def clearing(visit: str, extends: str) -> TextClause:
+    return text(f"""
+{visit},
 held AS MATERIALIZED (
     SELECT s.id, s.active_agent, its.user_id FROM its JOIN conversation_states s ON s.id = its.id AND s.version = its.version
     WHERE {EDITS} AND {_AS_OF}
@@ -173,7 +173,7 @@ held AS MATERIALIZED (
 ),
 met AS (
     UPDATE conversation_states s
-    SET active_agent = NULL, locked_at = NULL, version = s.version + 1, last_active_at = {USED}
+    SET active_agent = NULL, locked_at = NULL, version = s.version + 1{extends}
     FROM held h, clock WHERE s.id = h.id AND h.active_agent IS NOT NULL
     RETURNING s.id, h.user_id, s.version, h.active_agent
 ),
@@ -182,9 +182,14 @@ noted AS (
     SELECT id, at, :actor, user_id, 'lock_cleared', active_agent, :reason FROM met, clock
 )
 SELECT its.id AS session_id, its.owner_id AS user_id, its.held_as, NULL AS agent, NULL AS locked_at, NULL AS expires_at,
-    s.session_ttl, its.lease_epoch AS epoch, COALESCE(met.version, its.version) AS version, h.id IS NOT NULL AS is_done
+    s.session_ttl, its.lease_epoch AS epoch, COALESCE(met.version, its.version) AS version, h.id IS NOT NULL AS is_done,
+    met.id IS NOT NULL AS was_held
 FROM its JOIN conversation_states s ON s.id = its.id LEFT JOIN held h ON true LEFT JOIN met ON true
 """)
+
+
+# By whoever is in it; it extends the conversation's time.
+_CLEAR: Final = clearing(VISIT, f", last_active_at = {USED}")
 
 
 def clear_lock(
@@ -198,10 +203,11 @@ def clear_lock(
 ) -> StoredLock | None:
     """None: it is not there for them. A DatabaseConflict: somebody committed at the same moment."""
     given = {**named(who), "actor": actor, "reason": reason, "as_of": as_of, "now": now}
-    return _changed(database.row(_CLEAR, given))
+    return changed(database.row(_CLEAR, given))
 
 
-def _changed(row: Row | None) -> StoredLock | None:
+def changed(row: Row | None) -> StoredLock | None:
+    """None: it is not there for them. A DatabaseConflict: it was not changed, for somebody committed at the same moment."""
     if row is None:
         return None
     stored = _stored(row)

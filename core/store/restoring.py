@@ -6,7 +6,8 @@ What can go wrong, and why it cannot:
   two one waits, and then finds it there. As long as its time is over it is there for nobody; that it lives again is one more statement.
 * *A zombie of before writes to it.* Its epoch counts on from where it was, so nobody holds a grant of it; and whatever the cache was
   told about the end of it is about an earlier epoch.
-* *The figures count it twice.* What was counted when it went is taken out of the book in the same transaction.
+* *The figures count it twice.* What is final in it is in the book, whoever counted it, so it comes back as counted. What was not, and
+  was counted as of its going, is taken out of the book in the same transaction.
 * *Somebody in it was erased meanwhile, or is being erased.* They are found, and blotted out before it lives again. Whose erasure begins
   after that finds the rows itself; whose had looked for them before has a receipt that is not ended, or is no more.
 """
@@ -38,9 +39,16 @@ _INSTEAD: Final = {
         "version": "r.version + 1",
         # What it had become a part of may be gone; now it is its owner's again.
         "merged_into": "NULL",
+        "counted": "true",
     },
     # What they had been given and not used was counted as spent.
-    "turns": {"reserved_micros": "0", "reserved_tokens": "0", "reservation": "NULL"},
+    "turns": {
+        "reserved_micros": "0",
+        "reserved_tokens": "0",
+        "reservation": "NULL",
+        "counted": "r.ended_at IS NOT NULL",
+    },
+    "audit_log": {"counted": "true"},
     "application_sessions": {
         "slot": "NULL",
         "epoch": "GREATEST(r.epoch + 1, CAST(EXTRACT(epoch FROM now()) * 1000000 AS bigint))",
@@ -53,7 +61,7 @@ _OWNER: Final = text("SELECT id FROM users WHERE id = :user_id FOR KEY SHARE")
 _ERASED: Final = text("SELECT 1 FROM erasures WHERE user_id = :user_id")
 _COUNT_BACK: Final = text(f"""
 WITH clock AS MATERIALIZED (SELECT CAST(:at AS timestamptz) AS at),
-gone AS MATERIALIZED (SELECT s.id, s.created_at FROM conversation_states s WHERE s.id = :session_id),
+gone AS MATERIALIZED (SELECT s.id, s.active_agent, s.locked_at, s.session_ttl, s.rewrites FROM conversation_states s WHERE s.id = :session_id),
 {COUNTED_BACK}
 SELECT 1
 """)
@@ -112,10 +120,12 @@ def _by_table(rows: Iterable[StoredRow]) -> Iterator[tuple[Table, list[str]]]:
 
 
 def _insert(table: Table, rows: list[str]) -> TextClause:
-    """Of the columns that the backup has, and that there are. What numbers itself is numbered anew, in the same order."""
-    there = json.loads(rows[0]).keys()
-    columns = [column.name for column in table.columns if column.name in there and column.identity is None]
+    """Of the columns that the backup has, and that there are; and those of ours that a backup of before did not have. What numbers
+    itself is numbered anew, in the same order.
+    """
     instead = _INSTEAD.get(table.name, {})
+    there = json.loads(rows[0]).keys() | instead.keys()
+    columns = [column.name for column in table.columns if column.name in there and column.identity is None]
     values = ", ".join(instead.get(name, f"r.{name}") for name in columns)
     # Names of ours alone: those of tables.py.
     return text(f"""

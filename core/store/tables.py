@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core.store.revision import IDLE_END, LOCK_END
+from core.store.revision import COUNTS, IDLE_END, LOCK_END
 
 metadata = MetaData(
     naming_convention={
@@ -93,19 +93,19 @@ conversation_states = Table(
     # The conversation that it was made of; and the one that it became a part of: it is nobody's any more, unless that is undone.
     Column("forked_from", Uuid),
     Column("merged_into", Uuid),
+    # The book of figures has that it was begun.
+    Column("counted", Boolean, nullable=False, server_default=false()),
     CheckConstraint("session_ttl > 0", name="session_ttl"),
     CheckConstraint("idle_ttl > 0", name="idle_ttl"),
     CheckConstraint("(active_agent IS NULL) = (locked_at IS NULL)", name="lock_whole"),
     # A user's conversations, as they are listed; a user's erasure.
     Index(None, "user_id", "created_at"),
-    # The console's sessions by agent.
-    Index(None, "active_agent", postgresql_where=text("active_agent IS NOT NULL")),
     # The sweep of expired locks, by when they ran out. The zone is named, for an index takes nothing that depends on one.
     Index("ix_conversation_states_lock_end", text(LOCK_END), postgresql_where=text("locked_at IS NOT NULL")),
     # The sweep of idle conversations, by when their time was over.
     Index("ix_conversation_states_idle_end", text(IDLE_END)),
-    # The figures of a day.
-    Index("ix_conversation_states_created_at_figures", "created_at", postgresql_using="brin"),
+    # What is not in the book of figures yet.
+    Index("ix_conversation_states_created_at_uncounted", "created_at", postgresql_where=text("NOT counted")),
     postgresql_with={"fillfactor": 80},
 )
 
@@ -175,6 +175,8 @@ turns = Table(
     Column("error", JSONB),
     Column("created_at", _TIME, nullable=False, server_default=_NOW),
     Column("ended_at", _TIME),
+    # The book of figures has it.
+    Column("counted", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("session_id", "id"),
     CheckConstraint(
         "status IN ('queued', 'running', 'waiting', 'completed', 'failed', 'cancelled', 'joined')",
@@ -200,8 +202,8 @@ turns = Table(
     Index("ix_turns_created_at_keyed", "created_at", postgresql_where=text("idempotency_key IS NOT NULL")),
     # What a user said in conversations of others.
     Index(None, "sent_by", postgresql_where=text("sent_by IS NOT NULL")),
-    # The figures of a day.
-    Index("ix_turns_created_at_figures", "created_at", postgresql_using="brin"),
+    # What is not in the book of figures yet.
+    Index("ix_turns_created_at_uncounted", "created_at", postgresql_where=text("NOT counted")),
 )
 
 # What the model is saying at this moment, for whoever reads along: of no use once it is a message.
@@ -388,10 +390,12 @@ audit_log = Table(
     Column("until", _TIME),
     Column("reason", Text),
     Column("turn_id", Uuid),
+    # The book of figures has what it says.
+    Column("counted", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("session_id", "id"),
     Index(None, "user_id", postgresql_where=text("user_id IS NOT NULL")),
-    # The figures of a day.
-    Index("ix_audit_log_at_figures", "at", postgresql_using="brin"),
+    # What counts, and is not in the book of figures yet.
+    Index("ix_audit_log_at_uncounted", "at", postgresql_where=text(f"NOT counted AND {COUNTS}")),
 )
 
 todos = Table(
@@ -480,6 +484,8 @@ daily_stats = Table(
     Column("value", BigInteger, nullable=False),
     PrimaryKeyConstraint("day", "hour", "name", "label", "shard"),
     CheckConstraint("hour BETWEEN 0 AND 23", name="hour"),
+    # One figure by time.
+    Index(None, "name", "day", "hour"),
     postgresql_with={"fillfactor": 80},
 )
 

@@ -1,31 +1,40 @@
-"""What operators look at: how the service stands, its figures by time, and one conversation without what was said in it."""
+"""What operators look at: how the service stands, and its figures by time."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from core.errors import SessionNotFound
-from core.ids import SessionId
 from core.series import Range, day_of, range_of, series
-from core.store import figures
+from core.store import behind, figures
+from core.store.counting import YOUNG_S
 from core.store.database import Database
-from core.store.figures import Seen
 from functions.answers import JsonAnswer, moment
-from functions.answers_admin import overview_shape, seen_shape
+from functions.answers_admin import overview_shape
 from functions.identity import Admin
 from functions.incoming import TheHouse
 from functions.shapes import PROBLEMS
-from functions.shapes_admin import OverviewShape, SeenSessionShape, SeriesShape
+from functions.shapes_admin import OverviewShape, SeriesShape
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"], dependencies=[Admin])
 
-# A conversation that was used within so many seconds is active.
-_ACTIVE_S = 300
-_MOST_LINES = 100
+# A conversation in which a message was accepted within so many seconds is active.
+_ACTIVE_S = YOUNG_S
 
-Figure = Literal["turns", "errors", "latency", "tokens", "cost", "unpriced", "locks", "cleanups", "sessions"]
+Figure = Literal[
+    "turns",
+    "errors",
+    "latency",
+    "stages",
+    "tokens",
+    "cost",
+    "unpriced",
+    "recoveries",
+    "history",
+    "locks",
+    "cleanups",
+    "sessions",
+]
 From = Annotated[
     datetime | None,
     Query(alias="from", description="The first hour or day; by default a day or 30 days ago."),
@@ -64,22 +73,6 @@ async def read_series(
     )
 
 
-@router.get(
-    "/sessions/{session_id}",
-    summary="One conversation, without what was said in it",
-    response_model=SeenSessionShape,
-    responses=PROBLEMS,
-)
-async def see(request: Request, house: TheHouse, session_id: UUID) -> JsonAnswer:
-    """Its lock, its lease, its last turns and the last lines of its audit, without their reasons; also when its time is over, until it
-    is cleaned up.
-    """
-    seen: Seen | None = await request.app.state.look(_see, house.database, SessionId(session_id))
-    if seen is None:
-        raise SessionNotFound("There is no conversation of this ID; perhaps it has ended and was cleaned up.")
-    return JsonAnswer(seen_shape(seen))
-
-
 def _overview(database: Database) -> dict[str, Any]:
     waiting = figures.waiting(database)
     today = day_of(waiting.at)
@@ -87,6 +80,8 @@ def _overview(database: Database) -> dict[str, Any]:
         _ACTIVE_S,
         figures.standing(database, active_s=_ACTIVE_S),
         waiting,
+        figures.kept(database),
+        behind.since(database),
         today.since,
         figures.everything(database, today.since, today.until, "day"),
     )
@@ -94,7 +89,3 @@ def _overview(database: Database) -> dict[str, Any]:
 
 def _series(database: Database, figure: str, span: Range) -> list[dict[str, Any]]:
     return [{**item, "at": moment(item["at"])} for item in series(database, figure, span)]
-
-
-def _see(database: Database, session_id: SessionId) -> Seen | None:
-    return figures.see(database, session_id, _MOST_LINES)

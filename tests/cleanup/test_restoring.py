@@ -18,7 +18,7 @@ from core.house import House, build_house
 from core.ids import DeviceId, SessionId, UserId
 from core.series import Range, series
 from core.settings import Settings
-from core.store import backups, figures
+from core.store import backups, endings, figures
 from core.store.tables import metadata
 from dev.demo_model import DemoModel
 from functions.app import build_app
@@ -31,9 +31,17 @@ from tests.transfer.talks import ODD, talk
 
 # What is not as it was: it is of another grant, and alive from another moment on.
 _NEW = {
-    "conversation_states": {"lease_epoch", "version", "last_active_at", "lease_expires_at", "lease_holder"},
+    "conversation_states": {
+        "lease_epoch",
+        "version",
+        "last_active_at",
+        "lease_expires_at",
+        "lease_holder",
+        "counted",
+    },
+    "turns": {"counted"},
     "application_sessions": {"slot", "epoch", "last_active_at"},
-    "audit_log": {"id"},
+    "audit_log": {"id", "counted"},
 }
 
 
@@ -234,7 +242,19 @@ def test_the_figures_stay_as_they_were(archived: House, database_url: str, devic
     assert len(book()) > 5
     assert restore(archived, session_id)
     assert shown() == before
-    assert book() == [("cleanups", "sessions", 1), ("sessions", "expired", 1), ("sessions", "restored", 1)]
+    assert [row for row in book() if row[0] in ("cleanups", "sessions", "turns")] == [
+        ("cleanups", "sessions", 1),
+        ("sessions", "begun", 1),
+        ("sessions", "expired", 1),
+        ("sessions", "restored", 1),
+        ("turns", "completed", 2),
+    ]
+    assert not any("locks." in row[0] for row in book()), "its lock goes on"
+    assert figures.kept(archived.database) == 1
+    endings.end_session(archived.database, session_id)
+    assert shown() == before
+    assert [row for row in book() if row[0] == "locks.ended"]
+    assert figures.kept(archived.database) == 0
 
 
 def test_what_was_cut_or_changed_is_refused_and_nothing_is_stored(

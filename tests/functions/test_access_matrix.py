@@ -190,6 +190,11 @@ TABLE = (
     Row("GET",    "/v1/admin/overview",                    SELF.replace("200", "401"), untrusted=NO_ADMIN),
     Row("GET",    "/v1/admin/series",                      SELF.replace("200", "401"), untrusted=NO_ADMIN),
     Row("GET",    "/v1/admin/sessions/{session}",          SELF.replace("200", "401"), untrusted=NO_ADMIN),
+    Row("DELETE", "/v1/admin/sessions/{session}",          SELF.replace("200", "401"), untrusted=NO_ADMIN),
+    Row("DELETE", "/v1/admin/sessions/{session}/lock",     SELF.replace("200", "401"), untrusted=NO_ADMIN),
+    Row("POST",   "/v1/admin/sessions/{session}/cancel",   SELF.replace("200", "401"), untrusted=NO_ADMIN),
+    Row("POST",   "/v1/admin/sessions/{session}/recover",  SELF.replace("200", "401"), untrusted=NO_ADMIN),
+    Row("GET",    "/v1/admin/search",                      SELF.replace("200", "401"), untrusted=NO_ADMIN),
     # ---- nobody's
     Row("GET",    "/health",                               SELF, untrusted=LET_IN),
     Row("GET",    "/ready",                                SELF, untrusted=LET_IN),

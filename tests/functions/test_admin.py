@@ -13,7 +13,8 @@ from core.house import House, build_house
 from core.settings import Secret, Settings
 from dev.demo_model import DemoModel, Fault, Reply
 from functions.app import build_app
-from functions.shapes_admin import OverviewShape, SeenSessionShape, SeriesShape
+from functions.shapes_admin import OverviewShape, SeriesShape
+from functions.shapes_seen import SeenSessionShape
 from tests.agents import Workshop, call
 from tests.databases import run
 
@@ -54,16 +55,24 @@ def test_the_overview_tells_how_it_stands(client: TestClient, model: DemoModel, 
     assert client.post("/v1/turns", json={"message": "burn it"}, headers=other).json()["status"] == "waiting"
     client.put("/v1/session/lock", json={"agent": "manager"})
     told = overview(client)
-    assert {one["agent"]: (one["alive"], one["active"], one["busy"]) for one in told["sessions"]} == {
-        None: (1, 1, 0),
-        "manager": (1, 1, 0),
+    assert {one["agent"]: (one["active"], one["busy"], one["locked"]) for one in told["sessions"]} == {
+        None: (1, 0, 0),
+        "manager": (1, 0, 1),
     }
+    assert (told["kept"], told["more_locks"]) == (2, False)
     assert (told["locks_held"], told["approvals"]) == (1, {"calls": 1, "outcomes": 0})
     assert told["turns"] == {"queued": 0, "running": 0, "waiting": 1, "oldest_queued_s": None}
     today = told["today"]
     assert today["turns"] == {"completed": 1, "waiting": 1}
     assert (today["errors"], today["error_rate"], today["latency"]["count"]) == ({}, 0, 1)
     assert today["sessions"] == {"begun": 2}
+    assert (today["recoveries"], today["history"]) == (0, {"new": 2})
+    assert {stage: one["count"] for stage, one in today["stages"].items()} == {
+        "claim": 1,
+        "model": 1,
+        "tools": 0,
+        "finish": 1,
+    }
     ((cost, tokens),) = run(
         database_url,
         "SELECT sum((usage ->> 'cost_micros')::bigint), sum((usage ->> 'input_tokens')::bigint) FROM turns",
@@ -85,7 +94,7 @@ def test_a_failure_is_counted_by_its_code(client: TestClient, model: DemoModel) 
     assert (today["errors"], today["error_rate"]) == ({failed["error"]["code"]: 1}, 1)
 
 
-@pytest.mark.parametrize("figure", ["turns", "latency", "locks"])
+@pytest.mark.parametrize("figure", ["turns", "latency", "stages", "history", "locks"])
 @pytest.mark.parametrize(("step", "count"), [("hour", 24), ("day", 30)])
 def test_a_series_has_an_item_for_each_step(client: TestClient, figure: str, step: str, count: int) -> None:
     say(client)

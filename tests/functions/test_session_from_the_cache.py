@@ -22,6 +22,7 @@ from core.sessions.current import Told
 from core.sessions.manager import SessionManager
 from core.settings import Settings, read_settings
 from core.store import endings, sessions
+from core.store.revision import SCHEMA_REVISION
 from core.store.sessions import StoredSession
 from dev.demo_model import DemoModel
 from dev.redis import EmbeddedRedis, Fault, RedisFront
@@ -374,7 +375,7 @@ def test_ready_says_where_sessions_are_kept(one: Function, settings: Settings, r
     del settings
     assert one.client.get("/ready").json() == {
         "status": "ready",
-        "schema": "0006",
+        "schema": SCHEMA_REVISION,
         "sessions": "shelf over postgres",
         "cache": "upstash, closed",
     }

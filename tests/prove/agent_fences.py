@@ -114,7 +114,7 @@ HANDING_OVER = (
     gone(
         "nothing is cleared where there is none",
         LOCKS,
-        "_CLEAR: Final",
+        "def clearing",
         " AND h.active_agent IS NOT NULL",
         SERVICE,
     ),

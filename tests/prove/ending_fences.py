@@ -97,7 +97,7 @@ EXTENDED = (
     gone(
         "a lock is cleared only on what was read",
         LOCKS,
-        "_CLEAR: Final",
+        "def clearing",
         " AND s.version = its.version",
         ANEW,
     ),
@@ -161,12 +161,12 @@ BEGUN = (
 )
 
 ENDING = (
-    gone("the version of what is ended", ENDINGS, "_GONE: Final", " AND s.version = k.version", ENDED),
-    gone("a reservation is read under its lock", ENDINGS, "_GONE: Final", "    FOR UPDATE OF t\n", ENDED),
+    gone("the version of what is ended", ENDINGS, "GONE: Final", " AND s.version = k.version", ENDED),
+    gone("a reservation is read under its lock", ENDINGS, "GONE: Final", "    FOR UPDATE OF t\n", ENDED),
     gone(
         "what was reserved counts as spent",
         ENDINGS,
-        "_GONE: Final",
+        "GONE: Final",
         "spent_micros = p.spent_micros + b.micros",
         ENDED,
         "spent_micros = p.spent_micros",
@@ -174,7 +174,7 @@ ENDING = (
     gone(
         "what was reserved is given back",
         ENDINGS,
-        "_GONE: Final",
+        "GONE: Final",
         "reserved_micros = p.reserved_micros - b.micros",
         ENDED,
         "reserved_micros = p.reserved_micros",
@@ -189,7 +189,7 @@ ENDING = (
     gone(
         "application sessions end with it",
         ENDINGS,
-        "_END: Final",
+        "WITH_IT: Final",
         "WHERE p.session_id = g.id",
         ENDED,
         "WHERE p.session_id = g.id AND false",

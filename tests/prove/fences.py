@@ -23,6 +23,7 @@ from tests.prove.cache_fences import CACHE_FENCES
 from tests.prove.cleanup_fences import CLEANUP_FENCES
 from tests.prove.ending_fences import ENDING_FENCES
 from tests.prove.fence import STORE, Fence, epoch, gone
+from tests.prove.operator_fences import OPERATOR_FENCES
 from tests.prove.visitor_fences import VISITOR_FENCES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -142,12 +143,12 @@ FENCES = (
         "g.signal_seq",
     ),
     gone("the version in admit", ADMISSIONS, "_ADMIT_TEXT: Final", " AND version = :version", STORE),
-    gone("the version in stop", ADMISSIONS, "_STOP: Final", " AND version = :version", STORE),
+    gone("the version in stop", ADMISSIONS, "STOP: Final", " AND version = :version", STORE),
     gone(
         "approvals withdrawn by a stop",
         ADMISSIONS,
-        "_STOP: Final",
-        "turn_id = :turn_id AND status = 'pending'",
+        "STOP: Final",
+        "turn_id = ANY(CAST(:turn_ids AS uuid[])) AND status = 'pending'",
         STORE,
         "false",
     ),
@@ -190,7 +191,7 @@ FENCES = (
     gone(
         "a stop withdraws no question of an outcome",
         ADMISSIONS,
-        "_STOP: Final",
+        "STOP: Final",
         " AND kind = 'call'",
         SETTLED,
     ),
@@ -450,6 +451,7 @@ FENCES = (
     *AGENT_FENCES,
     *ENDING_FENCES,
     *CLEANUP_FENCES,
+    *OPERATOR_FENCES,
     *VISITOR_FENCES,
     *CACHE_FENCES,
 )

@@ -18,10 +18,13 @@ from sqlalchemy import text
 from core.errors import DatabaseConflict
 from core.house import House, build_house
 from core.ids import DeviceId, SessionId
+from core.run import KEPT, NEW, ROWS
 from core.series import Range, day_of, percentile, series
 from core.settings import Settings
-from core.store import endings, expired, figures
+from core.store import counting, endings, expired, figures
+from core.store.daily import STAGES
 from core.store.figures import FIGURES
+from core.store.revision import COUNTS
 from functions.routes.admin import Figure
 from tests.agents import Workshop
 from tests.conversations import answer, arrival, beside, held, idle, in_the_way, wait_for_locks
@@ -47,7 +50,8 @@ class Past:
 
     sessions: list[UUID] = field(default_factory=list)
     counts: Counter[tuple[str, datetime, str]] = field(default_factory=Counter)
-    latencies: dict[datetime, list[float]] = field(default_factory=dict)
+    # By hour, and by stage or "".
+    latencies: dict[tuple[datetime, str], list[float]] = field(default_factory=dict)
     held: dict[tuple[datetime, str], list[float]] = field(default_factory=dict)
 
     def of(self, figure: str) -> dict[tuple[datetime, str], int]:
@@ -74,8 +78,15 @@ def make_past(url: str, seed: int, sessions: int = 40) -> Past:
                 (str(session), user, begun, begun),
             )
             rows["turns"] += [_turn(chance, past, session, begun, seq) for seq in range(chance.randrange(12))]
-            rows["audit_log"] += _locks(chance, past, session, begun)
-        columns = "session_id, id, seq, body_digest, status, agent, usage, error, created_at, ended_at"
+            lines, standing = _locks(chance, past, session, begun)
+            rows["audit_log"] += lines
+            cursor.execute(
+                "UPDATE conversation_states SET active_agent = %s, locked_at = %s, session_ttl = %s WHERE id = %s",
+                (*standing, str(session)),
+            )
+        columns = (
+            "session_id, id, seq, body_digest, status, agent, crashes, usage, error, created_at, ended_at"
+        )
         execute_values(cursor, f"INSERT INTO turns ({columns}) VALUES %s", rows["turns"])
         columns = "session_id, actor, action, agent, at, until"
         execute_values(cursor, f"INSERT INTO audit_log ({columns}) VALUES %s", rows["audit_log"])
@@ -96,12 +107,16 @@ def _turn(chance: random.Random, past: Past, session: UUID, begun: datetime, seq
             past.counts["cost", hour(at), agent or ""] += usage["cost_micros"]
         else:
             past.counts["unpriced", hour(at), agent or ""] += 1
+    crashes = chance.choice([0] * 9 + [1, 2])
+    past.counts["recoveries", hour(at), "crashes"] += crashes
     past.counts["turns", hour(at), status] += 1
+    if usage is not None and chance.random() < 0.7:
+        usage["run"] = _run(chance, past, hour(at), status in ("completed", "failed"))
     code = chance.choice(["model_timeout", "turn_crashed"]) if status == "failed" else None
     if code:
         past.counts["errors", hour(at), code] += 1
     if status in ("completed", "failed"):
-        past.latencies.setdefault(hour(at), []).append(took.total_seconds() * 1000)
+        past.latencies.setdefault((hour(at), ""), []).append(took.total_seconds() * 1000)
     ended = None if status == "waiting" else at + took
     return (
         str(session),
@@ -110,6 +125,7 @@ def _turn(chance: random.Random, past: Past, session: UUID, begun: datetime, seq
         "d",
         status,
         agent,
+        crashes,
         usage and Json(usage),
         code and Json({"code": code}),
         at,
@@ -117,9 +133,23 @@ def _turn(chance: random.Random, past: Past, session: UUID, begun: datetime, seq
     )
 
 
-def _locks(chance: random.Random, past: Past, session: UUID, begun: datetime) -> list[tuple[Any, ...]]:
-    """A story of one lock after the other, told forwards: the figures read it backwards."""
-    at, holder, until, set_at = begun, None, begun, begun
+def _run(chance: random.Random, past: Past, at: datetime, counts: bool) -> dict[str, Any]:
+    run: dict[str, Any] = {stage: round(chance.lognormvariate(3, 2), 1) for stage in STAGES}
+    run |= {"history": chance.choice([KEPT, ROWS, NEW]), "epochs": [1, 2]}
+    if chance.random() < 0.5:
+        run["tools"] = 0
+    past.counts["history", at, run["history"]] += 1
+    for stage in STAGES:
+        if counts and run[stage]:
+            past.latencies.setdefault((at, stage), []).append(run[stage])
+    return run
+
+
+def _locks(
+    chance: random.Random, past: Past, session: UUID, begun: datetime
+) -> tuple[list[tuple[Any, ...]], tuple[str | None, datetime | None, int]]:
+    """A story of one lock after the other, told forwards: the figures read it backwards. And the lock that stands in the end."""
+    at, holder, until, set_at, ttl_s = begun, None, begun, begun, 1
     lines: list[tuple[Any, ...]] = []
 
     def over(how: str, end: datetime) -> None:
@@ -138,18 +168,23 @@ def _locks(chance: random.Random, past: Past, session: UUID, begun: datetime) ->
             holder = None
         if holder and chance.random() < 0.3:
             over("cleared", at)
-            lines.append((str(session), "user", "lock_cleared", holder, at, None))
+            action = chance.choice(["lock_cleared", "lock_cleared", "agent_missing"])
+            lines.append((str(session), "user", action, holder, at, None))
             holder = None
             continue
         agent = chance.choice(AGENTS[1:])
         if holder:
             over("renewed" if holder == agent else "handed_over", at)
-        holder, set_at, until = agent, at, at + timedelta(seconds=chance.uniform(10, 9000))
+        ttl_s = chance.randrange(10, 9000)
+        holder, set_at, until = agent, at, at + timedelta(seconds=ttl_s)
         lines.append((str(session), "user", "lock_set", agent, at, until))
         lines.append((str(session), "user", "approval_denied", None, at, None))
+        if chance.random() < 0.3:
+            lines.append((str(session), "system", "approval_expired", None, at, None))
+            past.counts["cleanups", hour(at), "approvals"] += 1
     if holder:
         over("expired", until)
-    return lines
+    return lines, (holder, set_at if holder else None, ttl_s)
 
 
 def shown(house: House, figure: str) -> dict[tuple[datetime, str], int]:
@@ -159,20 +194,37 @@ def shown(house: House, figure: str) -> dict[tuple[datetime, str], int]:
     return {(item["at"], label): n for item in items for label, n in item[kind].items() if n}
 
 
+def check_times(told: dict[str, Any], took: list[float], shares: tuple[int, ...]) -> None:
+    took = sorted(took)
+    assert told["count"] == len(took)
+    for share in shares:
+        bound = told[f"p{share}_ms"]
+        if took:
+            exact = took[math.ceil(len(took) * share / 100) - 1]
+            assert exact <= bound + 0.01 <= max(exact, 1) * 2**0.25 + 1.02
+        else:
+            assert bound is None
+
+
+def count(house: House, kinds: tuple[str, ...] = counting.KINDS, limit: int = 100) -> int:
+    """As the clean-up does, until nothing is left. How many there were."""
+    total = 0
+    for kind in kinds:
+        while (some := counting.count(house.database, kind, limit, now=NOW)) == limit:
+            total += some
+        total += some
+    return total
+
+
 def check(house: House, past: Past) -> None:
     for figure in FIGURES:
-        if figure != "latency":
+        if figure not in ("latency", "stages"):
             assert shown(house, figure) == past.of(figure), figure
     for item in series(house.database, "latency", SPAN, now=NOW):
-        took = sorted(past.latencies.get(item["at"], []))
-        assert item["count"] == len(took)
-        for share in (50, 95, 99):
-            told = item[f"p{share}_ms"]
-            if took:
-                exact = took[math.ceil(len(took) * share / 100) - 1]
-                assert exact <= told + 0.01 <= exact * 2**0.25 + 1.02
-            else:
-                assert told is None
+        check_times(item, past.latencies.get((item["at"], ""), []), (50, 95, 99))
+    for item in series(house.database, "stages", SPAN, now=NOW):
+        for stage in STAGES:
+            check_times(item["stages"][stage], past.latencies.get((item["at"], stage), []), (50, 95))
     for item in series(house.database, "locks", SPAN, now=NOW):
         for one in item["agents"]:
             times = sorted(past.held[item["at"], one["agent"]])
@@ -184,11 +236,27 @@ def check(house: House, past: Past) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_figures_are_what_the_rows_are(house: House, database_url: str, seed: int) -> None:
-    check(house, make_past(database_url, seed))
+    """Before any of it is counted, at any moment between, and when all of it is."""
+    past = make_past(database_url, seed)
+    check(house, past)
+    chance = random.Random(seed)
+    for _ in range(6):
+        for kind in counting.KINDS:
+            counting.count(house.database, kind, 1 + chance.randrange(20), now=NOW)
+        check(house, past)
+    assert count(house)
+    check(house, past)
+    assert count(house) == 0
+    uncounted = "SELECT (SELECT count(*) FROM turns WHERE NOT counted AND ended_at IS NOT NULL) + "
+    assert run(
+        database_url,
+        f"{uncounted} (SELECT count(*) FROM conversation_states WHERE NOT counted) + "
+        f"(SELECT count(*) FROM audit_log WHERE NOT counted AND {COUNTS})",
+    ) == [(0,)]
 
 
 def test_what_ends_changes_no_figure_of_the_past(house: House, database_url: str) -> None:
-    """Half is ended by its ID, half is cleaned up, by four at once; and each stands in the book as what it was."""
+    """Half is ended by its ID, half is cleaned up, by four at once, while others count; and each stands in the book as what it was."""
     past = make_past(database_url, seed=random.randrange(10**6), sessions=60)
     check(house, past)
     for (name, at, label), number in list(past.counts.items()):
@@ -207,7 +275,11 @@ def test_what_ends_changes_no_figure_of_the_past(house: House, database_url: str
     def clean(_: int) -> int:
         return len(expired.clean_up(house.database, 3, now=NOW))
 
-    with ThreadPoolExecutor(4) as pool:
+    def counted(number: int) -> int:
+        return counting.count(house.database, counting.KINDS[number % 3], 7, now=NOW)
+
+    with ThreadPoolExecutor(3) as counters, ThreadPoolExecutor(4) as pool:
+        counts = counters.map(counted, range(60))
         ending = [pool.submit(end, session) for session in past.sessions[:30]]
         cleaned = sum(pool.map(clean, range(40)))
         for one in ending:
@@ -216,6 +288,7 @@ def test_what_ends_changes_no_figure_of_the_past(house: House, database_url: str
         # An open turn keeps its conversation alive.
         still_there = [session for (session,) in run(database_url, "SELECT id FROM conversation_states")]
         list(pool.map(end, map(UUID, map(str, still_there))))
+        assert sum(counts) > 50
     assert not any(causes), "two waited for each other"
     check(house, past)
     after = Range(SPAN.until, SPAN.until + timedelta(days=1), "day")
@@ -339,10 +412,15 @@ def test_what_stands_now_is_told_by_agent(house: House, database_url: str) -> No
     run(database_url, "UPDATE conversation_states SET last_active_at = now() - interval '10 minutes'")
     held(house, arrival(busy))
     idle(database_url, ended)
+    run(
+        database_url, "UPDATE turns SET created_at = now() - interval '10 minutes' WHERE ended_at IS NOT NULL"
+    )
+    answer(house, arrival(locked))
     told = {one.agent: one for one in figures.standing(house.database, active_s=300)}
-    assert {agent: (one.alive, one.active, one.busy) for agent, one in told.items()} == {
-        None: (2, 1, 1),
-        "manager": (1, 0, 0),
+    assert {agent: (one.active, one.busy, one.locked) for agent, one in told.items()} == {
+        None: (1, 1, 0),
+        "manager": (1, 0, 1),
     }
+    assert figures.kept(house.database) == 4
     waits = figures.waiting(house.database)
     assert (waits.running, waits.queued, waits.waiting, waits.oldest_queued_at) == (1, 0, 0, None)

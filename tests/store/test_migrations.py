@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import core.store.clinic_tables  # noqa: F401 - the example's tables, in the same metadata
-from core.store.revision import IDLE_END, LOCK_END, SCHEMA_REVISION
+from core.store.revision import COUNTS, IDLE_END, LOCK_END, SCHEMA_REVISION
 from core.store.tables import metadata
 from tests.databases import ROOT, engine_of, migrate, run
 
@@ -118,8 +118,17 @@ def test_the_sql_of_the_migrations_can_be_printed() -> None:
     ("query", "index"),
     [
         (
-            "SELECT * FROM conversation_states WHERE active_agent = 'billing'",
-            "ix_conversation_states_active_agent",
+            "SELECT * FROM conversation_states WHERE NOT counted AND created_at > now()",
+            "ix_conversation_states_created_at_uncounted",
+        ),
+        ("SELECT * FROM turns WHERE NOT counted AND created_at > now()", "ix_turns_created_at_uncounted"),
+        (
+            f"SELECT * FROM audit_log WHERE NOT counted AND {COUNTS} AND at > now()",
+            "ix_audit_log_at_uncounted",
+        ),
+        (
+            "SELECT * FROM daily_stats WHERE name = 'turns' AND day > CURRENT_DATE",
+            "ix_daily_stats_name_day_hour",
         ),
         (
             f"SELECT * FROM conversation_states WHERE locked_at IS NOT NULL AND {LOCK_END} < now() AT TIME ZONE 'UTC'",
