@@ -11,6 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.testclient import TestClient
 
+from core.agents.agent import Agent
+from core.agents.roster import Roster
 from core.agents.tool import Arguments, ToolContext
 from core.errors import SessionEnded
 from core.house import House, build_house
@@ -175,6 +177,44 @@ def test_a_running_turn_goes_on_when_the_lock_is_cleared(
     gate.set()
     assert told()["status"] == "completed"
     assert operator.see(session)["active_agent"] is None
+
+
+@pytest.mark.parametrize("first", ["operator", "agent"])
+def test_of_a_clearing_and_a_hand_over_in_one_turn_the_last_in_the_audit_holds(
+    settings: Settings, model: DemoModel, gate: threading.Event, database_url: str, first: str
+) -> None:
+    """While the agent that hands over is at work, or after it has."""
+    roster = Roster.of(
+        Agent(key="manager", prompt="You route.", hands_over_to=("billing",)),
+        Agent(key="billing", prompt="You bill.", description="Invoices."),
+    )
+    house = build_house(replace(settings, admin_token=Secret(TOKEN)), roster)
+    hands_over = {"type": "tool_use", "name": "hand_over", "input": {"to": "billing", "reason": "an invoice"}}
+    with (
+        TestClient(build_app(house, one_at_a_time=False), headers={"X-Device-ID": str(uuid4())}) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        operator = Operator(client)
+        session = say(client)["session_id"]
+        lock(client)
+        model.replies.add(Reply([hands_over]))
+        model.faults.add(Fault.gate(gate))
+        turn = pool.submit(say, client, "my invoice")
+        assert model.requests.wait_for(2)
+        if first == "operator":
+            assert operator.clear(session)["outcome"] == "cleared"
+            gate.set()
+            assert turn.result(20)["agent"] == "billing"
+        else:
+            gate.set()
+            assert turn.result(20)["agent"] == "billing"
+            assert operator.clear(session)["outcome"] == "cleared"
+        shown = operator.see(session)
+    house.close()
+    by_operator, by_agent = ("operator", "lock_cleared"), ("agent:manager", "lock_set")
+    changes = [by_operator, by_agent] if first == "operator" else [by_agent, by_operator]
+    assert [(actor, action) for actor, action, _ in noted(shown)] == [("user", "lock_set"), *changes]
+    assert shown["active_agent"] == ("billing" if first == "operator" else None)
 
 
 def test_a_clearing_whose_reply_is_lost_is_made_once(
