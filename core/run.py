@@ -42,7 +42,7 @@ class Run:
         }
 
     def _ms(self, stage: str, here_s: float) -> float:
-        return round((self._before.get(stage) or 0) + 1000 * here_s, 1)
+        return round((self._before.get(stage) or 0) + 1000 * here_s, 3)
 
 
 def finished(took_s: float) -> None:

@@ -15,22 +15,19 @@ from typing import Final
 
 from sqlalchemy import text
 
-from core.store.daily import counted, of_begun, of_cleanups, of_locks, of_turns
+from core.store.daily import (
+    NOTES_DUE,
+    SESSIONS_DUE,
+    TURN,
+    TURNS_DUE,
+    counted,
+    of_begun,
+    of_cleanups,
+    of_locks,
+    of_turns,
+)
 from core.store.database import Database
 from core.store.fence import CLOCK
-from core.store.revision import COUNTS
-
-# Younger ones are left: by the same index it is known which conversations are active.
-YOUNG_S: Final = 300
-
-
-# Which there are to count.
-TURNS_DUE: Final = f"""FROM turns t CROSS JOIN clock
-    WHERE NOT t.counted AND t.ended_at IS NOT NULL AND t.created_at < clock.at - make_interval(secs => {YOUNG_S})"""
-SESSIONS_DUE: Final = f"""FROM conversation_states s CROSS JOIN clock
-    WHERE NOT s.counted AND s.created_at < clock.at - make_interval(secs => {YOUNG_S})
-      AND (s.lease_expires_at IS NULL OR s.lease_expires_at <= clock.at)"""
-NOTES_DUE: Final = f"FROM audit_log a WHERE NOT a.counted AND a.{COUNTS}"
 
 # Turns that have ended, those first that were accepted first. Several at once take different ones.
 _TURNS: Final = text(f"""
@@ -41,7 +38,7 @@ due AS MATERIALIZED (
 ),
 met AS (
     UPDATE turns t SET counted = true FROM due WHERE t.session_id = due.session_id AND t.id = due.id
-    RETURNING t.session_id, t.id, t.status, t.agent, t.first_seq, t.joined_to, t.crashes, t.usage, t.error, t.created_at, t.ended_at
+    RETURNING {TURN}
 ),
 said AS MATERIALIZED ({of_turns("met t", "true", still_open="t.status")}),
 {counted("met")}

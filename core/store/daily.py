@@ -76,7 +76,17 @@ _OF_TURN: Final = {
 }
 OF_TURNS: Final = tuple(_OF_TURN)
 # The columns that these look at.
-_TURN: Final = "t.session_id, t.id, t.status, t.agent, t.first_seq, t.joined_to, t.crashes, t.usage, t.error, t.created_at, t.ended_at"
+TURN: Final = "t.session_id, t.id, t.status, t.agent, t.first_seq, t.joined_to, t.crashes, t.usage, t.error, t.created_at, t.ended_at"
+
+# Younger things are not counted yet: by the same index it is known which conversations are active.
+YOUNG_S: Final = 300
+# What there is to count.
+TURNS_DUE: Final = f"""FROM turns t CROSS JOIN clock
+    WHERE NOT t.counted AND t.ended_at IS NOT NULL AND t.created_at < clock.at - make_interval(secs => {YOUNG_S})"""
+SESSIONS_DUE: Final = f"""FROM conversation_states s CROSS JOIN clock
+    WHERE NOT s.counted AND s.created_at < clock.at - make_interval(secs => {YOUNG_S})
+      AND (s.lease_expires_at IS NULL OR s.lease_expires_at <= clock.at)"""
+NOTES_DUE: Final = f"FROM audit_log a WHERE NOT a.counted AND a.{COUNTS}"
 
 # A turn that was copied along with a conversation was counted where it was said first. Looked up by the key, for it is not an
 # EXISTS, which could be answered by reading all that was ever said.
@@ -182,7 +192,7 @@ def counted(*after: str) -> str:
 # moment has counted them before, or finds them gone. Where they end as `how` says, and `settled` and `with_it` are done before.
 COUNTED_OUT: Final = f"""
 last_turns AS MATERIALIZED (
-    SELECT {_TURN} FROM gone g JOIN turns t ON t.session_id = g.id AND NOT t.counted
+    SELECT {TURN} FROM gone g JOIN turns t ON t.session_id = g.id AND NOT t.counted
     ORDER BY t.session_id, t.id
     FOR UPDATE OF t
 ),

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import text
 
 from core.store.alive import ALIVE
-from core.store.counting import NOTES_DUE, SESSIONS_DUE, TURNS_DUE
+from core.store.daily import NOTES_DUE, SESSIONS_DUE, TURNS_DUE
 from core.store.database import Database
 from core.store.fence import CLOCK
 from core.store.revision import IDLE_END, LOCK_END

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from core.house import House, build_house
 from core.settings import Secret, Settings
+from core.store.daily import YOUNG_S
 from dev.demo_model import DemoModel, Fault, Reply
 from functions.app import build_app
 from functions.shapes_admin import OverviewShape, SeriesShape
@@ -157,6 +158,10 @@ def test_a_conversation_is_shown_without_what_was_said_in_it(client: TestClient,
 def test_a_conversation_that_is_not_there_is_not_found(client: TestClient) -> None:
     problem = client.get(f"/v1/admin/sessions/{uuid4()}", headers=SHOWN)
     assert (problem.status_code, problem.json()["code"]) == (404, "session_not_found")
+
+
+def test_who_is_active_is_not_counted_yet(client: TestClient) -> None:
+    assert overview(client)["active_s"] <= YOUNG_S
 
 
 PATHS = ("overview", "series?figure=turns", f"sessions/{UUID(int=7)}")

@@ -14,6 +14,7 @@ from core.house import House, build_house
 from core.ids import DeviceId, SessionId
 from core.settings import Settings
 from core.store import counting, endings, expired, figures, left
+from core.store.daily import YOUNG_S
 from core.store.database import ConnectionDied
 from tests.agents import Workshop
 from tests.cleaning import clean
@@ -163,7 +164,7 @@ def test_the_clean_up_counts_and_tells_what_is_left(house: House, device: UUID, 
 def test_young_turns_stay_where_it_is_seen_who_is_active(house: House, device: UUID) -> None:
     answer(house, arrival(device))
     assert counting.count(house.database, "counted_turns", 9) == 0
-    (one,) = figures.standing(house.database, active_s=counting.YOUNG_S)
+    (one,) = figures.standing(house.database, active_s=YOUNG_S)
     assert one.active == 1
 
 
