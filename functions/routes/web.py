@@ -1,4 +1,4 @@
-"""What runs in browsers: the files of functions/web, by an allow-list. No other name is looked for on the disk."""
+"""What runs in browsers: the files of functions/web, by an allow-list that is read once. No other name is looked for on the disk."""
 
 from functools import cache
 from pathlib import Path
@@ -11,11 +11,28 @@ from core.errors import NoSuchPath
 from core.values import dataclass
 
 # Not of the API: what is served here is not told in OpenAPI.
-router = APIRouter(prefix="/web", include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
 _HERE: Final = Path(__file__).parent.parent / "web"
-_SCRIPT: Final = "text/javascript; charset=utf-8"
-FILES: Final = dict.fromkeys(("latchkey.js", "events.js", "device.js", "wire.js"), _SCRIPT)
+_KINDS: Final = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# A file of the folder itself, or of one folder in it.
+FILES: Final = {
+    path.relative_to(_HERE).as_posix(): _KINDS[path.suffix]
+    for pattern in ("*", "*/*")
+    for path in sorted(_HERE.glob(pattern))
+    if path.suffix in _KINDS
+}
+# What a page may do: nothing but load its own modules, styles and pictures from here, and call the service that it came from. No exception:
+# text of people and models is shown by these pages, and must not come to life in them, whatever mistake a page makes.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +41,22 @@ class _File:
     headers: dict[str, str]
 
 
-@router.api_route("/{name}", methods=["GET", "HEAD"])
+@router.api_route("/", methods=["GET", "HEAD"])
+async def chat(request: Request) -> Response:
+    return _served("chat.html", request)
+
+
+@router.api_route("/console", methods=["GET", "HEAD"])
+async def console(request: Request) -> Response:
+    return _served("console.html", request)
+
+
+@router.api_route("/web/{name:path}", methods=["GET", "HEAD"])
 async def serve(name: str, request: Request) -> Response:
+    return _served(name, request)
+
+
+def _served(name: str, request: Request) -> Response:
     """A browser asks each time whether it has changed, so a page and its modules are of one release."""
     if name not in FILES:
         raise NoSuchPath
@@ -39,11 +70,12 @@ async def serve(name: str, request: Request) -> Response:
 @cache
 def _read(name: str) -> _File:
     content = (_HERE / name).read_bytes()
-    return _File(
-        content,
-        {
-            "ETag": f'"{digest(content.decode())[:32]}"',
-            "Cache-Control": "no-cache",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
+    headers = {
+        "ETag": f'"{digest(content.decode())[:32]}"',
+        "Cache-Control": "no-cache",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+    if name.endswith(".html"):
+        headers["Content-Security-Policy"] = POLICY
+    return _File(content, headers)
