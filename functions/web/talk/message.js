@@ -45,7 +45,7 @@ const TOLD = /^\[(What came of the call [\s\S]*)\]$/;
 export function table(given) {
   const rows = Object.entries(given ?? {});
   if (!rows.length) return h("p", { class: "faint" }, "Without any details.");
-  const shown = (/** @type {any} */ value) =>
+  const shown = (value) =>
     value !== null && typeof value === "object" ? h("pre", { tabindex: "0" }, JSON.stringify(value, null, 2)) : String(value);
   return h("table", {}, h("tbody", {}, rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, plain(name)), h("td", {}, shown(value))))));
 }
@@ -103,12 +103,12 @@ export class Stored {
   /** @param {any} message @returns {HTMLElement[]} */
   draw(message) {
     const { role, agent, content, created_at: at } = message;
-    const blocks = (/** @type {string} */ type) => content.filter((/** @type {any} */ block) => block.type === type);
-    blocks("tool_result").forEach((/** @type {any} */ block) => this.#hear(block));
-    const nodes = blocks("tool_use").map((/** @type {any} */ block) => this.#did(block, agent));
+    const blocks = (type) => content.filter((block) => block.type === type);
+    blocks("tool_result").forEach((block) => this.#hear(block));
+    const nodes = blocks("tool_use").map((block) => this.#did(block, agent));
     const text = saidIn(content);
     if (text) nodes.unshift(this.#said(message, text, when(at)));
-    nodes.forEach((/** @type {HTMLElement} */ node) => {
+    nodes.forEach((node) => {
       node.dataset.seq = message.seq;
       node.dataset.turn = message.turn_id;
       node.classList.toggle("left-out", message.left_out);
