@@ -153,6 +153,7 @@ export class Line {
     if (one.control?.signal.aborted) return;
     if (heard.event === "turn_started") this.#began(heard.data.session_id);
     one.hear(heard);
+    if (heard.event === "tool_ended" && heard.data.name === "set_todos") this.around.planned();
     this.around.changed();
   }
 

@@ -13,7 +13,7 @@ export function saidIn(content) {
 }
 
 /** What stands under a bubble. @param {any[]} parts */
-const foot = (...parts) => h("div", { class: "foot faint" }, ...parts);
+const foot = (...parts) => parts.length > 0 && h("div", { class: "foot faint" }, ...parts);
 
 /** @param {string} text @param {any[]} under */
 export function mine(text, ...under) {
@@ -106,8 +106,10 @@ export class Stored {
     const blocks = (type) => content.filter((block) => block.type === type);
     blocks("tool_result").forEach((block) => this.#hear(block));
     const nodes = blocks("tool_use").map((block) => this.#did(block, agent));
-    const text = saidIn(content);
-    if (text) nodes.unshift(this.#said(message, text, when(at)));
+    // Messages that were joined are one, and were said apart.
+    const texts = role === "user" ? content.map((block) => saidIn([block])).filter(Boolean) : [saidIn(content)].filter(Boolean);
+    const isLast = (place) => place === texts.length - 1;
+    nodes.unshift(...texts.map((text, place) => this.#said(message, text, isLast(place) ? when(at) : null)));
     nodes.forEach((node) => {
       node.dataset.seq = message.seq;
       node.dataset.turn = message.turn_id;
@@ -116,9 +118,9 @@ export class Stored {
     return nodes;
   }
 
-  /** @param {any} message @param {string} text @param {HTMLElement} at */
+  /** @param {any} message @param {string} text @param {HTMLElement | null} at null: there is more of it */
   #said(message, text, at) {
-    const under = [at, message.left_out ? " · taken back" : null, this.under(message)];
+    const under = at ? [at, message.left_out ? " · taken back" : null, this.under(message)] : [];
     if (message.role !== "user") return theirs(message.agent, text, ...under).node;
     const told = text.match(TOLD);
     return told ? note(told[1]) : mine(text, ...under);

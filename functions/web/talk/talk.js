@@ -48,6 +48,7 @@ class Talk {
       under: (message) => this.#under(message),
       speaks: (agent) => (by("with").textContent = agentName(agent)),
       changed: () => this.#changed(),
+      planned: () => this.#read(),
       ended: (turn) => this.#ended(turn),
       began: (id) => this.#began(id),
       gone: (error, text) => this.#gone(error, text),
@@ -117,7 +118,7 @@ class Talk {
   announce(text) {
     const told = by("told");
     told.append(h("p", {}, text));
-    while (told.children.length > 30) told.firstChild.remove();
+    while (told.children.length > 100) told.firstChild.remove();
   }
 
   /** @param {any} error null takes away what was told */
