@@ -59,7 +59,7 @@ def main() -> None:
     asked = _arguments()
     try:
         stage = _stage(asked)
-        book = AddressBook(asked.home / f"demo-{stage.url.rpartition(':')[2]}.json")
+        book = AddressBook.of(asked.home, stage.url)
         if asked.erase:
             _erase(stage, book)
         else:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 from uuid import uuid4
 
 from dev.demo.calls import Calls, Json, Refused
@@ -27,6 +28,10 @@ class AddressBook:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+
+    @classmethod
+    def of(cls, home: Path, url: str) -> Self:
+        return cls(home / f"demo-{url.rpartition(':')[2]}.json")
 
     def __iter__(self) -> Iterator[Kept]:
         return iter(self._read())
