@@ -36,6 +36,8 @@ _PATIENCE_MS = 15_000
 _MOST_BYTES = 200_000
 
 _DESK: ViewportSize = {"width": 1280, "height": 880}
+# With the first of what is drawn over time.
+_TALL: ViewportSize = {"width": 1280, "height": 1360}
 _PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
@@ -64,7 +66,7 @@ class Studio:
             self._take(page, "chat-dark-phone")
 
     def console(self) -> None:
-        with self._page(_DESK) as page:
+        with self._page(_TALL) as page:
             self._sign_in(page)
             expect(page.locator("#verdict")).not_to_be_empty()
             expect(page.locator("#all-plots svg").first).to_be_visible()
@@ -73,8 +75,8 @@ class Studio:
             self._take(page, "console")
 
     def one_conversation(self) -> None:
-        """Hugo's: a server died in the middle of it, and a person was asked what it had done."""
-        session_id = arrive(self.people["Hugo"], self.service.url).session["id"]
+        """Grace's: a server died in the middle of it, and another one went on."""
+        session_id = arrive(self.people["Grace"], self.service.url).session["id"]
         with self._page(_DESK) as page:
             self._sign_in(page)
             page.goto(f"{self.service.url}/console#session={session_id}")
@@ -82,7 +84,6 @@ class Studio:
             expect(shown).to_be_visible()
             expect(shown.locator("li").first).to_be_visible()
             page.wait_for_load_state("networkidle")
-            shown.scroll_into_view_if_needed()
             self._take(page, "console-session")
 
     @contextlib.contextmanager
@@ -179,7 +180,13 @@ def _serving(home: Path) -> Iterator[Running]:
     url = f"http://127.0.0.1:{_free_port()}"
     command = [sys.executable, "-m", "dev.serve", f"--home={home}", f"--port={url.rpartition(':')[2]}"]
     process = subprocess.Popen(
-        mortal(command), cwd=_ROOT, env=_environ(), stdout=subprocess.DEVNULL, start_new_session=True
+        mortal(command),
+        cwd=_ROOT,
+        env=_environ(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # Ctrl-C in the terminal is for us, who then stop it in order, and its Postgres with it.
+        start_new_session=True,
     )
     try:
         with step("service") as tell:

@@ -146,6 +146,7 @@ class Day:
     def ada_shares(self) -> None:
         ada, edda = self.person("Ada"), self.person("Edda")
         session = ada.session
+        ada.calls.ask("PATCH", "/v1/session", {"metadata": {"title": "My appointment"}})
         asked = {"role": "viewer", "ttl_s": _LINK_S}
         link = ada.calls.post(f"/v1/sessions/{session['id']}/links", asked)["link"]
         joined = edda.calls.post("/v1/links/join", {"link": link})
@@ -158,9 +159,9 @@ class Day:
             raise WentOtherwise("Edda only reads along, and was let speak.")
         self.seen["link"], self.seen["Ada"] = link, session["id"]
         self.tell.at(
-            "11:02",
-            "Ada sends her daughter Edda a link. Edda reads along on her own phone; when she writes, she is refused.",
+            "11:02", 'Ada calls her conversation "My appointment", and sends her daughter Edda a link to it.'
         )
+        self.tell.then("Edda reads along on her own phone; when she writes, she is refused.")
 
     def ada_tries_another_way(self) -> None:
         ada = self.person("Ada")

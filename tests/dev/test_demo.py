@@ -104,7 +104,9 @@ def has_happened(said: str, database_url: str) -> None:
     assert ask("SELECT role FROM share_links") == [("viewer",)]
     assert ask("SELECT role FROM members") == [("viewer",)]
     assert "in a fork" in said
-    assert ask("SELECT count(*) FROM conversation_states WHERE metadata ->> 'title' IS NOT NULL") == [(1,)]
+    assert ask(
+        "SELECT count(*) FROM conversation_states WHERE metadata ->> 'title' = 'If another day is better'"
+    ) == [(1,)]
     assert "swept up" in said
     expired = "SELECT sum(value) FROM daily_stats WHERE name = 'sessions' AND label = 'expired'"
     assert until(lambda: ask(expired) == [(1,)], 20), "David's conversation, and no other"
