@@ -27,8 +27,6 @@ from dev.running import Running, service_at, services
 _HOME = Path(__file__).parent.parent.parent / ".latchkey"
 _USUAL_PORT = "8000"
 _PAUSE_S = 1.2
-# How long the second server takes to say a reply.
-_REPLY_S, _QUICK_REPLY_S = 3.0, 1.5
 _WORTH_A_LOOK = {
     "Grace": "Grace: the turn that was recovered",
     "Hugo": "Hugo: the reminder of which nobody knew",
@@ -109,7 +107,7 @@ def _play(stage: Stage, book: AddressBook, *, quick: bool) -> None:
     day.tell.at("", f"A day at the clinic, at {stage.url}. Ctrl-C ends it.")
     with contextlib.ExitStack() as running:
         # It comes up while the morning goes by.
-        second = _second(stage, running, _QUICK_REPLY_S if quick else _REPLY_S)
+        second = _second(stage, running)
         day.ada_books()
         day.ben_is_asked()
         day.ada_pays_and_cancels()
@@ -123,11 +121,11 @@ def _play(stage: Stage, book: AddressBook, *, quick: bool) -> None:
     _show(stage, day)
 
 
-def _second(stage: Stage, running: contextlib.ExitStack, reply_s: float) -> Second | None:
+def _second(stage: Stage, running: contextlib.ExitStack) -> Second | None:
     if stage.database_url is None:
         return None
     mode = stage.known.access_mode if stage.known else "bound"
-    return running.enter_context(second_server(stage.database_url, mode, reply_s))
+    return running.enter_context(second_server(stage.database_url, mode))
 
 
 def _noon(day: Day, second: Second | None) -> Left | None:

@@ -55,7 +55,7 @@ class Second:
 
 
 @contextlib.contextmanager
-def second_server(database_url: str, access_mode: str, reply_s: float) -> Iterator[Second]:
+def second_server(database_url: str, access_mode: str) -> Iterator[Second]:
     """Started, and not yet up. However this ends, it ends with it."""
     environ = {
         **os.environ,
@@ -66,7 +66,7 @@ def second_server(database_url: str, access_mode: str, reply_s: float) -> Iterat
         "SESSION_TTL": str(LIFE_S),
     }
     with tempfile.TemporaryFile() as log, _listening() as listening:
-        command = [sys.executable, "-m", "dev.demo.second", str(listening.fileno()), f"{reply_s:g}"]
+        command = [sys.executable, "-m", "dev.demo.second", str(listening.fileno())]
         process = subprocess.Popen(
             mortal(command),
             cwd=_ROOT,

@@ -22,26 +22,32 @@ from core.settings import read_settings
 from dev import serve
 from dev.demo_model import DemoModel, Fault
 
-# At 50 pieces a second, a reply of the demo model (2 to 3 kB of events) takes this many seconds and less.
+# Of a reply of the demo model, as events.
+_BYTES = 3_000
 _PIECES_PER_S = 50
-_EVENTS_BYTES = 3_000
-# More than it is asked before it dies.
-_MOST_REPLIES = 1_000
+# How long it takes to say what it is asked, one after the other: Chloe's first, while two more come in; those two; Hugo's call of a tool.
+_ANSWERED_S = (2.5, 0.4, 0.4)
+# What comes then is to be stopped, or cut off, in the middle, also on a machine that is busy.
+_NEVER_ANSWERED = 100
+_CUT_OFF_S = 6.0
 # Longer than it lives.
 _FOR_EVER_S = 60
 
 
 def main() -> None:
-    number, reply_s = int(sys.argv[1]), float(sys.argv[2])
+    number = int(sys.argv[1])
     environ = dict(os.environ)
     with contextlib.ExitStack() as running:
         model = running.enter_context(DemoModel())
-        size = max(1, round(_EVENTS_BYTES / (_PIECES_PER_S * reply_s)))
-        model.faults.add(*[Fault.drip(1 / _PIECES_PER_S, size=size)] * _MOST_REPLIES)
+        model.faults.add(*map(_taking, _ANSWERED_S), *[_taking(_CUT_OFF_S)] * _NEVER_ANSWERED)
         environ |= {"ANTHROPIC_API_KEY": "demo", "ANTHROPIC_BASE_URL": model.url}
         roster = Roster.of(MANAGER, _with_slow_post(SCHEDULING), BILLING)
         server = serve._server(read_settings(environ), running, roster)
         server.run(sockets=[running.enter_context(socket.socket(fileno=number))])
+
+
+def _taking(reply_s: float) -> Fault:
+    return Fault.drip(1 / _PIECES_PER_S, size=max(1, round(_BYTES / (_PIECES_PER_S * reply_s))))
 
 
 def _with_slow_post(agent: Agent) -> Agent:
@@ -52,7 +58,7 @@ def _with_slow_post(agent: Agent) -> Agent:
         threading.Event().wait(_FOR_EVER_S)
         return said
 
-    slow = replace(send_reminder, run=send)
+    slow = replace(send_reminder, run=send, time_limit_s=_FOR_EVER_S)
     return replace(agent, tools=tuple(slow if one is send_reminder else one for one in agent.tools))
 
 

@@ -89,19 +89,39 @@ class Day:
     def chloe_is_quick(self, second: Second) -> None:
         chloe = self.person("Chloe")
         is_as_told(chloe.says("Hello, my name is Chloe."), "completed")
-        first = chloe.elsewhere(second.url).sends("Are you open on Sunday?")
-        more = [chloe.sends("Where can I leave my bicycle?", on_busy="merge")]
-        more.append(chloe.sends("And is there a lift?", on_busy="merge"))
+        there = chloe.elsewhere(second.url)
+        first = there.sends("Are you open on Sunday?")
+        # Until then the next message could find the first one free, and the running service answer it at once.
+        until_it_speaks(there, first)
+        more = [
+            chloe.sends("Where can I leave my bicycle?", on_busy="merge"),
+            chloe.sends("And is there a lift?", on_busy="merge"),
+        ]
         self.tell.at(
             "10:10",
-            "Chloe sends three messages while the first is being answered. The other two are put together.",
+            "Chloe asks something, and two things more while she is being answered. Those are put together.",
         )
-        self.david_stops(second)
         is_as_told(chloe.until_over(first), "completed")
-        answered = chloe.until_over(more[0])
-        if chloe.until_over(more[1])["reply"] != answered["reply"] or replies(chloe) != 3:
+        answers = [chloe.until_over(turn)["reply"] for turn in more]
+        if answers[0] != answers[1] or replies(chloe) != 3:
             raise WentOtherwise("Chloe's last two messages were to be answered once, and were not.")
-        self.tell.at("10:14", "Chloe has her two answers: three messages, two replies.")
+        self.tell.at("10:11", "Chloe has her two answers to three messages.")
+
+    def hugo_reaches(self, second: Second) -> Json:
+        hugo = self.person("Hugo")
+        hugo.says("I would like an appointment with a doctor tomorrow")
+        book(hugo, "Okafor")
+        there = hugo.elsewhere(second.url)
+        turn = there.sends("Send me a reminder for appointment 1")
+        until_it_runs(there, turn, "send_reminder")
+        self.tell.at(
+            "11:00",
+            "Hugo books, and wants a reminder. By chance he reaches another server, on the same Postgres.",
+        )
+        self.tell.then(
+            "The tool may run once, and never twice. It has begun, and the post office takes its time."
+        )
+        return turn
 
     def david_stops(self, second: Second) -> None:
         david = self.person("David")
@@ -111,33 +131,36 @@ class Day:
         david.calls.post(f"/v1/turns/{turn['id']}/cancel", {})
         is_as_told(david.until_over(turn), "cancelled")
         self.tell.at(
-            "10:11",
+            "11:01",
             "David is told more than he wanted, and presses stop. The server that speaks to him hears of it.",
         )
         self.tell.then(
-            f"He puts his phone away. His conversation, unused, is gone {LIFE_S} seconds from now, and swept up."
+            f"He puts his phone away. His conversation is gone {LIFE_S} seconds later, and swept up."
         )
 
-    def the_second_dies(self, second: Second) -> Left:
-        grace, hugo, key = self.person("Grace"), self.person("Hugo"), str(uuid4())
+    def grace_reaches(self, second: Second, key: str) -> Json:
+        grace = self.person("Grace")
         is_as_told(grace.says("Hello, my name is Grace."), "completed")
-        hugo.says("I would like an appointment with a doctor tomorrow")
-        book(hugo, "Okafor")
+        turn = grace.elsewhere(second.url).sends("What is my name?", key=key)
+        until_it_speaks(grace.elsewhere(second.url), turn)
         self.tell.at(
-            "11:00", "Grace and Hugo write. By chance both reach a second server, on the same Postgres:"
+            "11:02",
+            "Grace asks for her name. She reaches that server too, and reads the first words of the reply.",
         )
-        reminder = hugo.elsewhere(second.url).sends("Send me a reminder for appointment 1")
-        until_it_runs(hugo, reminder, "send_reminder")
-        self.tell.then(
-            "- Hugo wants a reminder. The tool may run once and never twice; it has begun, and the post office is slow."
-        )
-        reply = grace.elsewhere(second.url).sends("What is my name?", key=key)
-        until_it_speaks(grace.elsewhere(second.url), reply)
-        self.tell.then("- Grace asks for her name, and reads the first words of the reply.")
+        return turn
+
+    def the_second_dies(self, second: Second) -> Left:
+        reminder = self.hugo_reaches(second)
+        self.david_stops(second)
+        key = str(uuid4())
+        reply = self.grace_reaches(second, key)
         second.kill()
-        self.tell.at("11:01", "The second server is killed with SIGKILL, in the middle of both.")
+        self.tell.at(
+            "11:03",
+            "That server is killed with SIGKILL, in the middle of Hugo's reminder and of Grace's reply.",
+        )
         self.tell.then(
-            f"Nobody has lost anything: its leases run out within {LEASE_S} seconds, and the running service finds what it left."
+            f"Nobody has lost anything: its leases run out within {LEASE_S} seconds. Then the running service finds what it left."
         )
         return Left(reply, reminder, key)
 
@@ -159,7 +182,7 @@ class Day:
             raise WentOtherwise("Edda only reads along, and was let speak.")
         self.seen["link"], self.seen["Ada"] = link, session["id"]
         self.tell.at(
-            "11:02", 'Ada calls her conversation "My appointment", and sends her daughter Edda a link to it.'
+            "11:04", 'Ada calls her conversation "My appointment", and sends her daughter Edda a link to it.'
         )
         self.tell.then("Edda reads along on her own phone; when she writes, she is refused.")
 
@@ -176,7 +199,7 @@ class Day:
         is_as_told(turn, "completed", agent="scheduling")
         ada.calls.ask("PUT", "/v1/session", {"session_id": session["id"]})
         self.tell.at(
-            "11:03",
+            "11:05",
             "Ada tries another day in a fork, from before she booked. What she has booked stays as it is.",
         )
 
@@ -191,7 +214,7 @@ class Day:
             raise WentOtherwise("Grace was to have one reply, and her name in it.")
         self.seen["Grace"] = grace.session["id"]
         self.tell.at(
-            "11:04", "Grace's turn was recovered: the running service went on with it, and she has one reply."
+            "11:07", "Grace's turn was recovered: the running service went on with it, and she has one reply."
         )
         self.tell.then(
             "Her phone, which knows of nothing, sends the message again with the same key: the same turn, and no second reply."
@@ -206,13 +229,13 @@ class Day:
             raise WentOtherwise("Nobody was to know what came of Hugo's reminder.")
         self.seen["Hugo"] = hugo.session["id"]
         self.tell.at(
-            "11:05",
-            "Hugo's turn was recovered as well. Whether the reminder went out nobody knows, so it is not sent again,",
-        )
-        self.tell.then(
-            "and Hugo is asked. His phone buzzes with the reminder: it happened, he says, and the agent is told."
+            "11:08",
+            "Hugo's turn was recovered as well. Nobody knows whether his reminder went out, so it is not sent again,",
         )
         hugo.decides("happened")
+        self.tell.then(
+            "and Hugo is asked. His phone buzzes with it: it happened, he says, and the agent is told."
+        )
 
     def ada_wants_it_back(self) -> None:
         ada = self.person("Ada")

@@ -93,7 +93,7 @@ def has_happened(said: str, database_url: str) -> None:
     decided = ask("SELECT kind, status FROM approvals WHERE status <> 'pending' ORDER BY 1, 2")
     assert decided == [("call", "approved"), ("call", "denied"), ("outcome", "approved")]
     assert ask("SELECT amount_cents FROM clinic_payments") == [(4000,)], "and Ada alone has paid"
-    assert "put together" in said
+    assert "Those are put together" in said
     assert ask("SELECT count(*) FROM turns WHERE joined_to IS NOT NULL") == [(1,)]
     assert "killed with SIGKILL" in said
     assert ask("SELECT status, crashes FROM turns WHERE crashes > 0") == [("completed", 1)] * 2
