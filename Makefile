@@ -11,7 +11,7 @@ OSLS := node_modules/.installed-$(shell cat package-lock.json | cksum | cut -d' 
 OSLS_IF_IT_CAN := $(if $(shell command -v npm),$(OSLS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run lambda test check prove fences doctor bench package growth sweep console-bench migrate restore openapi fuzz demo-model redis format lock clean
+.PHONY: help run demo screenshots lambda test check prove fences doctor bench package growth sweep console-bench migrate restore openapi fuzz demo-model redis format lock clean
 .PHONY: template deploy secret remove
 
 help: ## List what can be made
@@ -19,6 +19,12 @@ help: ## List what can be made
 
 run: $(INSTALLED) ## Serve on 127.0.0.1:8000 (PORT=8001 for another), with Postgres, Redis and a model
 	@$(PY) -m dev.serve
+
+demo: $(INSTALLED) ## Play a day at the clinic against `make run`, with a real crash (ARGS=--quick; ARGS=--erase takes it away again)
+	@$(PY) -m dev.demo $(ARGS)
+
+screenshots: $(INSTALLED) ## Take the README's pictures: a service of its own, the demo, and a real Chromium
+	@$(PY) -m dev.screenshots $(ARGS)
 
 lambda: $(INSTALLED) ## Serve as on AWS: the zip's four functions under Lambda's runtime client, moto as AWS (PORT=8001 ARGS=--verbose)
 	@$(PY) -m dev.lambda_host $(ARGS)

@@ -22,15 +22,20 @@ from typing import TYPE_CHECKING
 
 from core.agents.refusal import WrongDeclaration
 from core.settings import Settings, SettingsError, read_settings
+from dev.running import Running, told_of
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from core.agents.roster import Roster
 
 ROOT = Path(__file__).parent.parent
 # A fixed device, so that the line to paste goes on with the same conversation after a restart.
 DEVICE = "3f2b8c1e-5a4d-4c7b-9e1f-2a6d8b0c4e57"
 _PR_SET_PDEATHSIG = 1
 _REDIS_MEMORY = "64mb"
+# What the demo model is shown.
+_NO_KEY = "demo"
 
 
 class CannotRun(Exception):
@@ -57,6 +62,7 @@ def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
         environ = dict(os.environ)
         made = _let_in(environ)
         read_settings(environ)
+        theirs = environ.get("DATABASE_URL")
         # A proxy that this machine uses for the internet must not be asked for an address on this machine.
         os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
         tell("read from the environment")
@@ -72,6 +78,15 @@ def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
     with _step("server") as tell:
         server = _server(read_settings(environ), running)
         tell(f"http://127.0.0.1:{port}")
+    told = Running(
+        url=f"http://127.0.0.1:{port}",
+        database_url=None if theirs else environ["DATABASE_URL"],
+        admin_token=made,
+        is_demo=environ["ANTHROPIC_API_KEY"] == _NO_KEY,
+        access_mode=environ["ACCESS_MODE"],
+        pid=os.getpid(),
+    )
+    running.enter_context(told_of(home, told))
     _serve_until_stopped(server, listening, port, environ["ACCESS_MODE"], made)
 
 
@@ -141,20 +156,23 @@ def _model(environ: dict[str, str], running: contextlib.ExitStack) -> str:
     from dev.demo_model import DemoModel
 
     model = running.enter_context(DemoModel())
-    environ["ANTHROPIC_API_KEY"] = "demo"
+    environ["ANTHROPIC_API_KEY"] = _NO_KEY
     environ["ANTHROPIC_BASE_URL"] = model.url
     return "the demo model; set ANTHROPIC_API_KEY for Claude"
 
 
-def _server(settings: Settings, running: contextlib.ExitStack) -> "uvicorn.Server":
+def _server(
+    settings: Settings, running: contextlib.ExitStack, roster: "Roster | None" = None
+) -> "uvicorn.Server":
     import uvicorn
 
+    from core.agents.roster import ROSTER
     from core.house import build_house
     from functions.app import build_app
     from functions.lines import show_as_text
 
     show_as_text()
-    house = build_house(settings)
+    house = build_house(settings, roster or ROSTER)
     running.callback(house.close)
     # On Lambda a function of its own goes on with what a request leaves behind; here a few threads do.
     running.callback(house.start_workers(threads=4).stop)

@@ -1,20 +1,15 @@
 """`make run`, as a process: its errors are sentences, and a hundred devices at once are a hundred conversations."""
 
-import http.client
-import json
 import os
 import re
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import psutil
@@ -23,79 +18,8 @@ import pytest
 from core.settings import Secret, read_settings
 from dev import serve
 from dev.postgres.processes import is_over, until
-from tests.databases import ROOT, run
-
-_SETTINGS = ("ANTHROPIC_", "DATABASE_", "MAKE", "REDIS_", "UPSTASH_")
-
-
-class Served:
-    """`python -m dev.serve` until it has said where it is. `through` is what starts it, if not we ourselves."""
-
-    def __init__(
-        self,
-        *arguments: str,
-        program: Sequence[str] = ("-m", "dev.serve"),
-        through: Sequence[str] = (),
-        **environ: str,
-    ) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
-        self.port = _free_port()
-        self.process = subprocess.Popen(
-            [*through, sys.executable, "-W", "error", *program, *arguments],
-            cwd=ROOT,
-            env={**clean, "PORT": str(self.port), **environ},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.said = ""
-        self._rest = ""
-        self._has_begun = threading.Event()
-        # All the time: it tells of each turn, and would wait for its reader.
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self._has_begun.wait(100)
-
-    def __enter__(self) -> "Served":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end(signal.SIGTERM)
-
-    def end(self, signum: signal.Signals) -> str:
-        if self.process.poll() is None:
-            self.process.send_signal(signum)
-        self._reader.join(100)
-        self.process.wait(20)
-        return self._rest
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as output:
-            for line in output:
-                if self._has_begun.is_set():
-                    self._rest += line
-                else:
-                    self.said += line
-                if line.startswith("curl "):
-                    self._has_begun.set()
-        self._has_begun.set()
-
-    def call(self, method: str, path: str, body: object = None, device: str | None = None) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        headers = {"X-Device-ID": device or str(uuid4())}
-        connection.request(method, path, json.dumps(body) if body else None, headers)
-        answer = connection.getresponse()
-        content = json.loads(answer.read())
-        connection.close()
-        return answer.status, content
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+from tests.databases import run
+from tests.dev.served import Served
 
 
 @pytest.fixture
