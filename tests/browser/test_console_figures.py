@@ -380,6 +380,15 @@ def test_keys_alone_lead_through_it(service: Service, made: dict[str, Device], p
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+def test_a_window_may_have_any_width_meanwhile(console: Callable[..., Page]) -> None:
+    """What cannot be drawn is not: a width below nothing is an error that the browser tells of."""
+    page = console()
+    for width in (40, 10, 100, 1300):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    assert page.locator("#plot-turns .chart").bounding_box() is not None
+
+
 # ---- search
 
 

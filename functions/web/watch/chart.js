@@ -85,7 +85,7 @@ function highest(times, series, isStacked) {
 function ticksUpTo(top, whole) {
   const rough = Math.max(top / 4, whole ? 1 : 0) || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const size = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((one) => one >= rough && !(whole && one % 1));
+  const size = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((one) => one >= rough && !(whole && one % 1)) ?? rough;
   return Array.from({ length: Math.max(1, Math.ceil(top / size)) + 1 }, (_, n) => Number((n * size).toPrecision(6)));
 }
 

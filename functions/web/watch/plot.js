@@ -4,6 +4,9 @@ import { chart, swatch } from "./chart.js";
 import { el, fill, table } from "./nodes.js";
 import { bucket } from "./readable.js";
 
+// What is hidden has no width, and what is being laid out may have next to none.
+const NARROWEST = 120;
+
 export class Plot {
   #data = null;
   #drawn = null;
@@ -65,7 +68,7 @@ export class Plot {
 
   #draw() {
     const width = this.place.clientWidth;
-    if (!this.#data || !width || width === this.#width) return;
+    if (!this.#data || width < NARROWEST || width === this.#width) return;
     const { kind, format, tick = format, isWhole } = this.of;
     this.#width = width;
     this.#drawn = chart(this.#data, { kind, width, format: tick, whole: isWhole });
