@@ -12,6 +12,8 @@ const HELD = { viewer: " · you read along", editor: " · shared with you" };
 
 export class List {
   items = [];
+  /** @type {Promise<void> | null} */
+  loading = null;
   /** What was said first, by conversation: it does not change. @type {Map<string, {words: string, origin: string | null}>} */
   #firsts = new Map();
   /** @type {Promise<any>} One is asked for at a time. */
@@ -85,6 +87,7 @@ export class List {
     this.#places.replaceChildren(...this.items.map((item) => this.#place(item)));
     this.#more.hidden = !this.#next;
     this.mark();
+    for (const place of this.#places.children) if (!this.isNamed(place.firstChild.dataset.room)) this.#eye.observe(place.firstChild);
     if (focused) this.#places.querySelector(`[data-room="${focused}"]`)?.focus();
   }
 
@@ -94,7 +97,6 @@ export class List {
     const about = h("small", { class: "faint" }, `${agentName(item.active_agent)} · `, when(item.created_at), held);
     const open = button("", () => this.rooms.tried(() => this.rooms.show(item.id)), { "data-room": item.id });
     open.append(h("span", {}, this.titleOf(item)), about);
-    if (!item.metadata.title && !this.#firsts.has(item.id)) this.#eye.observe(open);
     return h("li", {}, open);
   }
 

@@ -1,0 +1,92 @@
+"""Several conversations on the chat page: their list, a new one, another one, what they are called."""
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.conversing import choose, close, dialog, mine, rooms, say, shown, titles
+from tests.browser.service import Service
+
+_SCRIPT = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'</script>"
+
+
+def _new(page: Page) -> None:
+    before = rooms(page).count()
+    page.get_by_role("button", name="New", exact=True).click()
+    expect(rooms(page)).to_have_count(before + 1)
+    expect(shown(page)).to_contain_text("New conversation")
+    expect(page.locator("#say")).to_be_focused()
+    expect(page.locator("#messages li")).to_have_count(0)
+
+
+def _client(page: Page, does: str) -> None:
+    """What another window of the same person does."""
+    page.evaluate(
+        f"""async () => {{
+        const {{ Latchkey }} = await import("/web/latchkey.js");
+        const latchkey = new Latchkey({{ baseUrl: location.origin }});
+        {does}
+    }}"""
+    )
+
+
+def test_conversations_are_begun_and_switched_between(page_of: OpenPage, service: Service) -> None:
+    page = page_of(service.url)
+    expect(page.locator("#rooms h2")).to_have_text("Conversations")
+    expect(rooms(page)).to_have_count(0)
+    say(page, "I broke a tooth.")
+    expect(shown(page)).to_contain_text("I broke a tooth.")
+    _new(page)
+    say(page, "What does a crown cost?")
+    expect(titles(page)).to_have_text(["What does a crown cost?", "I broke a tooth."])
+    titles(page).last.click()
+    expect(mine(page)).to_contain_text("I broke a tooth.")
+    expect(shown(page)).to_contain_text("I broke a tooth.")
+    page.reload()
+    expect(mine(page)).to_contain_text("I broke a tooth.")
+    expect(shown(page)).to_contain_text("I broke a tooth.")
+
+
+def test_a_conversation_is_renamed_as_long_as_nobody_else_has(page_of: OpenPage, service: Service) -> None:
+    page = page_of(service.url)
+    say(page, "Hello")
+    choose(page, "Rename")
+    title = dialog(page).get_by_label("Title")
+    expect(title).to_be_focused()
+    title.fill("Tooth")
+    _client(page, 'await latchkey.patchMetadata({ title: "Crown" });')
+    page.keyboard.press("Enter")
+    expect(dialog(page).get_by_role("status")).to_contain_text("it is “Crown” now")
+    page.keyboard.press("Enter")
+    expect(dialog(page)).to_have_count(0)
+    expect(shown(page)).to_contain_text("Tooth")
+    expect(page.locator("#title")).to_have_text("Tooth")
+    expect(page.locator("#room-actions summary")).to_be_focused()
+
+
+def test_a_script_in_a_title_stays_text(page_of: OpenPage, service: Service) -> None:
+    page = page_of(service.url)
+    say(page, _SCRIPT)
+    expect(shown(page)).to_contain_text("<img src=x onerror=")
+    choose(page, "Rename")
+    dialog(page).get_by_label("Title").fill(_SCRIPT)
+    page.keyboard.press("Enter")
+    expect(titles(page)).to_have_text([_SCRIPT])
+    _new(page)
+    choose(page, "Merge")
+    dialog(page).get_by_label("Which one").select_option(label=_SCRIPT)
+    expect(dialog(page)).to_contain_text("2 messages in 1 turn")
+    close(page)
+    assert page.title() != "pwned"
+    expect(page.locator("#rooms img, #rooms script, dialog img, h1 img")).to_have_count(0)
+
+
+def test_a_long_list_comes_in_pages(page_of: OpenPage, service: Service) -> None:
+    page = page_of(service.url)
+    _client(page, "for (let i = 0; i < 23; i++) await latchkey.newSession({ metadata: { title: `Number ${i}` } });")
+    page.reload()
+    expect(titles(page)).to_have_count(20)
+    expect(titles(page).first).to_have_text("Number 22")
+    page.get_by_role("button", name="Show more").click()
+    expect(titles(page)).to_have_count(23)
+    expect(rooms(page).nth(20)).to_be_focused()
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
