@@ -23,6 +23,7 @@ export { LatchkeyProblem };
  * @property {string} [sessionId] a conversation other than the one that the device is in
  * @property {"queue" | "merge" | "latest" | "interrupt" | "rollback" | "steer" | "reject"} [onBusy]
  * @property {(heard: Heard) => void} [onEvent] each event, with all that was said so far as `text`
+ * @property {(turnId: string) => void} [onTaken] the message was accepted, and its turn has this ID: another's, if it joined that
  * @property {AbortSignal} [signal] stops waiting; it does not stop the turn: see `cancel`
  * @property {string} [key] the message's Idempotency-Key, if it was sent before
  *
@@ -50,8 +51,8 @@ export class Latchkey {
    * @param {import("./device.js").Storage} [options.storage] localStorage, unless it is given
    * @param {typeof fetch} [options.fetch]
    * @param {string | null} [options.shareLink] somebody's link into a conversation of theirs
-   * @param {string | (() => string | Promise<string>) | null} [options.userToken] where the service asks for a person's token; a
-   *   function is asked before each request
+   * @param {string | (() => string | null | Promise<string | null>) | null} [options.userToken] where the service asks for a person's
+   *   token; a function is asked before each request, and what is asked while it gives null goes out as the device's
    * @param {number} [options.pauseMs] before a second try
    * @param {number} [options.longestPauseMs]
    * @param {number} [options.silenceMs] after which a stream is taken for dead
@@ -120,6 +121,7 @@ export class Latchkey {
       if (answer === null) return this.#poll(telling, options);
       const location = answer.headers.get("Location")?.match(/\/v1\/turns\/([^/?]+)/);
       if (location) telling.turnId = location[1];
+      if (location && sent) options.onTaken?.(location[1]);
       if (answer.status === 204) return this.#ended(telling, options);
       if (!(answer.body instanceof ReadableStream)) {
         telling.turnId = answer.body.id;

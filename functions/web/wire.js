@@ -77,7 +77,7 @@ export class Wire {
 
   /**
    * @param {{baseUrl: string, storage?: import("./device.js").Storage, fetch?: typeof fetch, shareLink?: string | null,
-   *   userToken?: string | (() => string | Promise<string>) | null, pauseMs?: number, longestPauseMs?: number}} options
+   *   userToken?: string | (() => string | null | Promise<string | null>) | null, pauseMs?: number, longestPauseMs?: number}} options
    */
   constructor(options) {
     this.baseUrl = options.baseUrl.replace(/\/+$/, "");
@@ -161,12 +161,17 @@ export class Wire {
 
   /** @param {Ask} ask @returns {Promise<string | null>} */
   async #token({ registers, signal }) {
-    if (this.userToken) return typeof this.userToken === "function" ? await this.userToken() : this.userToken;
+    const person = await this.#person();
+    if (person) return person;
     if (registers || this.#wantsTokens === false) return null;
     const token = this.device.kept.token;
     if (token && !this.#isNearlyOver(token)) return token;
     await this.register(signal);
     return this.device.kept.token;
+  }
+
+  async #person() {
+    return typeof this.userToken === "function" ? this.userToken() : this.userToken;
   }
 
   /** A clock that is wrong makes for one request a minute, and not for one each time. @param {string} token */
@@ -177,7 +182,7 @@ export class Wire {
   /** Whether a request that was refused with this token may be sent again. @param {Ask} ask @param {string | null} token */
   async #mended({ registers, signal }, token) {
     if (registers) return false;
-    if (this.userToken) return typeof this.userToken === "function";
+    if (await this.#person()) return typeof this.userToken === "function";
     this.#wantsTokens = true;
     if (this.device.kept.token === token) await this.register(signal);
     return this.device.kept.token !== null;

@@ -30,9 +30,9 @@ export const kept = {
   /** @param {string} key */
   get(key) {
     try {
-      return localStorage.getItem(key) ?? memory.get(key) ?? null;
+      return memory.get(key) ?? localStorage.getItem(key);
     } catch {
-      return memory.get(key) ?? null;
+      return null;
     }
   },
   /** @param {string} key @param {string | null} value null takes it away */
