@@ -10,8 +10,18 @@ def say(page: Page, text: str) -> None:
     answered = page.locator("#messages .theirs").count()
     page.locator("#say").fill(text)
     page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.locator("#messages .theirs")).to_have_count(answered + 1)
+    expect(page.locator("#messages .theirs")).not_to_have_count(answered)
     expect(page.locator("#messages")).to_have_attribute("aria-busy", "false")
+
+
+def begin(page: Page) -> None:
+    """Another conversation."""
+    before = rooms(page).count()
+    page.get_by_role("button", name="New", exact=True).click()
+    expect(rooms(page)).to_have_count(before + 1)
+    expect(shown(page)).to_contain_text("New conversation")
+    expect(page.locator("#messages li")).to_have_count(0)
+    expect(page.locator("#say")).to_be_focused()
 
 
 def choose(page: Page, item: str) -> None:

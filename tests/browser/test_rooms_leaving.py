@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.conversing import choose, dialog, mine, rooms, say, shown
+from tests.browser.conversing import begin, choose, dialog, mine, rooms, say, shown
 from tests.browser.service import Service
 from tests.databases import run
 
@@ -25,11 +25,13 @@ def test_a_conversation_leaves_as_a_file_and_comes_back(
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [lines[0]["kind"], lines[-1]["kind"]] == ["session", "end"]
 
+    before = shown(page).get_attribute("data-room")
+    assert before is not None
     with page.expect_file_chooser() as choosing:
         choose(page, "Import")
     choosing.value.set_files(file)
     expect(rooms(page)).to_have_count(2)
-    expect(rooms(page).first).to_have_attribute("aria-current", "true")
+    expect(shown(page)).not_to_have_attribute("data-room", before)
     expect(mine(page)).to_contain_text("My name is Ada.")
 
     file.write_text("no conversation")
@@ -45,7 +47,7 @@ def test_a_conversation_ends_after_a_question_and_the_next_one_is_shown(
 ) -> None:
     page = page_of(service.url)
     say(page, "The first")
-    page.get_by_role("button", name="New", exact=True).click()
+    begin(page)
     say(page, "The second")
     choose(page, "End")
     expect(dialog(page).get_by_role("button", name="Cancel")).to_be_focused()

@@ -3,19 +3,10 @@
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.conversing import choose, close, dialog, mine, rooms, say, shown, titles
+from tests.browser.conversing import begin, choose, close, dialog, mine, rooms, say, shown, titles
 from tests.browser.service import Service
 
 _SCRIPT = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'</script>"
-
-
-def _new(page: Page) -> None:
-    before = rooms(page).count()
-    page.get_by_role("button", name="New", exact=True).click()
-    expect(rooms(page)).to_have_count(before + 1)
-    expect(shown(page)).to_contain_text("New conversation")
-    expect(page.locator("#say")).to_be_focused()
-    expect(page.locator("#messages li")).to_have_count(0)
 
 
 def _client(page: Page, does: str) -> None:
@@ -35,7 +26,7 @@ def test_conversations_are_begun_and_switched_between(page_of: OpenPage, service
     expect(rooms(page)).to_have_count(0)
     say(page, "I broke a tooth.")
     expect(shown(page)).to_contain_text("I broke a tooth.")
-    _new(page)
+    begin(page)
     say(page, "What does a crown cost?")
     expect(titles(page)).to_have_text(["What does a crown cost?", "I broke a tooth."])
     titles(page).last.click()
@@ -71,7 +62,7 @@ def test_a_script_in_a_title_stays_text(page_of: OpenPage, service: Service) -> 
     dialog(page).get_by_label("Title").fill(_SCRIPT)
     page.keyboard.press("Enter")
     expect(titles(page)).to_have_text([_SCRIPT])
-    _new(page)
+    begin(page)
     choose(page, "Merge")
     dialog(page).get_by_label("Which one").select_option(label=_SCRIPT)
     expect(dialog(page)).to_contain_text("2 messages in 1 turn")

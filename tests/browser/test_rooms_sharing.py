@@ -36,7 +36,8 @@ def test_a_viewer_reads_along_and_cannot_write(page_of: OpenPage, service: Servi
     expect(shown(viewer)).to_contain_text("you read along")
     expect(viewer.locator("#composer")).to_be_hidden()
     expect(viewer.locator("#read-only")).to_have_text("You may read along. Its owner may write here.")
-    expect(viewer.locator("details.acts")).to_have_count(0)
+    mine(viewer).locator("details.acts summary").click()
+    expect(mine(viewer).locator("details.acts button")).to_have_text(["Tokens and cost"])
     viewer.locator("#room-actions summary").click()
     expect(viewer.locator("#room-actions button")).to_have_text(["Import", "Your devices", "Erase everything"])
     assert viewer.evaluate(_POST) == [403, "role_too_small"]

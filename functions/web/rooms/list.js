@@ -1,6 +1,6 @@
 /** The list: conversations of this user, the newest first, each with what it is about. */
 
-import { h, when } from "../talk/node.js";
+import { by, h, when } from "../talk/node.js";
 import { saidIn } from "../talk/message.js";
 import { agentName } from "../talk/words.js";
 import { button, many } from "./dialog.js";
@@ -16,18 +16,17 @@ export class List {
   loading = null;
   /** What was said first, by conversation: it does not change. @type {Map<string, {words: string, origin: string | null}>} */
   #firsts = new Map();
-  /** @type {Promise<any>} One is asked for at a time. */
-  #line = Promise.resolve();
+  #isLooking = false;
   #next = null;
   #places = h("ul", {});
   #more = button("Show more", () => this.rooms.tried(() => this.#page()));
-  #eye = new IntersectionObserver((seen) => seen.forEach((one) => one.isIntersecting && this.#look(one.target)));
 
   /** @param {any} rooms @param {Element} root */
   constructor(rooms, root) {
     this.rooms = rooms;
     root.append(this.#places, this.#more);
     this.#show();
+    by("open-rooms").addEventListener("click", () => setTimeout(() => this.look()));
   }
 
   /** All of it, as far as it is shown. */
@@ -83,11 +82,10 @@ export class List {
   /** Without asking the service. */
   #show() {
     const focused = document.activeElement?.dataset.room;
-    this.#eye.disconnect();
     this.#places.replaceChildren(...this.items.map((item) => this.#place(item)));
     this.#more.hidden = !this.#next;
     this.mark();
-    for (const place of this.#places.children) if (!this.isNamed(place.firstChild.dataset.room)) this.#eye.observe(place.firstChild);
+    this.look();
     if (focused) this.#places.querySelector(`[data-room="${focused}"]`)?.focus();
   }
 
@@ -100,15 +98,19 @@ export class List {
     return h("li", {}, open);
   }
 
-  /** Only what somebody can see is asked for. @param {any} open */
-  #look(open) {
-    this.#eye.unobserve(open);
-    const item = this.find(open.dataset.room);
-    const look = async () => {
-      await this.first(item.id);
-      open.firstChild.textContent = this.titleOf(item);
-    };
-    this.#line = this.#line.then(look).catch(() => {}); // it may be gone by now: the next list says so
+  /** What those without a title are about: one after another, and only while somebody can see them. */
+  async look() {
+    if (this.#isLooking || getComputedStyle(this.#places).visibility === "hidden") return;
+    this.#isLooking = true;
+    const tried = new Set();
+    const next = () => this.items.find(({ id }) => !this.isNamed(id) && !tried.has(id));
+    for (let item = next(); item; item = next()) {
+      tried.add(item.id);
+      await this.first(item.id).catch(() => {}); // it may be gone by now: the next list says so
+      const place = this.#places.querySelector(`[data-room="${item.id}"] span`);
+      if (place) place.textContent = this.titleOf(item);
+    }
+    this.#isLooking = false;
   }
 
   /** Which one is shown. */

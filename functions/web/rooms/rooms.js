@@ -10,7 +10,7 @@ import { button } from "./dialog.js";
 import { List } from "./list.js";
 
 // What others say in a conversation that is shared is asked for this often, while somebody looks.
-const LOOK_MS = 4_000;
+const LOOK_MS = 5_000;
 const MARK = "#share=";
 
 /** @type {[label: string, file: string, does: string, roles: string][]} no roles: there need be no conversation */
@@ -95,6 +95,7 @@ class Rooms {
   /** @type {any} */
   list = null;
   #shown = null;
+  #role = null;
 
   constructor(latchkey, talk) {
     this.latchkey = latchkey;
@@ -132,16 +133,16 @@ class Rooms {
   async changedTo(session) {
     const { list, talk } = this;
     const isOther = this.#shown !== talk.sessionId;
-    this.#shown = talk.sessionId;
+    const isNew = isOther || this.#role !== session?.role;
+    [this.#shown, this.#role] = [talk.sessionId, session?.role];
     if (isOther) this.place.hidden = true;
     list.mark();
     await list.loading?.catch(() => {}); // whoever loads it tells of it
     const listed = session && list.find(session.id);
     const isListed = listed?.active_agent === session?.active_agent && listed?.metadata.title === session?.metadata.title;
-    if (!isListed || !list.isNamed(session?.id)) await list.reload();
-    if (!isOther || !session) return;
-    if (session.role === "viewer") await this.#tellWhoWrites(session.id);
-    await this.#tellOrigin(session.id);
+    if (!isListed || !list.isNamed(session?.id) || (isOther && !session)) await list.reload();
+    if (session && isNew) await (session.role === "viewer" ? this.#tellWhoWrites(session.id) : talk.readOnly(null));
+    if (session && isOther) await this.#tellOrigin(session.id);
   }
 
   /** @param {string} id */
@@ -168,12 +169,6 @@ function menu(rooms, actions) {
   const summary = h("summary", {}, "Menu");
   const details = h("details", { class: "menu" }, summary, places);
   const close = () => (details.open = false);
-  details.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !details.open) return;
-    event.stopPropagation(); // it would stop the answer
-    close();
-    summary.focus();
-  });
   details.addEventListener("focusout", ({ relatedTarget }) => relatedTarget && !details.contains(relatedTarget) && close());
   document.addEventListener("click", ({ target }) => details.contains(target) || close());
   actions.append(details);
