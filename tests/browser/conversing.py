@@ -16,6 +16,7 @@ def say(page: Page, text: str) -> None:
 
 def begin(page: Page) -> None:
     """Another conversation."""
+    expect(shown(page)).to_have_count(1)
     before = rooms(page).count()
     page.get_by_role("button", name="New", exact=True).click()
     expect(rooms(page)).to_have_count(before + 1)

@@ -1,12 +1,16 @@
 """Conversations that are shared: by a link, with who may read, and who may write too."""
 
+import json
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.conversing import choose, close, dialog, link_for, mine, say, shown
+from tests.browser.conversing import choose, close, dialog, link_for, mine, rooms, say, shown
 from tests.browser.service import Service
+from tests.doors import AUDIENCE, ISSUER, USER_KEY, user_token
+from tests.nursery import Nursery
 
 _POST = """async () => {
     const kept = JSON.parse(localStorage.getItem(`latchkey:${location.origin}`));
@@ -73,6 +77,9 @@ def test_an_editor_writes_and_is_told_when_they_are_put_out(page_of: OpenPage, s
 
     editor.goto(link)
     expect(editor.locator("#trouble")).to_contain_text("This link is not good any more")
+    late = page_of(link)
+    expect(late.locator("#trouble")).to_contain_text("This link is not good any more")
+    assert "share" not in late.url
 
 
 def test_a_link_is_copied_and_shown_once(page_of: OpenPage, service: Service) -> None:
@@ -108,3 +115,37 @@ def test_a_change_of_members_by_somebody_else_is_shown_before_ones_own(page_of: 
     dialog(owner).get_by_role("button", name=re.compile("^Remove")).click()
     expect(dialog(owner).get_by_role("status")).to_contain_text("Somebody changed that meanwhile")
     expect(guest).to_have_value("editor")
+
+
+@pytest.mark.parametrize("mode", ["bound", "jwt"])
+def test_a_link_lets_in_whoever_has_a_token_of_their_own(
+    page_of: OpenPage, service: Service, nursery: Nursery, mode: str
+) -> None:
+    """In `jwt` mode the page asks who it is first, and does not forget the link over it."""
+    more = {
+        "ACCESS_MODE": mode,
+        "DEVICE_TOKEN_KEYS": json.dumps({"first": "k" * 40}),
+        "JWT_KEYS": json.dumps({"users": USER_KEY}),
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+    }
+    guarded = Service(nursery, service.database_url, service.model, more)
+    guarded.start()
+    try:
+        owner = _signed_in(page_of(guarded.url), "ada", mode)
+        say(owner, "My name is Ada.")
+        link = link_for(owner)
+        viewer = _signed_in(page_of(link), "bob", mode)
+        expect(mine(viewer)).to_contain_text("My name is Ada.")
+        expect(viewer.locator("#composer")).to_be_hidden()
+        expect(rooms(viewer)).to_have_count(1)
+    finally:
+        guarded.kill()
+
+
+def _signed_in(page: Page, name: str, mode: str) -> Page:
+    if mode == "jwt":
+        page.locator("#person-token").fill(user_token(name))
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator("#person")).to_be_hidden()
+    return page

@@ -71,6 +71,8 @@ export function erase({ latchkey }) {
 /** As somebody new, with nothing kept of whoever was here. @param {any} latchkey */
 function leave(latchkey) {
   latchkey.forget();
-  for (const key of Object.keys(localStorage)) if (key.startsWith("latchkey:")) localStorage.removeItem(key);
+  for (const storage of [localStorage, sessionStorage]) {
+    for (const key of Object.keys(storage)) if (key.startsWith("latchkey:")) storage.removeItem(key);
+  }
   location.reload();
 }

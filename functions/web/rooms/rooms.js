@@ -41,13 +41,16 @@ async function load(file, does, ...given) {
 export async function mountRooms({ latchkey, talk, root, actions }) {
   const rooms = new Rooms(latchkey, talk);
   const begin = async () => {
-    await talk.show((await latchkey.newSession()).id);
+    fresh.disabled = true; // without a network it is begun when there is one, and once
+    await rooms.tried(() => rooms.move(() => latchkey.newSession())).finally(() => (fresh.disabled = false));
     talk.focus();
   };
-  root.append(h("header", { class: "row" }, h("h2", {}, "Conversations"), button("New", () => rooms.tried(begin), { class: "main" })));
+  const fresh = button("New", begin, { class: "main" });
+  root.append(h("header", { class: "row" }, h("h2", {}, "Conversations"), fresh));
   rooms.list = new List(rooms, root);
   by("origin").after(rooms.place);
   const fill = menu(rooms, actions);
+  fill(null);
 
   talk.setMessageActions(({ seq, leftOut }) => {
     const { session } = talk;
@@ -59,30 +62,20 @@ export async function mountRooms({ latchkey, talk, root, actions }) {
     fill(session);
     rooms.tried(() => rooms.changedTo(session));
   });
-  addEventListener("hashchange", () => rooms.tried(async () => {
-    const id = await arrive(latchkey);
+  const arrive = () => rooms.tried(async () => {
+    const id = await rooms.arrive();
     if (id) await talk.show(id);
-  }));
+  });
+  addEventListener("hashchange", arrive);
   watch(rooms);
 
-  let first = null;
-  await rooms.tried(async () => (first = await arrive(latchkey)));
-  rooms.tried(() => rooms.list.reload());
-  return { first };
-}
-
-/** By a link in the address, which is gone from there before anybody looks. @param {any} latchkey @returns {Promise<string | null>} */
-async function arrive(latchkey) {
-  if (!location.hash.startsWith(MARK)) return null;
-  const link = decodeURIComponent(location.hash.slice(MARK.length));
-  history.replaceState(history.state, "", location.pathname + location.search);
+  rooms.list.reload().catch(() => {}); // what is shown tells what is wrong, and asks for the list again
   try {
-    const { id } = await latchkey.join(link);
-    await latchkey.enter(id);
-    return id;
+    return { first: await rooms.arrive() };
   } catch (problem) {
-    if (![404, 422].includes(problem.status)) throw problem;
-    throw new LatchkeyProblem({ code: "link_over", status: 404, detail: "This link is not good any more: ask for another." });
+    // Behind what is shown now, which takes away what was told before, and asks who it is where that is what is wrong.
+    const done = problem.status !== 401 && talk.onChange(() => (done(), talk.tell(problem)));
+    return { first: null };
   }
 }
 
@@ -94,6 +87,9 @@ class Rooms {
   place = h("p", { class: "room-note row", role: "status", hidden: true });
   /** @type {any} */
   list = null;
+  /** @type {string | null} */
+  #link = null;
+  #moves = 0;
   #shown = null;
   #role = null;
 
@@ -102,10 +98,36 @@ class Rooms {
     this.talk = talk;
   }
 
+  /** Into another conversation; of several at once the last one is shown. @param {() => Promise<any>} enter */
+  async move(enter) {
+    const move = ++this.#moves;
+    const { id } = await enter();
+    if (move === this.#moves) await this.talk.show(id);
+  }
+
   /** @param {string} id */
-  async show(id) {
-    await this.latchkey.enter(id);
-    await this.talk.show(id);
+  show(id) {
+    return this.move(() => this.latchkey.enter(id));
+  }
+
+  /** By a link in the address, which is gone from there before anybody looks. @returns {Promise<string | null>} */
+  async arrive() {
+    if (location.hash.startsWith(MARK)) {
+      this.#link = decodeURIComponent(location.hash.slice(MARK.length));
+      history.replaceState(history.state, "", location.pathname + location.search);
+    }
+    const link = this.#link;
+    if (!link) return null;
+    this.#link = null;
+    try {
+      const { id } = await this.latchkey.join(link);
+      await this.latchkey.enter(id);
+      return id;
+    } catch (problem) {
+      if (problem.status === 401) this.#link = link; // whoever signs in comes in by it
+      if (![404, 422].includes(problem.status)) throw problem;
+      throw new LatchkeyProblem({ code: "link_over", status: 404, detail: "This link is not good any more: ask for another." });
+    }
   }
 
   /** Something was taken out of what is shown, or came to it. */
@@ -125,7 +147,8 @@ class Rooms {
     try {
       await run();
     } catch (problem) {
-      this.talk.tell(problem);
+      if (problem.status === 401) await this.talk.refresh({ all: true }); // which asks who it is
+      else this.talk.tell(problem);
     }
   }
 
@@ -137,10 +160,12 @@ class Rooms {
     [this.#shown, this.#role] = [talk.sessionId, session?.role];
     if (isOther) this.place.hidden = true;
     list.mark();
-    await list.loading?.catch(() => {}); // whoever loads it tells of it
+    const came = this.#link && (await this.arrive());
+    if (came) return talk.show(came);
+    const isLoaded = await list.loading?.then(() => true, () => false);
     const listed = session && list.find(session.id);
     const isListed = listed?.active_agent === session?.active_agent && listed?.metadata.title === session?.metadata.title;
-    if (!isListed || !list.isNamed(session?.id) || (isOther && !session)) await list.reload();
+    if (!isLoaded || !isListed || !list.isNamed(session?.id) || (isOther && !session)) await list.reload();
     if (session && isNew) await (session.role === "viewer" ? this.#tellWhoWrites(session.id) : talk.readOnly(null));
     if (session && isOther) await this.#tellOrigin(session.id);
   }

@@ -3,6 +3,7 @@
 import { LatchkeyProblem } from "../latchkey.js";
 import { h, when } from "../talk/node.js";
 import { Dialog, button, select } from "./dialog.js";
+
 const ROLES = [["viewer", "may read"], ["editor", "may read and write"]];
 const MEMBERS = [...ROLES, ["owner", "may do everything"]];
 const SPANS = [["3600", "an hour"], ["86400", "a day"], ["604800", "a week"], ["2592000", "30 days"]];
@@ -18,6 +19,7 @@ export function share(rooms) {
   const links = h("ul", {});
   const members = h("ul", {});
   const dialog = new Dialog("Share this conversation");
+  const until = (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   const valueOf = (label) => label.querySelector("select").value;
 
   const make = dialog.does("Make a link", async () => {
@@ -49,7 +51,7 @@ export function share(rooms) {
         dialog.say("Nobody comes in by that link any more.");
         make.focus();
       });
-      return h("li", { class: "row" }, h("span", {}, `${words(link.role)}, until `, when(link.expires_at)), revoke);
+      return h("li", { class: "row" }, h("span", {}, `${words(link.role)}, until ${until(link.expires_at)}`), revoke);
     }));
     if (!items.length) links.append(h("li", { class: "faint" }, "None."));
   }
