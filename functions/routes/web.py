@@ -1,5 +1,6 @@
 """What runs in browsers: the files of functions/web, by an allow-list that is read once. No other name is looked for on the disk."""
 
+import gzip
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -60,7 +61,7 @@ def _served(name: str, request: Request) -> Response:
     """A browser asks each time whether it has changed, so a page and its modules are of one release."""
     if name not in FILES:
         raise NoSuchPath
-    file = _read(name)
+    file = _read(name, "gzip" in request.headers.get("accept-encoding", ""))
     seen = request.headers.get("if-none-match", "")
     if file.headers["ETag"] in [tag.strip().removeprefix("W/") for tag in seen.split(",")]:
         return Response(status_code=304, headers=file.headers)
@@ -68,14 +69,18 @@ def _served(name: str, request: Request) -> Response:
 
 
 @cache
-def _read(name: str) -> _File:
+def _read(name: str, packed: bool) -> _File:
     content = (_HERE / name).read_bytes()
     headers = {
-        "ETag": f'"{digest(content.decode())[:32]}"',
+        "ETag": f'"{digest(content.decode())[:32]}{"-gzip" if packed else ""}"',
         "Cache-Control": "no-cache",
+        "Vary": "Accept-Encoding",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
     }
     if name.endswith(".html"):
         headers["Content-Security-Policy"] = POLICY
+    if packed:
+        headers["Content-Encoding"] = "gzip"
+        content = gzip.compress(content, mtime=0)
     return _File(content, headers)

@@ -74,7 +74,7 @@ export class Asked {
 
   /** @param {HTMLElement} card @param {any} approval @param {boolean} isOutcome */
   #form(card, approval, isOutcome) {
-    const note = /** @type {HTMLInputElement} */ (h("input", { maxlength: "500", autocomplete: "off" }));
+    const note = (h("input", { maxlength: "500", autocomplete: "off" }));
     const choices = isOutcome
       ? [["happened", "It happened", "main"], ["did_not_happen", "It did not happen", ""]]
       : [["approve", "Approve", "main"], ["deny", "Deny", ""]];
@@ -97,12 +97,12 @@ export class Asked {
     const isYes = decision === "approve";
     try {
       const options = { inputDigest: isYes ? approval.input_digest : undefined, note: isYes || !note ? undefined : note };
-      await this.latchkey.decide(approval.id, /** @type {any} */ (decision), options);
-      this.#close(card, `${SAID[/** @type {keyof typeof SAID} */ (decision)]}: ${plain(approval.tool).toLowerCase()}.`);
+      await this.latchkey.decide(approval.id, (decision), options);
+      this.#close(card, `${SAID[(decision)]}: ${plain(approval.tool).toLowerCase()}.`);
       this.around.decided(approval);
     } catch (error) {
       const { text } = problemText(error);
-      const isOver = [404, 409, 410].includes(/** @type {any} */ (error)?.status);
+      const isOver = [404, 409, 410].includes((error)?.status);
       if (isOver) {
         this.#close(card, text);
         this.around.decided(approval);

@@ -12,14 +12,14 @@ export class Composer {
   /** @param {{say(text: string, onBusy: string): void, stop(): void}} around */
   constructor(around) {
     const form = by("composer");
-    form.addEventListener("submit", (/** @type {Event} */ event) => {
+    form.addEventListener("submit", (event) => {
       event.preventDefault();
       const text = this.#text.value.trim();
       if (!text) return this.focus();
       this.#write("");
       around.say(text, this.#policy.value);
     });
-    this.#text.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    this.#text.addEventListener("keydown", (event) => {
       // What ends a composition (Japanese, Chinese, ...) is not meant for the form.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
       event.preventDefault();

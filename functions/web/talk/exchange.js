@@ -49,7 +49,7 @@ export class Exchange {
   /** @param {boolean} isShown that somebody is at it, while nothing else shows it */
   #think(isShown) {
     this.#thinking.hidden = !isShown;
-    /** @type {any} */ (this.#thinking.lastChild).textContent = this.#agent ? `${agentName(this.#agent)} is answering` : "";
+    (this.#thinking.lastChild).textContent = this.#agent ? `${agentName(this.#agent)} is answering` : "";
   }
 
   /** @param {import("../latchkey.js").Heard} heard */

@@ -52,7 +52,7 @@ export class Line {
     this.open.some(
       (one) =>
         one.turn === message.turn_id &&
-        (one.entry.text !== undefined || message.role !== "user" || message.content.some((/** @type {any} */ b) => b.type === "tool_result")),
+        (one.entry.text !== undefined || message.role !== "user" || message.content.some((b) => b.type === "tool_result")),
     );
 
   /** Where stored messages go: before what is open. @returns {Node | null} */
@@ -131,14 +131,14 @@ export class Line {
     one.isParked = false;
     this.#describe(one);
     const { key, text, onBusy, session } = one.entry;
-    const options = { signal: control.signal, onEvent: (/** @type {any} */ heard) => this.#hear(one, heard) };
+    const options = { signal: control.signal, onEvent: (heard) => this.#hear(one, heard) };
     try {
       const turn = one.turn
         ? await this.latchkey.follow(one.turn, options)
-        : await this.latchkey.send(/** @type {string} */ (text), {
+        : await this.latchkey.send((text), {
             ...options,
             key,
-            onBusy: /** @type {any} */ (onBusy),
+            onBusy: (onBusy),
             sessionId: session ?? undefined,
             onTaken: (turnId) => this.#taken(one, turnId),
           });
@@ -153,6 +153,7 @@ export class Line {
     if (one.control?.signal.aborted) return;
     if (heard.event === "turn_started") this.#began(heard.data.session_id);
     one.hear(heard);
+    if (heard.event === "tool_ended" && heard.data.name === "set_todos") this.around.planned();
     this.around.changed();
   }
 
@@ -190,7 +191,7 @@ export class Line {
       if (seen.has(one.turn)) continue;
       seen.add(one.turn);
       try {
-        const turn = await this.latchkey.turn(/** @type {string} */ (one.turn));
+        const turn = await this.latchkey.turn((one.turn));
         if (OVER.includes(turn.status) && this.open.includes(one)) await this.#settle(one, turn);
       } catch (error) {
         if (this.open.includes(one)) this.#fail(one, error);
@@ -203,7 +204,7 @@ export class Line {
   /** Somebody may have decided elsewhere. */
   async #lookAtWaiting() {
     for (const one of this.open.filter((waiting) => waiting.isWaiting && !reach.isLost)) {
-      const turn = await this.latchkey.turn(/** @type {string} */ (one.turn)).catch(() => null);
+      const turn = await this.latchkey.turn((one.turn)).catch(() => null);
       if (turn && turn.status !== "waiting" && one.isWaiting && this.open.includes(one)) this.follow(turn.id);
     }
   }
@@ -216,7 +217,7 @@ export class Line {
     this.#began(turn.session_id);
     if (turn.status === "waiting") {
       one.isWaiting = true;
-      turn.approvals.forEach((/** @type {any} */ approval) => this.around.ask(approval));
+      turn.approvals.forEach((approval) => this.around.ask(approval));
       this.#describe(one);
       this.around.changed();
       return;
@@ -242,7 +243,7 @@ export class Line {
     const words = turn.status === "completed" ? null : endWords(turn);
     const hadFocus = one.node.contains(document.activeElement);
     if (isStored) {
-      const again = () => this.say(/** @type {string} */ (one.entry.text), /** @type {string} */ (one.entry.onBusy));
+      const again = () => this.say((one.entry.text), (one.entry.onBusy));
       const button = turn.status === "failed" && one.entry.text && h("button", { type: "button", onclick: again }, "Ask again");
       if (words) one.node.before(h("li", { class: turn.status === "failed" ? "note bad" : "note" }, words, " ", button));
       one.node.remove();
@@ -280,7 +281,7 @@ export class Line {
   /** @param {Exchange} one */
   #describe(one) {
     if (one.entry.text === undefined) return;
-    const button = (/** @type {string} */ text, /** @type {() => void} */ run) => h("button", { type: "button", class: "small", onclick: run }, text);
+    const button = (text, run) => h("button", { type: "button", class: "small", onclick: run }, text);
     const again = () => {
       delete one.entry.refused;
       if (one.entry.key) outbox.change(one.entry.key, { refused: undefined });
@@ -302,7 +303,7 @@ export class Line {
   /** @param {Exchange} one */
   #whyItWaits(one) {
     const ahead = this.open.slice(0, this.open.indexOf(one)).find((other) => other.turn === one.turn);
-    if (!ahead) return WAITS[/** @type {keyof typeof WAITS} */ (one.entry.onBusy)] ?? "Waits in line";
+    if (!ahead) return WAITS[(one.entry.onBusy)] ?? "Waits in line";
     return one.entry.onBusy === "steer" ? "Will be read before the next step" : "Joined with the message before";
   }
 }

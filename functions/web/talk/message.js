@@ -13,7 +13,7 @@ export function saidIn(content) {
 }
 
 /** What stands under a bubble. @param {any[]} parts */
-const foot = (...parts) => h("div", { class: "foot faint" }, ...parts);
+const foot = (...parts) => parts.length > 0 && h("div", { class: "foot faint" }, ...parts);
 
 /** @param {string} text @param {any[]} under */
 export function mine(text, ...under) {
@@ -45,7 +45,7 @@ const TOLD = /^\[(What came of the call [\s\S]*)\]$/;
 export function table(given) {
   const rows = Object.entries(given ?? {});
   if (!rows.length) return h("p", { class: "faint" }, "Without any details.");
-  const shown = (/** @type {any} */ value) =>
+  const shown = (value) =>
     value !== null && typeof value === "object" ? h("pre", { tabindex: "0" }, JSON.stringify(value, null, 2)) : String(value);
   return h("table", {}, h("tbody", {}, rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, plain(name)), h("td", {}, shown(value))))));
 }
@@ -103,12 +103,14 @@ export class Stored {
   /** @param {any} message @returns {HTMLElement[]} */
   draw(message) {
     const { role, agent, content, created_at: at } = message;
-    const blocks = (/** @type {string} */ type) => content.filter((/** @type {any} */ block) => block.type === type);
-    blocks("tool_result").forEach((/** @type {any} */ block) => this.#hear(block));
-    const nodes = blocks("tool_use").map((/** @type {any} */ block) => this.#did(block, agent));
-    const text = saidIn(content);
-    if (text) nodes.unshift(this.#said(message, text, when(at)));
-    nodes.forEach((/** @type {HTMLElement} */ node) => {
+    const blocks = (type) => content.filter((block) => block.type === type);
+    blocks("tool_result").forEach((block) => this.#hear(block));
+    const nodes = blocks("tool_use").map((block) => this.#did(block, agent));
+    // Messages that were joined are one, and were said apart.
+    const texts = role === "user" ? content.map((block) => saidIn([block])).filter(Boolean) : [saidIn(content)].filter(Boolean);
+    const isLast = (place) => place === texts.length - 1;
+    nodes.unshift(...texts.map((text, place) => this.#said(message, text, isLast(place) ? when(at) : null)));
+    nodes.forEach((node) => {
       node.dataset.seq = message.seq;
       node.dataset.turn = message.turn_id;
       node.classList.toggle("left-out", message.left_out);
@@ -116,9 +118,9 @@ export class Stored {
     return nodes;
   }
 
-  /** @param {any} message @param {string} text @param {HTMLElement} at */
+  /** @param {any} message @param {string} text @param {HTMLElement | null} at null: there is more of it */
   #said(message, text, at) {
-    const under = [at, message.left_out ? " · taken back" : null, this.under(message)];
+    const under = at ? [at, message.left_out ? " · taken back" : null, this.under(message)] : [];
     if (message.role !== "user") return theirs(message.agent, text, ...under).node;
     const told = text.match(TOLD);
     return told ? note(told[1]) : mine(text, ...under);

@@ -28,13 +28,13 @@ function keep(given) {
 /** A small form; `then` goes on when a token was given. @param {string} why @param {() => void} then */
 export function askPerson(why, then) {
   const form = by("person");
-  const field = /** @type {HTMLInputElement} */ (h("input", { id: "person-token", type: "password", autocomplete: "off", required: true, spellcheck: "false" }));
+  const field = (h("input", { id: "person-token", type: "password", autocomplete: "off", required: true, spellcheck: "false" }));
   form.replaceChildren(
     h("label", { for: "person-token" }, token ? why : "This service wants to know who you are: give your token."),
     h("div", { class: "row" }, field, h("button", { class: "main", type: "submit" }, "Sign in")),
   );
   form.hidden = false;
-  form.onsubmit = (/** @type {Event} */ event) => {
+  form.onsubmit = (event) => {
     event.preventDefault();
     keep(field.value.trim());
     form.hidden = true;

@@ -39,21 +39,22 @@ class Talk {
     this.latchkey = latchkey;
     this.root = root;
     const around = {
-      announce: (/** @type {string} */ text) => this.announce(text),
-      tell: (/** @type {any} */ error) => this.tell(error),
-      ask: (/** @type {any} */ approval) => this.asked.ask(approval),
+      announce: (text) => this.announce(text),
+      tell: (error) => this.tell(error),
+      ask: (approval) => this.asked.ask(approval),
       role: () => this.session?.role ?? "owner",
-      decided: (/** @type {any} */ approval) => this.#decided(approval),
-      page: (/** @type {any} */ query) => this.latchkey.messages({ ...query, sessionId: this.sessionId ?? undefined }),
-      under: (/** @type {any} */ message) => this.#under(message),
-      speaks: (/** @type {string} */ agent) => (by("with").textContent = agentName(agent)),
+      decided: (approval) => this.#decided(approval),
+      page: (query) => this.latchkey.messages({ ...query, sessionId: this.sessionId ?? undefined }),
+      under: (message) => this.#under(message),
+      speaks: (agent) => (by("with").textContent = agentName(agent)),
       changed: () => this.#changed(),
-      ended: (/** @type {any} */ turn) => this.#ended(turn),
-      began: (/** @type {string} */ id) => this.#began(id),
-      gone: (/** @type {any} */ error, /** @type {string | null} */ text) => this.#gone(error, text),
-      signIn: (/** @type {any} */ error) => this.#signIn(error),
-      edit: (/** @type {string | null} */ text) => (text && this.composer.add(text), this.focus()),
-      say: (/** @type {string} */ text, /** @type {string} */ onBusy) => (this.tell(null), this.line.say(text, onBusy)),
+      planned: () => this.#read(),
+      ended: (turn) => this.#ended(turn),
+      began: (id) => this.#began(id),
+      gone: (error, text) => this.#gone(error, text),
+      signIn: (error) => this.#signIn(error),
+      edit: (text) => (text && this.composer.add(text), this.focus()),
+      say: (text, onBusy) => (this.tell(null), this.line.say(text, onBusy)),
       stop: () => this.#stop(),
     };
     this.thread = new Thread(around);
@@ -86,13 +87,13 @@ class Talk {
       this.sessionId = session.id;
       if (sessionId === null) this.composer.rename(session.id);
       this.line.enter(session.id);
-      const asked = approvals.items.filter((/** @type {any} */ one) => one.session_id === session.id);
+      const asked = approvals.items.filter((one) => one.session_id === session.id);
       await this.#findOpen(page.items, session.busy || asked.length > 0);
       if (visit !== this.#visit) return;
       this.thread.show(page, this.line.isShown);
       this.#first = page.next === null ? saidIn(page.items[0]?.content ?? []) : "";
       this.#told(session, todos.items);
-      asked.forEach((/** @type {any} */ approval) => this.asked.ask(approval));
+      asked.forEach((approval) => this.asked.ask(approval));
       this.line.goOn();
       this.thread.toEnd();
     } catch (error) {
@@ -117,7 +118,7 @@ class Talk {
   announce(text) {
     const told = by("told");
     told.append(h("p", {}, text));
-    while (told.children.length > 30) told.firstChild.remove();
+    while (told.children.length > 100) told.firstChild.remove();
   }
 
   /** @param {any} error null takes away what was told */
@@ -193,7 +194,7 @@ class Talk {
     try {
       const where = { sessionId: this.sessionId ?? undefined };
       const page = await this.latchkey.messages({ ...where, after: this.thread.last });
-      const fresh = page.items.filter((/** @type {any} */ one) => !this.line.isShown(one));
+      const fresh = page.items.filter((one) => !this.line.isShown(one));
       if (visit !== this.#visit || !fresh.length) return;
       await this.#findOpen(fresh, true);
       if (visit !== this.#visit) return;
@@ -303,14 +304,14 @@ class Talk {
     by("todos-count").textContent = `${done} of ${todos.length} done`;
     const marks = { pending: ["○", "to do"], in_progress: ["◐", "in progress"], completed: ["●", "done"] };
     const item = (/** @type {any} */ { content, status }) => {
-      const [mark, words] = marks[/** @type {keyof typeof marks} */ (status)] ?? marks.pending;
+      const [mark, words] = marks[(status)] ?? marks.pending;
       return h("li", { "data-status": status }, h("span", { "aria-hidden": true }, `${mark} `), content, h("span", { class: "hidden-text" }, ` (${words})`));
     };
     by("todos").querySelector("ul").replaceChildren(...todos.map(item));
   }
 
   #showUsage() {
-    const line = (/** @type {string} */ about, /** @type {any} */ usage) => h("p", {}, h("strong", {}, about), h("br"), usageWords(usage));
+    const line = (about, usage) => h("p", {}, h("strong", {}, about), h("br"), usageWords(usage));
     by("usage").hidden = !this.session;
     if (!this.session) return;
     by("usage-told").replaceChildren(line("This conversation", this.session.usage), this.#usage ? line("The last answer", this.#usage) : "");
@@ -320,7 +321,7 @@ class Talk {
   #under(message) {
     const { seq, turn_id: turnId, role, agent, left_out: leftOut, origin } = message;
     const place = h("div", { class: "acts-list" });
-    const run = (/** @type {{label: string, run: () => any}} */ action) => async () => {
+    const run = (action) => async () => {
       details.open = false;
       try {
         await action.run();
@@ -328,7 +329,7 @@ class Talk {
         this.tell(error);
       }
     };
-    const details = /** @type {HTMLDetailsElement} */ (
+    const details = (
       h("details", { class: "acts" }, h("summary", { "aria-label": "More about this message", title: "More" }, "⋯"), place)
     );
     details.addEventListener("toggle", () => {
@@ -380,7 +381,7 @@ class Talk {
   /** The innermost thing that is open; else what is being answered. @param {KeyboardEvent} event */
   #escape(event) {
     if (event.isComposing || event.defaultPrevented || document.querySelector("dialog[open]")) return;
-    const menu = /** @type {HTMLDetailsElement | null} */ (document.querySelector("details.menu[open], details.acts[open]"));
+    const menu = (document.querySelector("details.menu[open], details.acts[open]"));
     if (menu) {
       menu.open = false;
       menu.querySelector("summary")?.focus();

@@ -76,7 +76,7 @@ export const isGone = (error) =>
 
 /** @param {any} usage */
 export function usageWords(usage) {
-  const count = (/** @type {number} */ n) => n.toLocaleString();
+  const count = (n) => n.toLocaleString();
   const read = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
   const cost = usage.cost_usd === null ? "cost not known" : `$${usage.cost_usd.toFixed(usage.cost_usd < 0.1 ? 4 : 2)}`;
   return `${count(read)} tokens read (${count(usage.cache_read_tokens)} from cache), ${count(usage.output_tokens)} written: ${cost}`;
