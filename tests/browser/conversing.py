@@ -31,6 +31,14 @@ def choose(page: Page, item: str) -> None:
     page.locator("#room-actions").get_by_role("button", name=item, exact=True).click()
 
 
+def rename(page: Page, title: str) -> None:
+    choose(page, "Rename")
+    dialog(page).get_by_label("Title").fill(title)
+    page.keyboard.press("Enter")
+    expect(dialog(page)).to_have_count(0)
+    expect(page.locator("#title")).to_have_text(title)
+
+
 def act(message: Locator, action: str) -> None:
     """From what can be done from a message on."""
     message.locator("details.acts summary").click()

@@ -73,7 +73,10 @@ def test_a_script_in_a_title_stays_text(page_of: OpenPage, service: Service) -> 
 
 def test_a_long_list_comes_in_pages(page_of: OpenPage, service: Service) -> None:
     page = page_of(service.url)
-    _client(page, "for (let i = 0; i < 23; i++) await latchkey.newSession({ metadata: { title: `Number ${i}` } });")
+    _client(
+        page,
+        "for (let i = 0; i < 23; i++) await latchkey.newSession({ metadata: { title: `Number ${i}` } });",
+    )
     page.reload()
     expect(titles(page)).to_have_count(20)
     expect(titles(page).first).to_have_text("Number 22")

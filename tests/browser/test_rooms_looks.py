@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.conversing import begin, choose, close, dialog, mine, rooms, say, shown, titles
+from tests.browser.conversing import begin, choose, close, dialog, mine, rename, rooms, say, shown, titles
 from tests.browser.service import Service
 from tests.databases import ROOT
 
@@ -21,7 +21,10 @@ def _tab_to(page: Page, name: str) -> None:
     """By the Tab key, until what has the focus is called so."""
     for _ in range(60):
         page.keyboard.press("Tab")
-        if page.evaluate("(document.activeElement.ariaLabel ?? document.activeElement.innerText).trim()") == name:
+        if (
+            page.evaluate("(document.activeElement.ariaLabel ?? document.activeElement.innerText).trim()")
+            == name
+        ):
             return
     pytest.fail(f"nothing called {name} is reached by Tab")
 
@@ -61,24 +64,31 @@ def test_all_is_done_by_keyboard_alone(page_of: OpenPage, service: Service) -> N
     expect(mine(page)).to_contain_text("My name is Ada.")
 
 
+def _fill(page: Page, item: str) -> None:
+    """What was chosen, with all that it can show."""
+    expect(dialog(page)).to_be_visible()
+    if item == "Share":
+        dialog(page).get_by_role("button", name="Make a link").click()
+        expect(dialog(page).get_by_role("button", name="Take back")).to_be_visible()
+    if item == "Merge":
+        dialog(page).get_by_label("Which one").select_option(index=1)
+        expect(dialog(page).get_by_role("table")).to_be_visible()
+
+
 def _walk(page: Page, look: Callable[[str], None]) -> None:
     """Past all that this side shows."""
     say(page, "My name is Ada, and this is rather long, longer than what a narrow list can show of it")
+    rename(page, "My name, and whatever else there is to be said of that")
     begin(page)
     say(page, "Another")
+    rename(page, "Another")
     look("page")
     page.locator("#room-actions summary").click()
     look("menu")
     page.keyboard.press("Escape")
     for item in _ASKING:
         choose(page, item)
-        expect(dialog(page)).to_be_visible()
-        if item == "Share":
-            dialog(page).get_by_role("button", name="Make a link").click()
-            expect(dialog(page).get_by_role("button", name="Take back")).to_be_visible()
-        if item == "Merge":
-            dialog(page).get_by_label("Which one").select_option(index=1)
-            expect(dialog(page)).to_contain_text("would come")
+        _fill(page, item)
         look(item)
         close(page)
 
@@ -102,7 +112,8 @@ def test_on_a_phone_the_list_is_a_drawer_and_nothing_is_wider_than_the_screen(
     page_of: OpenPage, service: Service, axe: Callable[[Page], list[str]], tmp_path: Path
 ) -> None:
     page = page_of(service.url, viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
-    say(page, "The first of two conversations")
+    say(page, "Hello")
+    rename(page, "The first of two conversations")
     for text in ("open", "closed"):
         page.locator("#open-rooms").click()
         expect(page.locator("#rooms")).to_have_class(re.compile("open"))
@@ -117,11 +128,10 @@ def test_on_a_phone_the_list_is_a_drawer_and_nothing_is_wider_than_the_screen(
         expect(page.locator("#rooms")).not_to_have_class(re.compile("open"))
     expect(page.locator("#say")).to_be_focused()
     say(page, "The second")
+    rename(page, "Second")
     for item in _ASKING:
         choose(page, item)
-        if item == "Share":
-            dialog(page).get_by_role("button", name="Make a link").click()
-            expect(dialog(page).get_by_role("button", name="Take back")).to_be_visible()
+        _fill(page, item)
         page.screenshot(path=tmp_path / f"phone-{item}.png")
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 390, item
         assert dialog(page).evaluate("(one) => one.scrollWidth - one.clientWidth") <= 0, item
@@ -146,7 +156,9 @@ def test_the_list_is_there_at_once_and_what_asks_something_when_it_is_wanted(
     assert "/web/rooms/naming.js" in page.evaluate(script)
 
 
-def test_what_cannot_be_loaded_is_told_and_can_be_asked_for_again(page_of: OpenPage, service: Service) -> None:
+def test_what_cannot_be_loaded_is_told_and_can_be_asked_for_again(
+    page_of: OpenPage, service: Service
+) -> None:
     page = page_of(service.url)
     say(page, "Hello")
     page.route("**/rooms/naming.js", lambda route: route.abort())

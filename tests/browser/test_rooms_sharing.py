@@ -43,7 +43,9 @@ def test_a_viewer_reads_along_and_cannot_write(page_of: OpenPage, service: Servi
     mine(viewer).locator("details.acts summary").click()
     expect(mine(viewer).locator("details.acts button")).to_have_text(["Tokens and cost"])
     viewer.locator("#room-actions summary").click()
-    expect(viewer.locator("#room-actions button")).to_have_text(["Import", "Your devices", "Erase everything"])
+    expect(viewer.locator("#room-actions button")).to_have_text(
+        ["Import", "Your devices", "Erase everything"]
+    )
     assert viewer.evaluate(_POST) == [403, "role_too_small"]
 
     say(owner, "And I am here.")
@@ -95,7 +97,9 @@ def test_a_link_is_copied_and_shown_once(page_of: OpenPage, service: Service) ->
     expect(dialog(page).get_by_label("The link, shown this once")).to_have_count(0)
 
 
-def test_a_change_of_members_by_somebody_else_is_shown_before_ones_own(page_of: OpenPage, service: Service) -> None:
+def test_a_change_of_members_by_somebody_else_is_shown_before_ones_own(
+    page_of: OpenPage, service: Service
+) -> None:
     owner = _owner(page_of, service)
     link = link_for(owner)
     page_of(link)

@@ -2,7 +2,7 @@
 
 import { LatchkeyProblem } from "../latchkey.js";
 import { h } from "../talk/node.js";
-import { agentName } from "../talk/words.js";
+import { agentName, plain } from "../talk/words.js";
 import { changed } from "./branch.js";
 import { Dialog, button, many, select } from "./dialog.js";
 
@@ -46,7 +46,7 @@ export function mergeInto(rooms) {
 
   /** @param {any[]} found */
   function conflicts(found) {
-    const rows = found.map((one) => h("tr", {}, h("th", { scope: "row" }, one.field ?? NAMES[one.kind]),
+    const rows = found.map((one) => h("tr", {}, h("th", { scope: "row" }, one.field ? plain(one.field) : NAMES[one.kind]),
       ...[one.target, one.source].map((value) => h("td", {}, told(one.kind, value)))));
     const head = ["Both have", "Here", "There"].map((name) => h("th", { scope: "col" }, name));
     const choices = [...new Map(found.map((one) => [one.kind, one.kept]))].map(([kind, kept]) => {
