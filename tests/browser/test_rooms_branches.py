@@ -1,10 +1,22 @@
 """Forks, merges, and what is taken back, on the chat page."""
 
+import threading
+from collections.abc import Iterator
+
+import pytest
 from playwright.sync_api import expect
 
+from dev.demo_model import Fault, Reply
 from tests.browser.conftest import OpenPage
-from tests.browser.conversing import act, choose, dialog, mine, rooms, say, shown, titles
+from tests.browser.conversing import act, begin, choose, dialog, mine, rooms, say, shown, titles
 from tests.browser.service import Service
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(service: Service) -> Iterator[None]:
+    yield
+    service.model.replies.clear()
+    service.model.faults.clear()
 
 
 def test_a_fork_goes_on_from_a_message_and_leads_back(page_of: OpenPage, service: Service) -> None:
@@ -82,3 +94,69 @@ def test_a_merge_is_looked_at_first_and_anew_if_something_changed_meanwhile(
     expect(shown(page)).to_contain_text("Main")
     choose(page, "Undo changes")
     expect(dialog(page)).to_contain_text("Nothing was taken back or merged")
+
+
+def test_a_fork_takes_whole_turns_also_where_tools_ran_and_where_messages_joined(
+    page_of: OpenPage, service: Service
+) -> None:
+    page = page_of(service.url)
+    find = {"type": "tool_use", "name": "hand_over", "input": {"to": "scheduling", "reason": "An appointment."}}
+    service.model.replies.add(Reply([find]), Reply("When?"), Reply("To one."), Reply("To both."))
+    opens = threading.Event()
+    say(page, "An appointment, please.")
+    service.model.faults.add(Fault.gate(opens))
+    page.get_by_label("While it answers").select_option("merge")
+    for text in ("One", "Two", "Three"):
+        page.locator("#say").fill(text)
+        page.keyboard.press("Enter")
+    expect(mine(page).last).to_contain_text("Joined")
+    opens.set()
+    expect(page.locator("#messages .theirs")).to_have_count(3)
+    expect(page.locator("#messages")).to_have_attribute("aria-busy", "false")
+    page.reload()
+    source = page.locator("#rooms [aria-current]").get_attribute("data-room")
+    for place, said in ((0, 1), (3, 4)):  # two that joined have what can be done with them once
+        act(mine(page).nth(place), "Fork here")
+        expect(shown(page)).to_contain_text("Fork of")
+        expect(mine(page)).to_have_count(said)
+        expect(page.locator("#messages .theirs")).to_have_count(1 if said == 1 else 3)
+        page.locator(f"[data-room='{source}']").click()
+        expect(mine(page)).to_have_count(4)
+
+
+def test_while_it_answers_nothing_is_taken_back_and_one_is_told_at_once(
+    page_of: OpenPage, service: Service
+) -> None:
+    page = page_of(service.url)
+    say(page, "Hello")
+    say(page, "Hello again")
+    service.model.faults.add(Fault.gate(held := threading.Event()))
+    page.locator("#say").fill("And now?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#stop")).to_be_visible()
+    act(mine(page).first, "Take back what came after")
+    dialog(page).get_by_role("button", name="Take back").click()
+    expect(dialog(page).get_by_role("status")).to_contain_text("answered")
+    held.set()
+
+
+def test_what_runs_and_what_was_written_stay_where_they_are(page_of: OpenPage, service: Service) -> None:
+    page = page_of(service.url)
+    say(page, "Hello")
+    begin(page)
+    opens = threading.Event()
+    service.model.replies.add(Reply("It took its time."))
+    service.model.faults.add(Fault.gate(opens))
+    page.locator("#say").fill("Think long.")
+    page.keyboard.press("Enter")
+    expect(page.locator("#stop")).to_be_visible()
+    page.locator("#say").fill("Half a sen")
+    titles(page).filter(has_text="Hello").click()
+    expect(mine(page)).to_contain_text("Hello")
+    expect(page.locator("#say")).to_have_value("")
+    expect(page.locator("#stop")).to_be_hidden()
+    opens.set()
+    rooms(page).first.click()
+    expect(page.locator("#messages .theirs")).to_contain_text("It took its time.")
+    expect(page.locator("#messages .theirs")).to_have_count(1)
+    expect(page.locator("#say")).to_have_value("Half a sen")

@@ -1,46 +1,34 @@
 /** Branches: another way from the middle of a conversation, what came after a message taken back, and both undone. */
 
-import { LatchkeyProblem } from "../latchkey.js";
 import { h, when } from "../talk/node.js";
 import { Dialog, button, confirm, many } from "./dialog.js";
 
-// A turn has seldom more messages than this behind one of its own.
-const MOST = 50;
+// More messages than this a turn has seldom behind one of its own; the service refuses what is not an end.
+const MOST = 200;
 
-/**
- * Conversations are cut behind whole turns alone: of this message's turn, or where others joined it, of those behind.
- *
- * @param {any} rooms @param {string} sessionId @param {number} seq @param {(at: number) => Promise<any>} run
- */
-async function behind(rooms, sessionId, seq, run) {
-  const { items } = await rooms.latchkey.messages({ sessionId, after: seq - 1, limit: MOST });
-  const its = items.filter((item) => item.turn_id === items[0]?.turn_id);
-  const places = items.filter((item) => item.seq >= (its.at(-1)?.seq ?? seq));
-  for (const [tried, { seq: at }] of places.entries()) {
-    try {
-      return await run(at);
-    } catch (problem) {
-      const isCut = !(problem instanceof LatchkeyProblem) || problem.code !== "invalid_request";
-      if (isCut || tried === places.length - 1) throw problem;
-    }
-  }
+/** Conversations are cut behind whole turns alone: the end of this message's. @param {any} rooms @param {string} sessionId @param {number} seq */
+async function endOf({ latchkey }, sessionId, seq) {
+  const { items } = await latchkey.messages({ sessionId, after: seq - 1, limit: MOST });
+  const next = items.findIndex((item) => item.turn_id !== items[0].turn_id);
+  return items.at(next < 0 ? -1 : next - 1)?.seq ?? seq;
 }
 
-/** @param {any} rooms @param {any} session @param {number} seq */
-export async function fork(rooms, session, seq) {
+/** @param {any} rooms @param {string} id @param {number} seq */
+export async function fork(rooms, id, seq) {
+  const session = await rooms.latchkey.session({ sessionId: id });
   const title = `Fork of ${rooms.list.titleOf(session)}`.slice(0, 100);
-  const options = { metadata: { ...session.metadata, title } };
-  const made = await behind(rooms, session.id, seq, (at) => rooms.latchkey.fork(session.id, { ...options, at }));
+  const at = await endOf(rooms, id, seq);
+  const made = await rooms.latchkey.fork(id, { at, metadata: { ...session.metadata, title } });
   await rooms.show(made.id);
   rooms.talk.announce("This is the fork.");
   rooms.talk.focus();
 }
 
-/** @param {any} rooms @param {any} session @param {number} seq */
-export function rewind(rooms, { id }, seq) {
+/** @param {any} rooms @param {string} id @param {number} seq */
+export function rewind(rooms, id, seq) {
   const words = "What was said after this message and its answer is left out from now on. For a while that can be undone.";
   confirm("Take back what came after?", words, "Take back", async () => {
-    const { revision } = await behind(rooms, id, seq, (to) => rooms.latchkey.rewind(id, to));
+    const { revision } = await rooms.latchkey.rewind(id, await endOf(rooms, id, seq));
     await changed(rooms, revision);
   });
 }

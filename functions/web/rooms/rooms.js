@@ -53,9 +53,9 @@ export async function mountRooms({ latchkey, talk, root, actions }) {
   fill(null);
 
   talk.setMessageActions(({ seq, leftOut }) => {
-    const { session } = talk;
-    if (!seq || leftOut || !session || session.role === "viewer") return [];
-    const act = (label, does) => ({ label, run: () => load("branch", does, rooms, session, seq) });
+    const { session, sessionId } = talk;
+    if (!seq || leftOut || !sessionId || session?.role === "viewer") return [];
+    const act = (label, does) => ({ label, run: () => load("branch", does, rooms, sessionId, seq) });
     return [act("Fork here", "fork"), act("Take back what came after", "rewind")];
   });
   talk.onChange((session) => {
