@@ -239,8 +239,9 @@ def _invite(port: int, mode: str, admin_token: str | None) -> None:
     )
     print(
         f"""
-Latchkey is at http://127.0.0.1:{port} - Ctrl-C stops it. {_WHO_MAY_SPEAK[mode]}
-{for_operators}Talk to it from another terminal:
+Latchkey is at http://127.0.0.1:{port} - open it in a browser, and talk. Ctrl-C stops it. {_WHO_MAY_SPEAK[mode]}
+Operators look at http://127.0.0.1:{port}/console
+{for_operators}From another terminal:
 
 curl -s http://127.0.0.1:{port}/v1/turns -H 'X-Device-ID: {DEVICE}' -d '{{"message": "Hello, my name is Ada."}}'
 """,

@@ -46,6 +46,8 @@ class Run:
         )
         self.data = ""
         self.told_of_redis = ""
+        # The first address that is printed: what a newcomer opens.
+        self.page = ""
         atexit.register(self._end_whatever_happens)
         self.curl = self._read_until_invited(time.monotonic() + patience_s)
 
@@ -57,6 +59,8 @@ class Run:
                 self.data = data[1]
             if line.startswith("latchkey  redis "):
                 self.told_of_redis = line
+            if line.startswith("Latchkey is at "):
+                self.page = line.split()[3]
             if line.startswith("curl "):
                 return line
             if time.monotonic() > until:
@@ -124,6 +128,8 @@ def main() -> None:
     first = Run(given.checkout, given.python, port, INSTALL_PATIENCE_S)
     said = first.paste()
     check(said["status"] == "completed" and said["reply"], "the printed line gives a reply")
+    with urllib.request.urlopen(first.page, timeout=30) as page:
+        check('src="/web/chat.js"' in page.read().decode(), "the printed address is the chat page")
     first_redis = first.redis_servers()
     check(
         len(first_redis) == ("none. There is no redis-server" not in first.told_of_redis),

@@ -116,12 +116,13 @@ export class Latchkey {
   async #follow(telling, options, sent) {
     for (let tries = 0; ; ) {
       const before = telling.lastId;
+      const isSent = telling.turnId !== null;
       const answer = await this.#open(telling, options, sent);
       sent?.take();
       if (answer === null) return this.#poll(telling, options);
       const location = answer.headers.get("Location")?.match(/\/v1\/turns\/([^/?]+)/);
       if (location) telling.turnId = location[1];
-      if (location && sent) options.onTaken?.(location[1]);
+      if (location && !isSent) options.onTaken?.(location[1]);
       if (answer.status === 204) return this.#ended(telling, options);
       if (!(answer.body instanceof ReadableStream)) {
         telling.turnId = answer.body.id;

@@ -147,6 +147,25 @@ test("three quick messages go out in order, each once", async () => {
   assert.deepEqual([...service.turns.values()].map(({ message }) => message), ["one", "two", "three"]);
 });
 
+test("whoever sends is told which turn it is, once it was taken, also when its answer was lost before", async () => {
+  service.fault(/POST .v1.turns$/, { lose: true }, { cut: 200 });
+  const taken = [];
+  const { turn } = await send("Hello", { onTaken: (id) => taken.push(id) });
+  assert.deepEqual(taken, [turn.id], "once: reading on is not sending");
+});
+
+test("while there is no person's token, what is asked goes out as the device's", async () => {
+  service.asksForTokens = true;
+  let person = null;
+  latchkey = client({ userToken: () => person });
+  await send();
+  const own = service.requests.at(-1).headers.authorization;
+  assert.match(own, /^Bearer /);
+  person = "ada's";
+  await assert.rejects(latchkey.send("Hello"), { status: 401 });
+  assert.equal(service.requests.at(-1).headers.authorization, "Bearer ada's", "and never the device's in its place");
+});
+
 test("a message is not kept by one before it whose answer is held back", async () => {
   const never = ({ signal }) => new Promise((_, fail) => signal.addEventListener("abort", () => fail(signal.reason)));
   const slow = (url, options) => (options.body?.includes("slow") ? never(options) : fetch(url, options));
