@@ -36,6 +36,12 @@ def device_of(page: Page) -> str:
     return found
 
 
+def session_of(url: str, page: Page) -> str:
+    """The conversation that its device is in."""
+    ((session,),) = run(url, "SELECT session_id FROM connections WHERE device_id = %s", device_of(page))
+    return str(session)
+
+
 def turns_of(url: str, page: Page) -> list[str]:
     """The statuses of the turns of the conversation that its device is in, in order."""
     found = run(
@@ -49,7 +55,7 @@ def turns_of(url: str, page: Page) -> list[str]:
 def sideways(page: Page) -> int:
     """By how much it could be scrolled to the side."""
     wide: int = page.evaluate(
-        "Math.max(...['html', 'body', '#scroll'].map(name => { const node = document.querySelector(name); "
+        "Math.max(...['html', 'body', '#scroll', '#todos', '#composer'].map(name => { const node = document.querySelector(name); "
         "return node.scrollWidth - node.clientWidth; }))"
     )
     return wide

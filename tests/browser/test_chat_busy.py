@@ -112,7 +112,9 @@ def test_they_steer_what_runs(page_of: OpenPage, service: Service, held: threadi
     assert turns_of(service.database_url, page) == ["completed", "joined", "joined"]
 
 
-def test_they_are_refused_and_can_be_sent_again(page_of: OpenPage, service: Service, held: threading.Event) -> None:
+def test_they_are_refused_and_can_be_sent_again(
+    page_of: OpenPage, service: Service, held: threading.Event
+) -> None:
     page = page_of(service.url)
     service.model.replies.add(Reply("To one."), Reply("To two."))
     _three(page, "reject")
@@ -128,7 +130,9 @@ def test_they_are_refused_and_can_be_sent_again(page_of: OpenPage, service: Serv
     assert turns_of(service.database_url, page) == ["completed", "completed"]
 
 
-def test_many_that_wait_leave_room_to_stop(page_of: OpenPage, service: Service, held: threading.Event) -> None:
+def test_many_that_wait_leave_room_to_stop(
+    page_of: OpenPage, service: Service, held: threading.Event
+) -> None:
     """A browser has six connections to a service, and a stream holds one for as long as it is read."""
     page = page_of(service.url)
     for number in range(9):

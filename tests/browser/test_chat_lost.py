@@ -8,9 +8,10 @@ from playwright.sync_api import Route, expect
 
 from dev.demo_model import DemoModel, Fault, Reply
 from dev.postgres import EmbeddedPostgres
-from tests.browser.chatting import is_quiet, mine, replies, say, turns_of
+from tests.browser.chatting import device_of, is_quiet, mine, replies, say, session_of, turns_of
 from tests.browser.conftest import OpenPage
 from tests.browser.service import Service
+from tests.conversations import until
 from tests.databases import new_database, run
 from tests.nursery import Nursery
 
@@ -62,7 +63,7 @@ def test_a_reply_that_is_cut_in_the_middle_is_gone_on_with_and_not_repeated(
 ) -> None:
     """At any byte: also in the middle of an event, which counts for nothing then."""
     page = page_of(service.url)
-    cuts = []
+    cuts: list[bytes] = []
 
     def cut(route: Route) -> None:
         answer = route.fetch()
@@ -94,7 +95,9 @@ def test_what_is_written_offline_is_sent_when_one_is_back(page_of: OpenPage, ser
     expect(page.locator("#banner")).to_contain_text("You are offline.")
     say(page, "Thank you.")
     say(page, "What is my name?")
-    expect(page.locator(".state")).to_contain_text(["Not sent yet: trying again.", "Not sent yet: trying again."])
+    expect(page.locator(".state")).to_contain_text(
+        ["Not sent yet: trying again.", "Not sent yet: trying again."]
+    )
     page.context.set_offline(False)
     expect(page.locator("#banner")).to_be_hidden()
     expect(replies(page).last).to_contain_text("Your name is Bob")
@@ -102,7 +105,9 @@ def test_what_is_written_offline_is_sent_when_one_is_back(page_of: OpenPage, ser
     assert turns_of(service.database_url, page) == ["completed"] * 3
 
 
-def test_a_tab_that_is_closed_at_once_and_opened_again_says_it_once(page_of: OpenPage, service: Service) -> None:
+def test_a_tab_that_is_closed_at_once_and_opened_again_says_it_once(
+    page_of: OpenPage, service: Service
+) -> None:
     """Its answer is lost, the page is left, and what was said is on its way again from the next one."""
     page = page_of(service.url)
     say(page, "Hello")
@@ -128,10 +133,37 @@ def test_a_tab_that_is_closed_at_once_and_opened_again_says_it_once(page_of: Ope
     assert page.evaluate("localStorage.getItem('latchkey:outbox')") is None
 
 
+def test_what_was_said_in_another_conversation_is_delivered_there(
+    page_of: OpenPage, service: Service
+) -> None:
+    page = page_of(service.url)
+    say(page, "Hello")
+    expect(replies(page)).to_have_count(1)
+    is_quiet(page)
+    first = session_of(service.database_url, page)
+    page.route("**/v1/turns", lambda route: route.abort())
+    say(page, "Thank you.")
+    expect(page.locator(".state")).to_contain_text("Not sent yet: trying again.")
+    headers = {"X-Device-ID": device_of(page), "Content-Type": "application/json"}
+    assert page.request.post(f"{service.url}/v1/sessions", headers=headers, data="{}").ok
+    page.unroute("**/v1/turns")
+    page.reload()
+    # Taken, or answered by now.
+    until(lambda: '"turn"' in (page.evaluate("localStorage.getItem('latchkey:outbox')") or '"turn"'))
+    expect(mine(page)).to_have_count(0)
+    assert session_of(service.database_url, page) != first
+    said = run(
+        service.database_url,
+        "SELECT content FROM messages WHERE session_id = %s AND role = 'user' ORDER BY seq",
+        first,
+    )
+    assert ["Thank you." in content for (content,) in said] == [False, True]
+
+
 def test_a_tab_that_is_closed_while_it_is_answered_reads_on(page_of: OpenPage, service: Service) -> None:
     page = page_of(service.url)
     service.model.replies.add(Reply(STORY))
-    service.model.faults.add(Fault.drip(0.02, size=60))
+    service.model.faults.add(Fault.drip(0.01, size=60))
     say(page, "Tell me a story.")
     expect(replies(page)).to_contain_text("Sentence number 2 of the story.")
     page.reload()
@@ -139,7 +171,7 @@ def test_a_tab_that_is_closed_while_it_is_answered_reads_on(page_of: OpenPage, s
     expect(replies(page)).to_contain_text("Sentence number 4 of the story.")
     other = page.context.new_page()
     other.goto(service.url)
-    expect(replies(other)).to_have_text(STORY)
-    expect(replies(page)).to_have_text(STORY)
+    expect(replies(other)).to_have_text(STORY, timeout=20_000)
+    expect(replies(page)).to_have_text(STORY, timeout=20_000)
     is_quiet(page)
     assert run(service.database_url, "SELECT count(*) FROM turns WHERE status = 'running'") == [(0,)]

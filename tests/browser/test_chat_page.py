@@ -29,7 +29,9 @@ def nothing_is_left(service: Service) -> Iterator[None]:
 
 
 def _call(name: str, **given: object) -> Reply:
-    return Reply([{"type": "text", "text": "One moment."}, {"type": "tool_use", "name": name, "input": given}])
+    return Reply(
+        [{"type": "text", "text": "One moment."}, {"type": "tool_use", "name": name, "input": given}]
+    )
 
 
 def _everything(page: Page, service: Service) -> None:
@@ -59,13 +61,13 @@ def test_it_is_there_within_one_round_trip_and_so_many_bytes(page_of: OpenPage, 
         "wire: entry.encodedBodySize, plain: entry.decodedBodySize}))"
     )
     files = [one for one in loaded if not one["path"].startswith("/v1/")]
+    print({kind: sum(one[kind] for one in files) for kind in ("wire", "plain")})
     assert sum(one["wire"] for one in files) <= MOST_BYTES
     parts = [one for one in files if one["path"] != "/" and not one["path"].endswith(".svg")]
     assert len(parts) >= 15
     first_end = min(one["ends"] for one in parts)
     late = [one["path"] for one in parts if one["starts"] > first_end]
     assert not late, "these were only asked for when another one was there"
-    print({"wire": sum(one["wire"] for one in files), "plain": sum(one["plain"] for one in files)})
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -75,15 +77,12 @@ def test_nothing_bars_people_from_it(
     page = page_of(service.url, color_scheme=scheme)
     assert axe(page) == []
     _everything(page, service)
-    page.wait_for_timeout(400)
-    page.screenshot(path=f"/tmp/shots-chat/wide-{scheme}.png")
     assert axe(page) == []
     page.get_by_role("button", name="Deny").click()
     is_quiet(page)
     expect(page.locator("#todos")).to_be_visible()
     page.locator(".tool summary").last.click()
     page.locator("#usage summary").click()
-    page.screenshot(path=f"/tmp/shots-chat/after-{scheme}.png")
     assert axe(page) == []
 
 
@@ -94,8 +93,6 @@ def test_it_fits_a_narrow_phone(
     page = page_of(service.url, viewport=NARROW, has_touch=True, is_mobile=True, color_scheme=scheme)
     assert sideways(page) <= 0
     _everything(page, service)
-    page.wait_for_timeout(400)
-    page.screenshot(path=f"/tmp/shots-chat/narrow-{scheme}.png")
     assert sideways(page) <= 0
     for button in page.get_by_role("button").all():
         if button.is_visible():
@@ -111,8 +108,6 @@ def test_it_fits_a_narrow_phone(
     page.get_by_role("button", name="Deny").tap()
     is_quiet(page)
     expect(page.locator("#todos")).to_be_visible()
-    page.wait_for_timeout(400)
-    page.screenshot(path=f"/tmp/shots-chat/narrow-after-{scheme}.png")
     assert sideways(page) <= 0
     assert axe(page) == []
 
@@ -144,7 +139,9 @@ def test_a_whole_turn_by_the_keyboard_alone(page_of: OpenPage, service: Service)
     is_quiet(page)
     expect(write(page)).to_be_focused()
     said = page.locator("#told").text_content() or ""
-    assert re.search(r"Scheduling asks: cancel appointment\?.*You allowed it.*It could not be found\.", said, re.DOTALL)
+    assert re.search(
+        r"Scheduling asks: cancel appointment\?.*You allowed it.*It could not be found\.", said, re.DOTALL
+    )
 
 
 def test_what_is_being_composed_is_not_sent(page_of: OpenPage, service: Service) -> None:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from dev.demo_model import Fault, Reply
-from tests.browser.chatting import is_quiet, mine, replies, say, turns_of, write
+from tests.browser.chatting import is_quiet, mine, replies, say, session_of, turns_of, write
 from tests.browser.conftest import OpenPage
 from tests.browser.service import Service
 from tests.databases import run
@@ -20,7 +20,9 @@ def nothing_is_left(service: Service) -> Iterator[None]:
 
 
 def _call(name: str, **given: object) -> Reply:
-    return Reply([{"type": "text", "text": "One moment."}, {"type": "tool_use", "name": name, "input": given}])
+    return Reply(
+        [{"type": "text", "text": "One moment."}, {"type": "tool_use", "name": name, "input": given}]
+    )
 
 
 def _to_scheduling() -> Reply:
@@ -50,7 +52,9 @@ def test_a_message_is_answered_by_whoever_it_was_handed_over_to(page_of: OpenPag
 def test_what_is_said_stays_text_and_links_are_safe(page_of: OpenPage, service: Service) -> None:
     script = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     service.model.replies.add(
-        Reply(f"{script}\n\n[click](javascript:alert(3)) [docs](https://example.com/a) https://example.org/b.\n\n- `<b>`\n- two")
+        Reply(
+            f"{script}\n\n[click](javascript:alert(3)) [docs](https://example.com/a) https://example.org/b.\n\n- `<b>`\n- two"
+        )
     )
     page = page_of(service.url)
     page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
@@ -69,7 +73,9 @@ def test_what_is_said_stays_text_and_links_are_safe(page_of: OpenPage, service: 
 
 
 @pytest.mark.parametrize("decision", ["Approve", "Deny"])
-def test_a_person_is_shown_the_arguments_and_decides(page_of: OpenPage, service: Service, decision: str) -> None:
+def test_a_person_is_shown_the_arguments_and_decides(
+    page_of: OpenPage, service: Service, decision: str
+) -> None:
     page = page_of(service.url)
     reply = "It is as you wished."
     service.model.replies.add(_to_scheduling(), _call("cancel_appointment", number=4711), Reply(reply))
@@ -96,7 +102,9 @@ def test_a_person_is_shown_the_arguments_and_decides(page_of: OpenPage, service:
 
 def test_a_question_that_was_decided_elsewhere_is_gone_on_with(page_of: OpenPage, service: Service) -> None:
     page = page_of(service.url)
-    service.model.replies.add(_to_scheduling(), _call("cancel_appointment", number=12), Reply("Then I leave it."))
+    service.model.replies.add(
+        _to_scheduling(), _call("cancel_appointment", number=12), Reply("Then I leave it.")
+    )
     say(page, "Cancel my appointment, please.")
     expect(page.locator("#asked .card")).to_be_visible()
     other = page.context.new_page()
@@ -119,12 +127,15 @@ def test_what_is_to_be_done_is_listed(page_of: OpenPage, service: Service) -> No
 
 def test_it_is_stopped_by_its_button_and_by_escape(page_of: OpenPage, service: Service) -> None:
     page = page_of(service.url)
-    for number, stop in enumerate((lambda: page.locator("#stop").click(), lambda: page.keyboard.press("Escape"))):
+    for number, way in enumerate(("button", "Escape")):
         service.model.replies.add(Reply("a long story " * 300))
         service.model.faults.add(Fault.drip(0.05, size=60))
         say(page, f"Tell me a story, number {number}.")
         expect(replies(page).last).to_contain_text("a long story")
-        stop()
+        if way == "button":
+            page.locator("#stop").click()
+        else:
+            page.keyboard.press(way)
         expect(page.locator(".note", has_text="Stopped")).to_have_count(number + 1)
         is_quiet(page)
     assert turns_of(service.database_url, page) == ["cancelled", "cancelled"]
@@ -132,7 +143,9 @@ def test_it_is_stopped_by_its_button_and_by_escape(page_of: OpenPage, service: S
     expect(replies(page).last).to_contain_text("You are welcome.")
 
 
-def test_older_messages_come_when_one_scrolls_up_and_nothing_jumps(page_of: OpenPage, service: Service) -> None:
+def test_older_messages_come_when_one_scrolls_up_and_nothing_jumps(
+    page_of: OpenPage, service: Service
+) -> None:
     page = page_of(service.url)
     say(page, "Hello")
     expect(replies(page)).to_have_count(1)
@@ -144,25 +157,21 @@ def test_older_messages_come_when_one_scrolls_up_and_nothing_jumps(page_of: Open
         "FROM messages m JOIN conversation_states s ON s.id = m.session_id, generate_series(1, 60) n "
         "WHERE m.session_id = %s RETURNING seq"
     )
-    session = page.evaluate("fetch('/v1/session', {headers: {'X-Device-ID': JSON.parse(localStorage.getItem("
-                            "`latchkey:${location.origin}`)).id}}).then(r => r.json()).then(s => s.id)")
-    assert len(run(service.database_url, grow, session)) == 120
+    assert len(run(service.database_url, grow, session_of(service.database_url, page))) == 120
     page.reload()
     expect(replies(page).last).to_have_text("assistant 60")
     expect(mine(page)).to_have_count(15)
-    before = replies(page).first.bounding_box()
     older = page.get_by_role("button", name="Older messages")
     older.focus()
-    first = page.locator(".msg").first.text_content()
+    first = page.locator(".msg").first.text_content() or "none"
     page.keyboard.press("Enter")
     expect(mine(page)).to_have_count(30)
     assert first in (page.locator(".msg").nth(30).text_content() or "")
-    del before
-    while older.is_visible():
-        page.mouse.move(700, 300)
+    page.mouse.move(700, 300)
+    for count in (45, 60, 61):
         page.mouse.wheel(0, -20_000)
-        page.wait_for_timeout(50)
-    expect(mine(page)).to_have_count(61)
+        expect(mine(page)).to_have_count(count)
+    expect(older).to_be_hidden()
     expect(mine(page).first).to_have_text("Hello")
     page.get_by_role("button", name="To the newest").click()
     expect(replies(page).last).to_be_in_viewport()
@@ -202,16 +211,17 @@ def test_what_the_service_refuses_is_said_and_nothing_is_lost(page_of: OpenPage,
     expect(replies(page).last).to_contain_text("Hello")
 
 
-def test_a_conversation_that_expired_begins_anew_and_keeps_what_was_typed(page_of: OpenPage, service: Service) -> None:
+def test_a_conversation_that_expired_begins_anew_and_keeps_what_was_typed(
+    page_of: OpenPage, service: Service
+) -> None:
     page = page_of(service.url)
     say(page, "Hello, my name is Ada.")
     expect(replies(page)).to_have_count(1)
     is_quiet(page)
     run(
         service.database_url,
-        "UPDATE conversation_states SET last_active_at = now() - interval '2 days' WHERE id = "
-        "(SELECT session_id FROM connections ORDER BY session_id IS NULL, (SELECT max(created_at) FROM turns t WHERE t.session_id = "
-        "connections.session_id) DESC LIMIT 1) RETURNING id",
+        "UPDATE conversation_states SET last_active_at = now() - interval '2 days' WHERE id = %s RETURNING id",
+        session_of(service.database_url, page),
     )
     say(page, "What is my name?")
     expect(page.locator("#trouble")).to_contain_text("Your next message begins a new one.")

@@ -78,7 +78,9 @@ def test_the_chat_page_names_all_its_modules_so_that_one_round_trip_fetches_them
     modules = {name for name in FILES if name.startswith(folders)}
     client = {"latchkey.js", "events.js", "device.js", "wire.js"}
     named = {
-        line.split('href="/web/')[1].split('"')[0] for line in text.splitlines() if 'rel="modulepreload"' in line
+        line.split('href="/web/')[1].split('"')[0]
+        for line in text.splitlines()
+        if 'rel="modulepreload"' in line
     }
     assert modules | client <= named <= set(FILES)
 

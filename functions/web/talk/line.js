@@ -24,6 +24,7 @@ export class Line {
   open = [];
   /** @type {string | null} */
   #session = null;
+  #delivered = new Set();
 
   /**
    * @param {import("../latchkey.js").Latchkey} latchkey
@@ -71,9 +72,16 @@ export class Line {
   enter(session) {
     this.#session = session;
     for (const entry of outbox.all()) {
-      if (entry.session !== session && !(entry.session === null && !entry.turn)) continue;
-      if (!this.open.some((one) => one.entry.key === entry.key)) this.#add(new Exchange(entry, this.around));
+      if (entry.session !== session && !(entry.session === null && !entry.turn)) this.#deliver(entry);
+      else if (!this.open.some((one) => one.entry.key === entry.key)) this.#add(new Exchange(entry, this.around));
     }
+  }
+
+  /** To a conversation that is not shown. Once: whatever it was left by sends it until it is taken. @param {import("./outbox.js").Entry} entry */
+  #deliver(entry) {
+    if (entry.turn || entry.refused || this.#delivered.has(entry.key)) return;
+    this.#delivered.add(entry.key);
+    this.#run(new Exchange(entry, this.around));
   }
 
   /** Goes on with all that stands in it. */
@@ -92,6 +100,7 @@ export class Line {
   say(text, onBusy) {
     const entry = { key: newId(), text, onBusy, session: this.#session, at: new Date().toISOString() };
     outbox.put(entry);
+    this.#delivered.add(entry.key);
     const one = this.#add(new Exchange(entry, this.around));
     this.thread.toEnd();
     this.#run(one);

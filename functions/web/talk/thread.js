@@ -13,6 +13,7 @@ export class Thread {
   #before = null;
   #isReading = false;
   #isAtEnd = true;
+  #top = 0;
   #stored;
   #scroll = by("scroll");
   #list = by("messages");
@@ -114,7 +115,10 @@ export class Thread {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
-    this.#isAtEnd = scrollHeight - scrollTop - clientHeight < NEAR;
+    // It is left by scrolling up, and not by what grows around it meanwhile.
+    const isUp = scrollTop < this.#top;
+    this.#top = scrollTop;
+    this.#isAtEnd = scrollHeight - scrollTop - clientHeight < NEAR || (this.#isAtEnd && !isUp);
     by("newest").hidden = this.#isAtEnd;
     if (scrollTop < NEAR && !this.#isAtEnd) this.older();
   }
