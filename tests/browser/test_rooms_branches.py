@@ -100,7 +100,11 @@ def test_a_fork_takes_whole_turns_also_where_tools_ran_and_where_messages_joined
     page_of: OpenPage, service: Service
 ) -> None:
     page = page_of(service.url)
-    find = {"type": "tool_use", "name": "hand_over", "input": {"to": "scheduling", "reason": "An appointment."}}
+    find = {
+        "type": "tool_use",
+        "name": "hand_over",
+        "input": {"to": "scheduling", "reason": "An appointment."},
+    }
     service.model.replies.add(Reply([find]), Reply("When?"), Reply("To one."), Reply("To both."))
     opens = threading.Event()
     say(page, "An appointment, please.")

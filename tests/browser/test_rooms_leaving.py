@@ -1,11 +1,13 @@
 """A conversation as a file; a conversation that ends; devices; and everything erased."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 from playwright.sync_api import expect
 
+from tests.browser.chatting import device_of
 from tests.browser.conftest import OpenPage
 from tests.browser.conversing import begin, choose, dialog, mine, rooms, say, shown
 from tests.browser.service import Service
@@ -98,3 +100,25 @@ def test_a_device_is_signed_out_and_is_somebody_new_then(page_of: OpenPage, serv
     expect(rooms(page)).to_have_count(0)
     say(page, "Somebody new")
     expect(rooms(page)).to_have_count(1)
+
+
+def test_another_device_is_signed_out_and_is_told_so(page_of: OpenPage, service: Service) -> None:
+    """Both are one person's: the database is told so, for nobody signs in where it is `open`."""
+    page = page_of(service.url)
+    say(page, "Hello")
+    person = run(
+        service.database_url, "SELECT user_id FROM connections WHERE device_id = %s", device_of(page)
+    )[0][0]
+    other = page_of(service.url)
+    say(other, "Hello from elsewhere")
+    run(
+        service.database_url,
+        "UPDATE connections SET user_id = %s, session_id = NULL WHERE device_id = %s RETURNING device_id",
+        person,
+        device_of(other),
+    )
+    choose(page, "Your devices")
+    dialog(page).get_by_role("button", name=re.compile("^Sign out (?!this)")).click()
+    expect(dialog(page).get_by_role("button", name=re.compile("^Sign out"))).to_have_count(1)
+    other.reload()
+    expect(other.locator("#trouble")).to_contain_text("signed out")

@@ -56,7 +56,7 @@ export function erase({ latchkey }) {
     if (word.value.trim() !== "ERASE") return dialog.say("Type the word ERASE first.");
     dialog.say("Erasing…");
     const receipt = await latchkey.erase();
-    latchkey.forget();
+    forget(latchkey);
     const counts = Object.entries(receipt.removed).flatMap(([place, removed]) =>
       Object.entries(removed).filter(([, count]) => count).map(([what, count]) => h("li", {}, `${place}: ${what} ${count}`)));
     dialog.say("");
@@ -68,11 +68,15 @@ export function erase({ latchkey }) {
   dialog.body.append(h("p", { class: "row" }, button("Cancel", () => dialog.close()), act));
 }
 
-/** As somebody new, with nothing kept of whoever was here. @param {any} latchkey */
-function leave(latchkey) {
+/** From now on this is somebody new, with nothing kept of whoever was here. */
+function forget(latchkey) {
   latchkey.forget();
   for (const storage of [localStorage, sessionStorage]) {
     for (const key of Object.keys(storage)) if (key.startsWith("latchkey:")) storage.removeItem(key);
   }
+}
+
+function leave(latchkey) {
+  forget(latchkey); // what is shown may have kept something since
   location.reload();
 }

@@ -113,7 +113,7 @@ class Rooms {
   /** By a link in the address, which is gone from there before anybody looks. @returns {Promise<string | null>} */
   async arrive() {
     if (location.hash.startsWith(MARK)) {
-      this.#link = decodeURIComponent(location.hash.slice(MARK.length));
+      this.#link = location.hash.slice(MARK.length);
       history.replaceState(history.state, "", location.pathname + location.search);
     }
     const link = this.#link;
