@@ -90,7 +90,7 @@ class Talk {
       const asked = approvals.items.filter((one) => one.session_id === session.id);
       await this.#findOpen(page.items, session.busy || asked.length > 0);
       if (visit !== this.#visit) return;
-      this.thread.show(page, this.line.isShown);
+      this.thread.show(page, this.line.isShown, this.line.before());
       this.#first = page.next === null ? saidIn(page.items[0]?.content ?? []) : "";
       this.#told(session, todos.items);
       asked.forEach((approval) => this.asked.ask(approval));

@@ -42,11 +42,11 @@ export class Thread {
     by("older").hidden = true;
   }
 
-  /** The newest page. @param {{items: any[], next: number | null}} page @param {(message: any) => boolean} isOpen */
-  show(page, isOpen) {
+  /** The newest page. @param {{items: any[], next: number | null}} page @param {(message: any) => boolean} isOpen @param {Node | null} before */
+  show(page, isOpen, before) {
     this.#before = page.next;
     by("older").hidden = page.next === null;
-    return this.add(page.items, isOpen);
+    return this.add(page.items, isOpen, before);
   }
 
   /**
