@@ -1,6 +1,6 @@
 """Several conversations on the chat page: their list, a new one, another one, what they are called."""
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.conversing import begin, choose, close, dialog, mine, rooms, say, shown, titles
@@ -84,3 +84,32 @@ def test_a_long_list_comes_in_pages(page_of: OpenPage, service: Service) -> None
     expect(titles(page)).to_have_count(23)
     expect(rooms(page).nth(20)).to_be_focused()
     expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+
+
+def test_a_list_that_comes_late_does_not_take_the_place_of_a_newer_one(
+    page_of: OpenPage, service: Service
+) -> None:
+    page = page_of(service.url)
+    say(page, "The first")
+    expect(shown(page)).to_contain_text("The first")
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        """The first answer comes behind the second."""
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route("**/v1/sessions?*", hold)
+    page.get_by_role("button", name="New", exact=True).click()
+    expect(page.locator("#say")).to_be_focused()
+    _client(page, 'await latchkey.newSession({ metadata: { title: "Elsewhere" } });')
+    choose(page, "Merge")
+    newer = ["Elsewhere", "New conversation", "The first"]
+    expect(titles(page)).to_have_text(newer)
+    route, late = held[0]
+    with page.expect_event("requestfinished"):
+        route.fulfill(response=late)
+    page.evaluate("new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)))")
+    expect(titles(page)).to_have_text(newer)

@@ -15,7 +15,7 @@ async function endOf({ latchkey }, sessionId, seq) {
 
 /** @param {any} rooms @param {string} id @param {number} seq */
 export async function fork(rooms, id, seq) {
-  const session = await rooms.latchkey.session({ sessionId: id });
+  const [session] = await Promise.all([rooms.latchkey.session({ sessionId: id }), rooms.list.first(id)]); // by which it is called
   const title = `Fork of ${rooms.list.titleOf(session)}`.slice(0, 100);
   const at = await endOf(rooms, id, seq);
   const made = await rooms.latchkey.fork(id, { at, metadata: { ...session.metadata, title } });

@@ -17,6 +17,7 @@ export class List {
   /** What was said first, by conversation: it does not change. @type {Map<string, {words: string, origin: string | null}>} */
   #firsts = new Map();
   #isLooking = false;
+  #asked = 0;
   #next = null;
   #places = h("ul", {});
   #more = button("Show more", () => this.rooms.tried(() => this.#page()));
@@ -36,7 +37,9 @@ export class List {
 
   async #reload() {
     const limit = Math.min(MOST, Math.max(PAGE, this.items.length));
+    const asked = ++this.#asked;
     const page = await this.rooms.latchkey.sessions({ limit });
+    if (asked !== this.#asked) return this.loading; // what was asked for later is newer, whichever came first
     [this.items, this.#next] = [page.items, page.next];
     this.#show();
   }

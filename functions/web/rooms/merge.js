@@ -14,8 +14,9 @@ function told(kind, value) {
   if (kind === "todos") return value.map(({ content }) => content).join("; ");
   return typeof value === "string" ? value : JSON.stringify(value);
 }
-export function mergeInto(rooms) {
+export async function mergeInto(rooms) {
   const { latchkey, list, talk } = rooms;
+  await list.reload();
   const into = talk.sessionId;
   const others = list.items.filter((one) => one.id !== into && one.role === "owner");
   if (!others.length) return void new Dialog("Merge", h("p", {}, "There is no other conversation of yours."));
