@@ -115,6 +115,34 @@ def test_a_question_that_was_decided_elsewhere_is_gone_on_with(page_of: OpenPage
     expect(page.locator("#asked .card")).to_have_count(0)
 
 
+def test_what_nobody_knows_the_outcome_of_is_asked_and_the_answer_is_told(
+    page_of: OpenPage, service: Service
+) -> None:
+    page = page_of(service.url)
+    service.model.replies.add(_to_scheduling(), _call("cancel_appointment", number=13))
+    say(page, "Cancel my appointment, please.")
+    expect(page.locator("#asked .card")).to_be_visible()
+    # As a function leaves it behind that died in the middle of a call.
+    session = session_of(service.database_url, page)
+    run(
+        service.database_url,
+        "UPDATE turns SET status = 'cancelled', ended_at = now() WHERE session_id = %s RETURNING id",
+        session,
+    )
+    run(
+        service.database_url,
+        "UPDATE approvals SET kind = 'outcome' WHERE session_id = %s RETURNING id",
+        session,
+    )
+    page.reload()
+    card = page.locator("#asked .card")
+    expect(card.get_by_role("heading")).to_have_text("Did this happen: cancel appointment?")
+    expect(card.locator("tr")).to_have_text(["Number13"])
+    card.get_by_role("button", name="It happened").click()
+    expect(card).to_contain_text("You said that it happened")
+    expect(page.locator(".note", has_text="it did take effect")).to_be_visible()
+
+
 def test_what_is_to_be_done_is_listed(page_of: OpenPage, service: Service) -> None:
     todos = [{"content": "find a time", "status": "completed"}, {"content": "book <it>", "status": "pending"}]
     service.model.replies.add(_to_scheduling(), _call("set_todos", todos=todos), Reply("I have a plan."))
