@@ -36,6 +36,8 @@ const SILENCE_MS = 35_000;
 // A message waits for the one before it to be taken, but not for its whole answer where streams are held back.
 const IN_LINE_MS = 1_000;
 const MOST_EXPORTS = 5;
+// What is being answered may wait for a person, for days: whoever wants to change what was said is told at once.
+const AT_ONCE = ["session_busy"];
 
 export class Latchkey {
   #wire;
@@ -288,12 +290,12 @@ export class Latchkey {
 
   /** @param {string} sessionId @param {string} from @param {string} etag of the preview @param {object} [keep] */
   async merge(sessionId, from, etag, keep) {
-    return this.#ask("POST", `/v1/sessions/${sessionId}/merge`, { body: { from, keep }, headers: asSeen(etag) });
+    return this.#ask("POST", `/v1/sessions/${sessionId}/merge`, { body: { from, keep }, headers: asSeen(etag), gives: AT_ONCE });
   }
 
   /** @param {string} sessionId @param {number} to a message's seq; what came after it is told no more */
   async rewind(sessionId, to) {
-    return this.#ask("POST", `/v1/sessions/${sessionId}/rewind`, { body: { to } });
+    return this.#ask("POST", `/v1/sessions/${sessionId}/rewind`, { body: { to }, gives: AT_ONCE });
   }
 
   /** @param {string} sessionId */
@@ -303,7 +305,7 @@ export class Latchkey {
 
   /** @param {string} sessionId @param {string} revisionId */
   async undo(sessionId, revisionId) {
-    return this.#ask("POST", `/v1/sessions/${sessionId}/revisions/${revisionId}/undo`);
+    return this.#ask("POST", `/v1/sessions/${sessionId}/revisions/${revisionId}/undo`, { gives: AT_ONCE });
   }
 
   /**

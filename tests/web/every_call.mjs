@@ -75,6 +75,7 @@ assert.equal(heard.at(-1).text, "I will.\n\nIt is burnt.");
 assert.equal((await owner.turn(burnt.id, { waitS: 1 })).status, "completed");
 
 const denied = await owner.send("burn more");
+await refused(owner.rewind(talk, 0), 409, "session_busy"); // at once: a person may take days
 await owner.decide((await owner.approvals()).items[0].id, "deny", { note: "Not today." });
 assert.equal((await owner.follow(denied.id)).reply, "Then not.");
 const stopped = await owner.send("burn the rest");
