@@ -48,10 +48,11 @@ def main() -> None:
         with _serving(url) as (house, client):
             count(house.database, _say)
             _run(url, "VACUUM ANALYZE")
-            short = [*_time(client, _paths(url), asked.rounds), *_check(url, client)]
+            slow, wrong = [*_time(client, _paths(url), asked.rounds)], [*_check(url, client)]
+    short = [*([] if asked.is_short else slow), *wrong]
     for line in short:
         print(f"FALLS SHORT: {line}", flush=True)
-    sys.exit("\nthe console falls short" if short and not asked.is_short else 0)
+    sys.exit("\nthe console falls short" if short else 0)
 
 
 @contextmanager

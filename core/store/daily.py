@@ -155,6 +155,15 @@ def of_last_locks(source: str, where: str, *, still_held: str) -> str:
     return _locks(f"{source} CROSS JOIN clock", _STANDING, "LEAST(a.until, clock.at)", how, where)
 
 
+def of_held(source: str, where: str) -> str:
+    """Of the conversations `s` whose lock is as the row has it, and not over: the same, by the hour, for there may be very many."""
+    return f"""
+    SELECT date_trunc('hour', s.locked_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS at, 'locks.held' AS name, s.active_agent AS label,
+        count(*) AS value
+    FROM {source} WHERE {where} AND s.locked_at IS NOT NULL AND s.rewrites = 0 GROUP BY 1, 3
+    """
+
+
 def of_cleanups(source: str, where: str) -> str:
     """Of the lines `a` of the audit: what a sweep ended."""
     return f"""

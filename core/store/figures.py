@@ -18,6 +18,7 @@ from core.store.daily import (
     STAGES,
     of_begun,
     of_cleanups,
+    of_held,
     of_last_locks,
     of_locks,
     of_turns,
@@ -32,11 +33,14 @@ _NOW: Final = "COALESCE(CAST(:now AS timestamptz), now())"
 _WITHIN: Final = "NOT {0}.counted AND {0}.{1} >= :since AND {0}.{1} < :until"
 # A line tells of a lock that was set before it; and a lock is over after it was set.
 _DECIDED: Final = f"NOT n.counted AND n.{COUNTS} AND n.at >= :since AND a.at >= :since AND a.at < :until"
-_STANDING_LOCKS: Final = f"""{LOCK_END} >= CAST(:since AS timestamptz) AT TIME ZONE 'UTC' AND s.locked_at IS NOT NULL
-    AND a.at >= :since AND a.at < :until"""
+_HELD: Final = f"{LOCK_END} > {_NOW} AT TIME ZONE 'UTC' AND s.locked_at >= :since AND s.locked_at < :until"
+# That are over, or that the row does not tell of as it should be told.
+_OTHERS: Final = f"""{LOCK_END} >= CAST(:since AS timestamptz) AT TIME ZONE 'UTC'
+    AND (s.rewrites > 0 OR {LOCK_END} <= {_NOW} AT TIME ZONE 'UTC') AND a.at >= :since AND a.at < :until"""
 
 _LOCKS: Final = f"""{of_locks("audit_log n", _DECIDED)}
-    UNION ALL {of_last_locks("conversation_states s", _STANDING_LOCKS, still_held="'held'")}"""
+    UNION ALL {of_held("conversation_states s", _HELD)}
+    UNION ALL {of_last_locks("conversation_states s", _OTHERS, still_held="'held'")}"""
 _CLEANUPS: Final = of_cleanups("audit_log a", f"{_WITHIN.format('a', 'at')} AND a.{COUNTS}")
 _BEGUN: Final = of_begun("conversation_states s", _WITHIN.format("s", "created_at"))
 
