@@ -4,16 +4,20 @@ A file holds what it is about, the function, the event as AWS sends it, and of t
 a device's that has registered, `$NEW` is one that has not.
 """
 
+import gzip
+import http.client
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
 from dev.lambda_host import LambdaHost
+from tests.databases import ROOT
 from tests.lambda_host.deployment import Deployment
 
 EVENTS = sorted(Path(__file__).with_name("events").glob("*.json"))
@@ -46,6 +50,25 @@ def test_an_event_is_answered(deployment: Deployment, path: Path, request: pytes
 def test_every_function_is_among_them() -> None:
     named = {json.loads(path.read_text())["function"] for path in EVENTS}
     assert named == {"api", "api-jwt", "worker", "cleanup", "migrate"}
+
+
+@pytest.mark.parametrize("accepts", ["gzip", "identity"])
+def test_the_pages_and_what_they_load_come_through_the_gateway(deployment: Deployment, accepts: str) -> None:
+    address = urlsplit(deployment.device().url)
+    for path, file in (
+        ("/", "chat.html"),
+        ("/console", "console.html"),
+        ("/web/talk/talk.js", "talk/talk.js"),
+    ):
+        connection = http.client.HTTPConnection(address.netloc, timeout=60)
+        connection.request("GET", path, headers={"Accept-Encoding": accepts})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        assert answer.status == 200
+        assert answer.headers.get("Content-Encoding") == ("gzip" if accepts == "gzip" else None)
+        shown = gzip.decompress(content) if accepts == "gzip" else content
+        assert shown == (ROOT / "functions" / "web" / file).read_bytes()
 
 
 def test_nothing_was_written_where_the_artifact_is(deployment: Deployment, task_root: Path) -> None:
