@@ -12,7 +12,11 @@ from core.store.database import Database
 from core.store.fence import CLOCK
 from core.store.revision import IDLE_END, LOCK_END
 
-# The first of each kind, by the index that the clean-up finds it by.
+# How many conversations whose own time is over are looked at: something may keep those alive that stand in front.
+_MOST: Final = 1_000
+
+# The first of each kind, by the index that the clean-up finds it by. What is due is asked for by the time itself: a `clock` that is joined
+# is no bound of an index, and all conversations would be looked at.
 _SINCE: Final = text(f"""
 WITH {CLOCK}
 SELECT min(since) AS since FROM clock, (
@@ -21,8 +25,11 @@ SELECT min(since) AS since FROM clock, (
     UNION ALL
     (SELECT expires_at FROM approvals WHERE status = 'pending' ORDER BY expires_at LIMIT 1)
     UNION ALL
-    (SELECT {IDLE_END} AT TIME ZONE 'UTC' FROM clock, conversation_states s
-    WHERE {IDLE_END} <= clock.at AT TIME ZONE 'UTC' AND NOT {ALIVE} ORDER BY {IDLE_END} LIMIT 1)) AS due
+    (SELECT {IDLE_END} AT TIME ZONE 'UTC' FROM clock, (
+        SELECT * FROM conversation_states
+        WHERE {IDLE_END} <= COALESCE(CAST(:now AS timestamptz), now()) AT TIME ZONE 'UTC'
+        ORDER BY {IDLE_END} LIMIT {_MOST}) AS s
+    WHERE NOT {ALIVE} ORDER BY {IDLE_END} LIMIT 1)) AS due
 WHERE since <= clock.at
 """)
 
