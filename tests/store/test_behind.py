@@ -81,5 +81,5 @@ def test_it_is_found_by_indexes(house: House, database_url: str) -> None:
 def _most_rows(node: dict[str, Any]) -> float:
     """Of all steps of a plan, what the one that looked at the most has looked at."""
     removed = sum(count for name, count in node.items() if name.startswith("Rows Removed"))
-    looked_at = (node["Actual Rows"] + removed) * node["Actual Loops"]
+    looked_at: float = (node["Actual Rows"] + removed) * node["Actual Loops"]
     return max([looked_at, *(_most_rows(below) for below in node.get("Plans", ()))])
