@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from core.agents.refusal import WrongDeclaration
 from core.settings import Settings, SettingsError, read_settings
-from dev.running import Running, told_of
+from dev.running import Running, began, told_of
 
 if TYPE_CHECKING:
     import uvicorn
@@ -85,6 +85,7 @@ def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
         is_demo=environ["ANTHROPIC_API_KEY"] == _NO_KEY,
         access_mode=environ["ACCESS_MODE"],
         pid=os.getpid(),
+        since=began(os.getpid()) or 0.0,
     )
     running.enter_context(told_of(home, told))
     _serve_until_stopped(server, listening, port, environ["ACCESS_MODE"], made)

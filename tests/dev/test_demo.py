@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dev.demo.people import AddressBook
 from dev.demo_model import DemoModel
 from dev.postgres.processes import is_over, until
 from dev.running import Running, service_at, services
@@ -187,6 +188,7 @@ def test_a_run_leaves_word_of_itself_for_its_own_account_until_it_ends(
             is_demo=True,
             access_mode="open",
             pid=running.process.pid,
+            since=psutil.Process(running.process.pid).create_time(),
         )
     assert not list(tmp_path.iterdir())
 
@@ -194,9 +196,33 @@ def test_a_run_leaves_word_of_itself_for_its_own_account_until_it_ends(
 def test_the_word_of_a_run_that_was_killed_is_not_believed(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
+    mine = psutil.Process().create_time()
     about = {"url": "http://127.0.0.1:1", "database_url": None, "admin_token": None, "is_demo": True}
     for number, pid in ((1, ended.pid), (2, os.getpid())):
         note = tmp_path / f"running-{number}.json"
-        note.write_text(json.dumps({**about, "access_mode": "open", "pid": pid}))
+        note.write_text(json.dumps({**about, "access_mode": "open", "pid": pid, "since": mine}))
     (tmp_path / "running-3.json").write_text("{")
+    # After a reboot, say: the number is somebody else's by now.
+    reused = {**about, "access_mode": "open", "pid": os.getpid(), "since": mine - 3_600}
+    (tmp_path / "running-4.json").write_text(json.dumps(reused))
     assert [one.pid for one in services(tmp_path)] == [os.getpid()]
+
+
+def test_what_runs_elsewhere_at_the_same_port_is_not_taken_for_what_runs_here(tmp_path: Path) -> None:
+    """Else the demo would show this machine's token for that one, start its second server on this Postgres, and forget at one whom
+    it has made at the other.
+    """
+    about = {"url": "http://127.0.0.1:8000", "database_url": None, "admin_token": None, "is_demo": True}
+    word = {**about, "access_mode": "open", "pid": os.getpid(), "since": psutil.Process().create_time()}
+    (tmp_path / "running-8000.json").write_text(json.dumps(word))
+    assert service_at(tmp_path, "http://localhost:8000") == service_at(tmp_path, "http://127.0.0.1:8000")
+    assert service_at(tmp_path, "http://127.0.0.1:8000/") is not None
+    ada = AddressBook.of(tmp_path, "http://127.0.0.1:8000").add("Ada")
+    assert list(AddressBook.of(tmp_path, "http://localhost:8000")) == [ada]
+    for elsewhere in (
+        "http://staging.example:8000",
+        "https://staging.example",
+        "https://staging.example/dev:8000",
+    ):
+        assert service_at(tmp_path, elsewhere) is None
+        assert list(AddressBook.of(tmp_path, elsewhere)) == []
