@@ -163,7 +163,10 @@ def _model(environ: dict[str, str], running: contextlib.ExitStack) -> str:
 
 
 def _server(
-    settings: Settings, running: contextlib.ExitStack, roster: "Roster | None" = None
+    settings: Settings,
+    running: contextlib.ExitStack,
+    roster: "Roster | None" = None,
+    sweep_every_s: float = 5.0,
 ) -> "uvicorn.Server":
     import uvicorn
 
@@ -176,7 +179,7 @@ def _server(
     house = build_house(settings, roster or ROSTER)
     running.callback(house.close)
     # On Lambda a function of its own goes on with what a request leaves behind; here a few threads do.
-    running.callback(house.start_workers(threads=4).stop)
+    running.callback(house.start_workers(threads=4, sweep_every_s=sweep_every_s).stop)
     # Loads the model's client now, in the background, rather than during the first reply.
     house.turns.asking.model.warm()
     app = build_app(house, one_at_a_time=False)

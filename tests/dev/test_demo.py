@@ -3,15 +3,21 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import uvicorn
 
+from core.house import House
+from core.wakeups import WorkerThreads
+from dev.demo import second
 from dev.demo.people import AddressBook
 from dev.demo_model import DemoModel
 from dev.postgres.processes import is_over, until
@@ -145,6 +151,25 @@ def test_whatever_ends_the_day_ends_its_second_server_as_well(
         assert "Stopped. What was played stays" in rest
         assert "Traceback" not in rest
     assert "Ada is erased" in played(tmp_path, "--erase", DATABASE_URL=database_url)[1]
+
+
+def test_the_second_server_cleans_up_nothing(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows nothing of the running service's archive: what it swept up of other people's would be in none."""
+    lives: list[float] = []
+    started = House.start_workers
+
+    def start(house: House, **given: Any) -> WorkerThreads:
+        lives.append(given["sweep_every_s"])
+        return started(house, **given)
+
+    with socket.socket() as listening:
+        monkeypatch.setattr(House, "start_workers", start)
+        monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
+        monkeypatch.setattr(sys, "argv", ["second", str(os.dup(listening.fileno()))])
+        monkeypatch.setenv("DATABASE_URL", database_url)
+        monkeypatch.setenv("ACCESS_MODE", "open")
+        second.main()
+    assert lives[0] > 60 * 60
 
 
 def test_without_a_service_it_says_how_to_start_one(tmp_path: Path) -> None:
