@@ -20,9 +20,10 @@ from core.wakeups import WorkerThreads
 from dev.demo import second
 from dev.demo.people import AddressBook
 from dev.demo_model import DemoModel
+from dev.postgres import EmbeddedPostgres
 from dev.postgres.processes import is_over, until
 from dev.running import Running, service_at, services
-from tests.databases import ROOT, run
+from tests.databases import ROOT, new_database, run
 from tests.dev.served import Served, free_port, without_settings
 
 # What is there before anybody comes: the schema's revision, and the example's doctors.
@@ -151,6 +152,17 @@ def test_whatever_ends_the_day_ends_its_second_server_as_well(
         assert "Stopped. What was played stays" in rest
         assert "Traceback" not in rest
     assert "Ada is erased" in played(tmp_path, "--erase", DATABASE_URL=database_url)[1]
+
+
+def test_in_another_postgres_than_the_services_nobody_is_left_behind(
+    served: Served, postgres: EmbeddedPostgres, template: str, tmp_path: Path
+) -> None:
+    """What DATABASE_URL names in that terminal may be anything; and nobody who was made there could be erased through the service."""
+    with new_database(postgres, template) as another:
+        code, said = played(tmp_path, "--quick", DATABASE_URL=another)
+        assert code == 0, said
+        assert "left out: DATABASE_URL names another Postgres" in said
+        assert rows(another) == {}
 
 
 def test_the_second_server_cleans_up_nothing(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
