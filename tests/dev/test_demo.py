@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 import pytest
-import uvicorn
 
 from core.house import House
 from core.wakeups import WorkerThreads
@@ -176,7 +175,7 @@ def test_the_second_server_cleans_up_nothing(database_url: str, monkeypatch: pyt
 
     with socket.socket() as listening:
         monkeypatch.setattr(House, "start_workers", start)
-        monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
+        monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
         monkeypatch.setattr(sys, "argv", ["second", str(os.dup(listening.fileno()))])
         monkeypatch.setenv("DATABASE_URL", database_url)
         monkeypatch.setenv("ACCESS_MODE", "open")
