@@ -124,6 +124,9 @@ class Operating:
         ended = again_and_again(
             Deadline.after(_PATIENCE_S), lambda: [operators.end(self.database, session_id)]
         )[0]
+        if ended is None:
+            # One that has become a part of another since is not ended by this.
+            self._is_gone(session_id)
         # It was there a moment ago: by whomever it was ended since, perhaps by an attempt whose reply was lost, nobody is shown it any more.
         self.current.ended_by_others(ended or EndedSession(session_id, known.epoch, known.version, ()))
         learn(session=short(session_id))
@@ -139,6 +142,11 @@ class Operating:
         if turn_id is not None and standing.meant is None:
             raise TurnNotFound(_NO_SUCH_TURN)
         return standing
+
+    def _is_gone(self, session_id: SessionId) -> None:
+        standing = past_dead_connections(lambda: operators.standing(self.database, session_id))
+        if standing is not None and standing.merged_into is not None:
+            raise SessionNotFound(_MERGED)
 
     def _stopped(self, session_id: SessionId, meant: set[TurnId]) -> Outcome:
         standing = past_dead_connections(lambda: operators.standing(self.database, session_id))

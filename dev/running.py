@@ -10,8 +10,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 import psutil
+
+# It listens on this machine alone.
+_HERE: Final = ("127.0.0.1", "localhost")
+# A clock that is set moves what is known of when a process began.
+_SAME_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +31,8 @@ class Running:
     is_demo: bool
     access_mode: str
     pid: int
+    # When that process began: after a reboot, or a long time, its number is another one's.
+    since: float
 
 
 @contextlib.contextmanager
@@ -42,7 +51,20 @@ def told_of(home: Path, running: Running) -> Iterator[None]:
 
 def service_at(home: Path, url: str) -> Running | None:
     """None: it is not known here, as what runs on another machine, or as another account."""
-    return _read(_note(home, url))
+    return _read(_note(home, url)) if is_here(url) else None
+
+
+def is_here(url: str) -> bool:
+    return urlsplit(url).hostname in _HERE
+
+
+def began(pid: int) -> float | None:
+    """None: there is no such process."""
+    try:
+        since: float = psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+    return since
 
 
 def services(home: Path) -> list[Running]:
@@ -51,7 +73,7 @@ def services(home: Path) -> list[Running]:
 
 
 def _note(home: Path, url: str) -> Path:
-    return home / f"running-{url.rpartition(':')[2].strip('/')}.json"
+    return home / f"running-{urlsplit(url).port}.json"
 
 
 def _read(note: Path) -> Running | None:
@@ -60,4 +82,5 @@ def _read(note: Path) -> Running | None:
     except (OSError, ValueError, TypeError):
         return None
     # A run that was killed left its word behind.
-    return running if psutil.pid_exists(running.pid) else None
+    since = began(running.pid)
+    return running if since is not None and abs(since - running.since) < _SAME_S else None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from core.agents.refusal import WrongDeclaration
 from core.settings import Settings, SettingsError, read_settings
-from dev.running import Running, told_of
+from dev.running import Running, began, told_of
 
 if TYPE_CHECKING:
     import uvicorn
@@ -85,6 +85,7 @@ def serve(port_given: str, home: Path, running: contextlib.ExitStack) -> None:
         is_demo=environ["ANTHROPIC_API_KEY"] == _NO_KEY,
         access_mode=environ["ACCESS_MODE"],
         pid=os.getpid(),
+        since=began(os.getpid()) or 0.0,
     )
     running.enter_context(told_of(home, told))
     _serve_until_stopped(server, listening, port, environ["ACCESS_MODE"], made)
@@ -162,7 +163,10 @@ def _model(environ: dict[str, str], running: contextlib.ExitStack) -> str:
 
 
 def _server(
-    settings: Settings, running: contextlib.ExitStack, roster: "Roster | None" = None
+    settings: Settings,
+    running: contextlib.ExitStack,
+    roster: "Roster | None" = None,
+    sweep_every_s: float = 5.0,
 ) -> "uvicorn.Server":
     import uvicorn
 
@@ -175,7 +179,7 @@ def _server(
     house = build_house(settings, roster or ROSTER)
     running.callback(house.close)
     # On Lambda a function of its own goes on with what a request leaves behind; here a few threads do.
-    running.callback(house.start_workers(threads=4).stop)
+    running.callback(house.start_workers(threads=4, sweep_every_s=sweep_every_s).stop)
     # Loads the model's client now, in the background, rather than during the first reply.
     house.turns.asking.model.warm()
     app = build_app(house, one_at_a_time=False)

@@ -55,8 +55,9 @@ def _turn_shape(turn: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _run_shape(run: dict[str, Any] | None) -> dict[str, Any] | None:
-    if run is None:
+def _run_shape(run: object) -> dict[str, Any] | None:
+    """An imported turn may have anything there; and there it ended, whatever this says."""
+    if not isinstance(run, dict):
         return None
     timed = any(stage in run for stage in _STAGES)
     return {
@@ -69,7 +70,9 @@ def _run_shape(run: dict[str, Any] | None) -> dict[str, Any] | None:
 def _tokens(usage: dict[str, Any] | None) -> dict[str, Any] | None:
     if usage is None:
         return None
-    return {kind: count for kind, count in usage_shape(usage).items() if kind != "cost_usd"}
+    # As the model's API told it, and in an imported conversation as whoever imported it says: numbers, or nothing.
+    counts = {kind: count for kind, count in usage.items() if isinstance(count, int)}
+    return {kind: count for kind, count in usage_shape(counts).items() if kind != "cost_usd"}
 
 
 def _plain(value: object) -> object:

@@ -12,12 +12,14 @@ from typing import Final
 
 # Turns that have ended, with nothing that a holder could take hold of, under the keys that are given. Who sent them is on record where
 # that is not whom the target belongs to.
+# One that never began has no message that would tell that it is a copy (see daily.py), so it is flagged as counted.
 TURNS: Final = """
 turned AS (
     INSERT INTO turns (session_id, id, seq, idempotency_key, body_digest, status, agent, first_seq, last_seq, joined_to, crashes,
-        sent_by, error, created_at, ended_at)
+        sent_by, error, created_at, ended_at, counted)
     SELECT target.id, p.new_id, {seq}, {key}, t.body_digest, t.status, t.agent, p.new_first, p.new_last, j.new_id, t.crashes,
-        NULLIF(COALESCE(t.sent_by, source.user_id), target.user_id), t.error, t.created_at, t.ended_at
+        NULLIF(COALESCE(t.sent_by, source.user_id), target.user_id), t.error, t.created_at, t.ended_at,
+        t.first_seq IS NULL AND t.joined_to IS NULL
     FROM target, source JOIN turns t ON t.session_id = source.id JOIN picked p ON p.id = t.id
     LEFT JOIN picked j ON j.id = t.joined_to
 )

@@ -31,8 +31,9 @@ from core.values import dataclass
 # Bound as they are, so that whoever plans the statement knows them.
 _NOW: Final = "COALESCE(CAST(:now AS timestamptz), now())"
 _WITHIN: Final = "NOT {0}.counted AND {0}.{1} >= :since AND {0}.{1} < :until"
-# A line tells of a lock that was set before it; and a lock is over after it was set.
-_DECIDED: Final = f"NOT n.counted AND n.{COUNTS} AND n.at >= :since AND a.at >= :since AND a.at < :until"
+# A line tells of a lock that was set before it; and a lock is over after it was set. But a line has the time at which its statement began,
+# which may have waited for the one that set the lock: no longer than statements take.
+_DECIDED: Final = f"NOT n.counted AND n.{COUNTS} AND n.at >= CAST(:since AS timestamptz) - interval '1 minute' AND a.at >= :since AND a.at < :until"
 _HELD: Final = f"{LOCK_END} > {_NOW} AT TIME ZONE 'UTC' AND s.locked_at >= :since AND s.locked_at < :until"
 # That are over, or that the row does not tell of as it should be told.
 _OTHERS: Final = f"""{LOCK_END} >= CAST(:since AS timestamptz) AT TIME ZONE 'UTC'

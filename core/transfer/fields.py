@@ -11,6 +11,8 @@ from core.transfer.lines import EXACT, FORMAT, VERSION, NotALine
 Check = Callable[[Any], str | None]
 
 MOST: Final = 2**53
+# All turns are summed up in the book of figures, and whoever imports says what they used: a million dollars each, in its millionths.
+_MOST_OF_A_TURN: Final = 10**12
 _LONGEST_S: Final = 31_536_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,50}")
 # Deeper than anybody nests, and not so deep that reading it again could fail.
@@ -81,11 +83,14 @@ def revised(given: Any) -> str | None:
     return None if right else "must count `rewrites` and `undone_rewrites`, and list what is `left`"
 
 
-def counts(given: Any) -> str | None:
-    right = isinstance(given, dict) and all(
-        whole()(value) is None and _can_be_kept(key) for key, value in given.items()
-    )
-    return None if right else "must be an object of whole numbers"
+def counts(high: int) -> Check:
+    def check(given: Any) -> str | None:
+        right = isinstance(given, dict) and all(
+            whole(0, high)(value) is None and _can_be_kept(key) for key, value in given.items()
+        )
+        return None if right else f"must be an object of whole numbers up to {high}"
+
+    return check
 
 
 def error(given: Any) -> str | None:
@@ -138,7 +143,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "forked_from": none_or(uuid),
         "state": fields,
         "metadata": fields,
-        "usage": counts,
+        "usage": counts(MOST),
         "created_at": moment,
     },
     "turn": {
@@ -153,7 +158,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "stop": none_or(one_of("cancel", "interrupt", "rollback")),
         "crashes": whole(0, 1_000_000),
         "sent_by": one_of("owner", "other"),
-        "usage": none_or(counts),
+        "usage": none_or(counts(_MOST_OF_A_TURN)),
         "error": none_or(error),
         "created_at": moment,
         "ended_at": none_or(moment),

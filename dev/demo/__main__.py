@@ -134,6 +134,8 @@ def _noon(day: Day, second: Second | None) -> Left | None:
     if second is not None:
         try:
             second.be_up()
+            if not day.is_known_to(second):
+                reason, second = "DATABASE_URL names another Postgres than this service has", None
         except NoSecond as no_second:
             reason, second = str(no_second), None
     if second is None:

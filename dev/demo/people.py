@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from dev.demo.calls import Calls, Json, Refused
+from dev.running import is_here
 
 _OVER = ("completed", "failed", "cancelled", "waiting")
 
@@ -31,7 +33,10 @@ class AddressBook:
 
     @classmethod
     def of(cls, home: Path, url: str) -> Self:
-        return cls(home / f"demo-{url.rpartition(':')[2]}.json")
+        """Whom it has made at another machine's service is not known at this one's, though the port is the same."""
+        parts = urlsplit(url)
+        where = [] if is_here(url) else [parts.hostname or ""]
+        return cls(home / f"demo-{'-'.join([*where, str(parts.port or parts.scheme)])}.json")
 
     def __iter__(self) -> Iterator[Kept]:
         return iter(self._read())

@@ -32,6 +32,9 @@ _NEVER_ANSWERED = 100
 _CUT_OFF_S = 6.0
 # Longer than it lives.
 _FOR_EVER_S = 60
+# It goes on with what it was sent, and never looks around: what else is in that database is not the demo's, and how that is cleaned up
+# (whether it is archived first, say) is for the running service's settings to say, which are not known here.
+_NEVER_SWEEPS_S = 86_400.0
 
 
 def main() -> None:
@@ -42,7 +45,7 @@ def main() -> None:
         model.faults.add(*map(_taking, _ANSWERED_S), *[_taking(_CUT_OFF_S)] * _NEVER_ANSWERED)
         environ |= {"ANTHROPIC_API_KEY": "demo", "ANTHROPIC_BASE_URL": model.url}
         roster = Roster.of(MANAGER, _with_slow_post(SCHEDULING), BILLING)
-        server = serve._server(read_settings(environ), running, roster)
+        server = serve._server(read_settings(environ), running, roster, _NEVER_SWEEPS_S)
         server.run(sockets=[running.enter_context(socket.socket(fileno=number))])
 
 

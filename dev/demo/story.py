@@ -86,6 +86,14 @@ class Day:
 
     # ---- noon: a second server, which is slow, and dies
 
+    def is_known_to(self, second: Second) -> bool:
+        """Whether it has this service's Postgres. In another one nobody may be left behind, who could not be erased from here."""
+        ada = self.person("Ada")
+        try:
+            return bool(ada.elsewhere(second.url).session["id"] == ada.session["id"])
+        except Refused:
+            return False
+
     def chloe_is_quick(self, second: Second) -> None:
         chloe = self.person("Chloe")
         is_as_told(chloe.says("Hello, my name is Chloe."), "completed")

@@ -3,19 +3,26 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from core.house import House
+from core.wakeups import WorkerThreads
+from dev.demo import second
+from dev.demo.people import AddressBook
 from dev.demo_model import DemoModel
+from dev.postgres import EmbeddedPostgres
 from dev.postgres.processes import is_over, until
 from dev.running import Running, service_at, services
-from tests.databases import ROOT, run
+from tests.databases import ROOT, new_database, run
 from tests.dev.served import Served, free_port, without_settings
 
 # What is there before anybody comes: the schema's revision, and the example's doctors.
@@ -146,6 +153,36 @@ def test_whatever_ends_the_day_ends_its_second_server_as_well(
     assert "Ada is erased" in played(tmp_path, "--erase", DATABASE_URL=database_url)[1]
 
 
+def test_in_another_postgres_than_the_services_nobody_is_left_behind(
+    served: Served, postgres: EmbeddedPostgres, template: str, tmp_path: Path
+) -> None:
+    """What DATABASE_URL names in that terminal may be anything; and nobody who was made there could be erased through the service."""
+    with new_database(postgres, template) as another:
+        code, said = played(tmp_path, "--quick", DATABASE_URL=another)
+        assert code == 0, said
+        assert "left out: DATABASE_URL names another Postgres" in said
+        assert rows(another) == {}
+
+
+def test_the_second_server_cleans_up_nothing(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows nothing of the running service's archive: what it swept up of other people's would be in none."""
+    lives: list[float] = []
+    started = House.start_workers
+
+    def start(house: House, **given: Any) -> WorkerThreads:
+        lives.append(given["sweep_every_s"])
+        return started(house, **given)
+
+    with socket.socket() as listening:
+        monkeypatch.setattr(House, "start_workers", start)
+        monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+        monkeypatch.setattr(sys, "argv", ["second", str(os.dup(listening.fileno()))])
+        monkeypatch.setenv("DATABASE_URL", database_url)
+        monkeypatch.setenv("ACCESS_MODE", "open")
+        second.main()
+    assert lives[0] > 60 * 60
+
+
 def test_without_a_service_it_says_how_to_start_one(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     assert played(tmp_path, f"--url={url}") == (
@@ -187,6 +224,7 @@ def test_a_run_leaves_word_of_itself_for_its_own_account_until_it_ends(
             is_demo=True,
             access_mode="open",
             pid=running.process.pid,
+            since=psutil.Process(running.process.pid).create_time(),
         )
     assert not list(tmp_path.iterdir())
 
@@ -194,9 +232,33 @@ def test_a_run_leaves_word_of_itself_for_its_own_account_until_it_ends(
 def test_the_word_of_a_run_that_was_killed_is_not_believed(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
+    mine = psutil.Process().create_time()
     about = {"url": "http://127.0.0.1:1", "database_url": None, "admin_token": None, "is_demo": True}
     for number, pid in ((1, ended.pid), (2, os.getpid())):
         note = tmp_path / f"running-{number}.json"
-        note.write_text(json.dumps({**about, "access_mode": "open", "pid": pid}))
+        note.write_text(json.dumps({**about, "access_mode": "open", "pid": pid, "since": mine}))
     (tmp_path / "running-3.json").write_text("{")
+    # After a reboot, say: the number is somebody else's by now.
+    reused = {**about, "access_mode": "open", "pid": os.getpid(), "since": mine - 3_600}
+    (tmp_path / "running-4.json").write_text(json.dumps(reused))
     assert [one.pid for one in services(tmp_path)] == [os.getpid()]
+
+
+def test_what_runs_elsewhere_at_the_same_port_is_not_taken_for_what_runs_here(tmp_path: Path) -> None:
+    """Else the demo would show this machine's token for that one, start its second server on this Postgres, and forget at one whom
+    it has made at the other.
+    """
+    about = {"url": "http://127.0.0.1:8000", "database_url": None, "admin_token": None, "is_demo": True}
+    word = {**about, "access_mode": "open", "pid": os.getpid(), "since": psutil.Process().create_time()}
+    (tmp_path / "running-8000.json").write_text(json.dumps(word))
+    assert service_at(tmp_path, "http://localhost:8000") == service_at(tmp_path, "http://127.0.0.1:8000")
+    assert service_at(tmp_path, "http://127.0.0.1:8000/") is not None
+    ada = AddressBook.of(tmp_path, "http://127.0.0.1:8000").add("Ada")
+    assert list(AddressBook.of(tmp_path, "http://localhost:8000")) == [ada]
+    for elsewhere in (
+        "http://staging.example:8000",
+        "https://staging.example",
+        "https://staging.example/dev:8000",
+    ):
+        assert service_at(tmp_path, elsewhere) is None
+        assert list(AddressBook.of(tmp_path, elsewhere)) == []

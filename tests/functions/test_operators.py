@@ -32,6 +32,7 @@ from tests.conversations import (
     held,
     history,
     idle,
+    in_the_way,
     losing_replies,
     refusals,
     row_held,
@@ -596,6 +597,20 @@ def test_what_became_a_part_of_another_is_shown_and_left_alone(
         assert problem(answered) == (404, "session_not_found")
         assert "merged_into" in answered.json()["detail"]
     assert everything(database_url) == before
+
+
+def test_one_that_becomes_a_part_of_another_while_it_is_ended_is_not_said_to_have_ended(
+    client: TestClient, operator: Operator, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, target = (client.post("/v1/sessions", json={}).json()["id"] for _ in range(2))
+    merging = f"UPDATE conversation_states SET merged_into = '{target}', version = version + 1 WHERE id = '{source}'"
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.INFO, "core.operating"):
+        with in_the_way(database_url, merging):
+            ending = pool.submit(operator.end, source)
+            wait_for_locks(database_url, 1)
+        assert problem(ending.result(20)) == (404, "session_not_found")
+    assert "was ended" not in caplog.text
+    assert operator.see(source)["merged_into"] == target
 
 
 # ---- who

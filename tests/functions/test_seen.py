@@ -22,6 +22,7 @@ from tests.bells import Bell
 from tests.conversations import arrival, expire, held, idle
 from tests.databases import run
 from tests.operators import TOKEN, Operator, noted
+from tests.transfer.test_refusals import sealed
 
 PHRASE = "Zanzibar"
 
@@ -396,3 +397,23 @@ def test_the_window_is_the_last_turns_where_nothing_is_said(house: House, client
     assert one is not None
     assert [turn["seq"] for turn in one.turns] == [1]
     assert noted({"audit": one.audit}) == []
+
+
+def test_what_was_imported_is_shown_without_the_words_that_it_has_for_numbers(
+    client: TestClient, operator: Operator
+) -> None:
+    """Whoever imports a conversation says what was used in it: nobody hides one from operators by that, or speaks to them."""
+    say(client)
+    lines = [json.loads(line) for line in client.get("/v1/session/export").text.split("\n")[:-1]]
+    for line in lines:
+        if line["kind"] == "turn":
+            line["usage"] = {"input_tokens": 3, "run": 7}
+        if line["kind"] == "message":
+            line["usage"] = {"input_tokens": PHRASE, "output_tokens": [PHRASE], "cost_micros": PHRASE}
+    imported = client.post("/v1/sessions/import", content=sealed(lines))
+    assert imported.status_code == 201, imported.text
+    seen = operator.see(imported.json()["id"])
+    assert PHRASE not in json.dumps(seen)
+    (turn,) = seen["turns"]
+    assert (turn["usage"]["input_tokens"], turn["run"]) == (3, None)
+    assert {message["usage"]["input_tokens"] for message in turn["messages"]} == {0}

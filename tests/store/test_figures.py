@@ -403,6 +403,23 @@ def test_a_lock_that_is_held_is_told_as_such(house: House, database_url: str, de
     assert today["ended"] == {"ended": 1}
 
 
+def test_a_lock_whose_end_began_to_be_written_before_it_is_told(
+    house: House, database_url: str, device: UUID
+) -> None:
+    """A holder's statement began before the hour, and waited for its owner's, which began within it."""
+    answer(house, arrival(device))
+    for _ in range(2):
+        house.sessions.set_session_lock(DeviceId(device), "manager")
+    this = hour(datetime.now(UTC))
+    for which, at in (("min", this + timedelta(milliseconds=10)), ("max", this - timedelta(milliseconds=10))):
+        run(database_url, f"UPDATE audit_log SET at = %s WHERE id = (SELECT {which}(id) FROM audit_log)", at)
+    span = Range(this, this + timedelta(hours=1), "hour")
+    before = series(house.database, "locks", span)
+    assert before[0]["ended"]["renewed"] == 1
+    assert counting.count(house.database, "counted_locks", 9) == 2
+    assert series(house.database, "locks", span) == before
+
+
 def test_what_stands_now_is_told_by_agent(house: House, database_url: str) -> None:
     busy, asleep, locked, gone = (uuid4() for _ in range(4))
     for device in (asleep, locked, gone):

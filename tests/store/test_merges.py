@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -21,8 +22,9 @@ from core.errors import (
 )
 from core.house import House, build_house
 from core.ids import DeviceId, SessionId
+from core.series import day_of, series
 from core.settings import Settings
-from core.store import expired, merges, partings, steps
+from core.store import endings, expired, merges, partings, steps
 from core.store.revisions import Revision
 from dev.demo_model import DemoModel, Fault, Reply
 from tests.agents import Workshop, call
@@ -498,3 +500,23 @@ def test_a_device_that_was_in_the_source_goes_on_in_the_target(two: Two) -> None
     two.merge()
     assert two.say(1, "here?") == two.home
     assert two.told(two.home)[::2] == ["one", "two", "here?"]
+
+
+def test_a_turn_that_never_began_is_counted_once_over_a_merge(two: Two, database_url: str) -> None:
+    """It was stopped in the queue, so no message tells where it was said first; its key comes along, and the turn with it."""
+    run(
+        database_url,
+        "INSERT INTO turns (session_id, id, seq, idempotency_key, body_digest, status, ended_at) "
+        "VALUES (%s, gen_random_uuid(), 2, 'key', repeat('d', 64), 'cancelled', now())",
+        str(two.away),
+    )
+    two.change(two.away, "turn_seq", 2)
+    today = day_of(datetime.now(UTC))
+    before = series(two.house.database, "turns", today)
+    assert before[0]["values"] == {"cancelled": 1, "completed": 2}
+    two.merge()
+    assert run(database_url, "SELECT count(*) FROM turns WHERE idempotency_key = 'key'") == [(2,)]
+    assert series(two.house.database, "turns", today) == before
+    for session in (two.home, two.away):
+        assert endings.end_session(two.house.database, session)
+    assert series(two.house.database, "turns", today) == before

@@ -91,6 +91,8 @@ CHANGES: dict[str, Callable[[Lines], object]] = {
     "a second session": lambda lines: lines.insert(1, lines[0]),
     "a status that is not known": lambda lines: of(lines, "turn")[0].update(status="splendid"),
     "a negative cost": lambda lines: lines[0]["usage"].update(cost_micros=-1_000_000),
+    # Of a thousand such turns no sum could be kept: nothing would be counted any more, and they could never go.
+    "a cost that no book can hold": lambda lines: of(lines, "turn")[0]["usage"].update(cost_micros=2**53),
     "a NUL in a field": lambda lines: lines[0].update(metadata={"a": "\0"}),
     "half a character in a field": lambda lines: lines[0].update(metadata={"a": "\ud800"}),
     "half a lock": lambda lines: lines[0].update(locked_at=None),
