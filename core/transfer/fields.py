@@ -15,6 +15,7 @@ MOST: Final = 2**53
 _MOST_OF_A_TURN: Final = 10**12
 _LONGEST_S: Final = 31_536_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,50}")
+_WORD: Final = re.compile(r"[A-Za-z0-9_.:/-]+")
 # Deeper than anybody nests, and not so deep that reading it again could fail.
 _MOST_LEVELS: Final = 100
 _CANNOT: Final = "holds what a field here cannot: a NUL, half a character, or more than 100 levels"
@@ -35,6 +36,16 @@ def text(longest: int | None = None, shortest: int = 0) -> Check:
         if not isinstance(given, str) or not shortest <= len(given) <= (longest or len(given)):
             return "must be a text" + (f" of {shortest} to {longest} characters" if longest else "")
         return None if _can_be_kept(given) else "holds what a text here cannot: a NUL, or half a character"
+
+    return check
+
+
+def word(longest: int) -> Check:
+    """Of what operators see, who are not to read what anybody says: no sentence fits."""
+
+    def check(given: Any) -> str | None:
+        right = isinstance(given, str) and len(given) <= longest and _WORD.fullmatch(given)
+        return None if right else f"must be a word of at most {longest} letters, digits and _ . : - /"
 
     return check
 
@@ -95,7 +106,7 @@ def counts(high: int) -> Check:
 
 def error(given: Any) -> str | None:
     if isinstance(given, dict) and given.keys() == {"code", "detail"}:
-        return text()(given["code"]) or text()(given["detail"])
+        return word(64)(given["code"]) or text()(given["detail"])
     return "must be an object with `code` and `detail`"
 
 
@@ -170,7 +181,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "agent": _AGENT,
         "content": json_text,
         "prefix_digest": none_or(text(64)),
-        "stop_reason": none_or(text(50)),
+        "stop_reason": none_or(word(50)),
         "usage": none_or(fields),
         "left_out": flag,
         "origin_session": none_or(uuid),
@@ -178,10 +189,10 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "created_at": moment,
     },
     "tool_call": {
-        "id": text(100, 1),
+        "id": word(100),
         "turn_id": uuid,
         "message_seq": _SEQ,
-        "name": text(128, 1),
+        "name": word(128),
         "effect": one_of("read", "idempotent", "once"),
         "status": one_of("asked", "ready", "started", "done", "failed", "unknown", "denied", "dropped"),
         "input_digest": text(64),
@@ -194,7 +205,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
     "approval": {
         "id": uuid,
         "turn_id": uuid,
-        "tool_call_id": text(100, 1),
+        "tool_call_id": word(100),
         "asks": one_of("call", "outcome"),
         "role": _ROLE,
         "input_digest": text(64),
@@ -234,9 +245,9 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
     },
     "audit": {
         "at": moment,
-        "actor": text(100, 1),
+        "actor": word(100),
         "by": _WHO,
-        "action": text(50, 1),
+        "action": word(50),
         "agent": _AGENT,
         "until": none_or(moment),
         "reason": none_or(text()),

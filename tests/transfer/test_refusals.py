@@ -93,6 +93,16 @@ CHANGES: dict[str, Callable[[Lines], object]] = {
     "a negative cost": lambda lines: lines[0]["usage"].update(cost_micros=-1_000_000),
     # Of a thousand such turns no sum could be kept: nothing would be counted any more, and they could never go.
     "a cost that no book can hold": lambda lines: of(lines, "turn")[0]["usage"].update(cost_micros=2**53),
+    # Operators see these, and are to read nothing that anybody says.
+    "a sentence for a reason to stop": lambda lines: of(lines, "message")[1].update(
+        stop_reason="My secret is 42"
+    ),
+    "a sentence for an actor": lambda lines: of(lines, "audit")[0].update(actor="Ada, who is ill"),
+    "a sentence for an action": lambda lines: of(lines, "audit")[0].update(action="told Ada"),
+    "a sentence for a tool": lambda lines: of(lines, "tool_call")[0].update(name="heal Ada"),
+    "a sentence for an error's code": lambda lines: of(lines, "turn")[0].update(
+        error={"code": "Ada is ill", "detail": ""}
+    ),
     "a NUL in a field": lambda lines: lines[0].update(metadata={"a": "\0"}),
     "half a character in a field": lambda lines: lines[0].update(metadata={"a": "\ud800"}),
     "half a lock": lambda lines: lines[0].update(locked_at=None),
