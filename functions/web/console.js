@@ -44,6 +44,7 @@ byId("sign-in").addEventListener("submit", async (event) => {
     await api.get("/overview");
     byId("token").value = "";
     begin();
+    byId("main").focus();
   } catch (error) {
     signOut(reason(error));
   }
@@ -77,7 +78,7 @@ function show(what) {
 // ---- where we are: the address names the conversation, and never the token
 
 function begin() {
-  const id = decodeURIComponent(location.hash.match(/^#session=(.+)$/)?.[1] ?? "");
+  const id = location.hash.match(/^#session=([\w-]+)$/)?.[1];
   if (!api.token) return signOut("");
   show(id ? "conversation" : "watching");
   if (id) return void conversation.open(id);
@@ -86,6 +87,7 @@ function begin() {
 }
 addEventListener("hashchange", () => {
   if (api.token && (location.hash.startsWith("#session=") || byId("watching").hidden)) begin();
+  if (document.activeElement === document.body) byId("main").focus();
 });
 
 byId("search").addEventListener("submit", async (event) => {

@@ -175,7 +175,9 @@ def test_what_is_said_between_new_and_its_answer_is_said_in_the_new_one(
     expect(write(page)).to_have_value("A draft of the first.")
 
 
-def test_where_new_is_refused_what_was_typed_stays_and_is_not_sent(page_of: OpenPage, service: Service) -> None:
+def test_where_new_is_refused_what_was_typed_stays_and_is_not_sent(
+    page_of: OpenPage, service: Service
+) -> None:
     page = page_of(service.url)
     say(page, "I broke a tooth.")
     expect(replies(page)).to_have_count(1)
@@ -213,3 +215,14 @@ def test_whoever_is_in_the_menu_by_keys_stays_there_while_others_are_looked_for(
             pass
     expect(item).to_be_focused()
     expect(shown(page)).to_contain_text("I broke a tooth.")
+
+
+def test_a_link_that_hides_where_it_leads_tells_it(page_of: OpenPage, service: Service) -> None:
+    page = page_of(service.url)
+    service.model.replies.add(
+        Reply("Pay at https://clinic.example@evil.example/pay or at https://clinic.example/pay now.")
+    )
+    say(page, "Where do I pay?")
+    expect(replies(page).locator("a")).to_have_text(
+        ["https://clinic.example@evil.example/pay (evil.example)", "https://clinic.example/pay"]
+    )
