@@ -21,7 +21,7 @@ const NO_OPERATORS = "This service has no operators set up: set ADMIN_TOKEN.";
 const WRONG = "This token is not an operator's. Is it the ADMIN_TOKEN?";
 const WHAT_TO_TYPE = "Type a conversation's ID, or at least 4 characters of its beginning, or a user's ID.";
 const AN_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-// The verdict hangs on these too: the plots of a day ask for the same.
+// The verdict's.
 const RECENT = ["turns", "latency", "recoveries"];
 
 const api = new Api();
@@ -67,7 +67,6 @@ function signOut(why) {
   byId("token").focus();
 }
 
-/** One of the three things that this page can be. */
 function show(what) {
   for (const id of ["sign-in", "watching", "conversation"]) byId(id).hidden = id !== what;
   byId("search").hidden = byId("sign-out").hidden = what === "sign-in";
@@ -75,7 +74,7 @@ function show(what) {
   clearTimeout(timer);
 }
 
-// ---- where we are: the address names the conversation, and never the token
+// ---- where we are: never the token
 
 function begin() {
   const id = location.hash.match(/^#session=([\w-]+)$/)?.[1];
@@ -153,8 +152,6 @@ function plotAll() {
     });
   }
 }
-
-// ---- what is there before any figure
 
 fill(byId("all-plots"), plots.map((plot) => plot.node));
 const choose = (one) => {

@@ -42,7 +42,6 @@ export function chart({ times, series, step }, { kind, width, format, whole }) {
   };
 }
 
-/** Each colour comes twice. */
 const look = (tone) => `s${tone % 6}${tone < 6 ? "" : ".again"}`;
 const hatch = (tone) => HATCHES[(tone + (tone < 6 ? 0 : 3)) % 6];
 
