@@ -21,7 +21,7 @@ const NO_OPERATORS = "This service has no operators set up: set ADMIN_TOKEN.";
 const WRONG = "This token is not an operator's. Is it the ADMIN_TOKEN?";
 const WHAT_TO_TYPE = "Type a conversation's ID, or at least 4 characters of its beginning, or a user's ID.";
 const AN_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-// The verdict's.
+
 const RECENT = ["turns", "latency", "recoveries"];
 
 const api = new Api();
@@ -74,7 +74,7 @@ function show(what) {
   clearTimeout(timer);
 }
 
-// ---- where we are: never the token
+// ---- where we are
 
 function begin() {
   const id = location.hash.match(/^#session=([\w-]+)$/)?.[1];
@@ -108,7 +108,7 @@ byId("search").addEventListener("submit", async (event) => {
   byId("found-head").focus();
 });
 
-// ---- watching
+// ---- now
 
 function watch() {
   clearTimeout(timer);
