@@ -21,7 +21,7 @@ const NO_OPERATORS = "This service has no operators set up: set ADMIN_TOKEN.";
 const WRONG = "This token is not an operator's. Is it the ADMIN_TOKEN?";
 const WHAT_TO_TYPE = "Type a conversation's ID, or at least 4 characters of its beginning, or a user's ID.";
 const AN_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-// The verdict hangs on these too: the plots of a day ask for the same.
+
 const RECENT = ["turns", "latency", "recoveries"];
 
 const api = new Api();
@@ -44,6 +44,7 @@ byId("sign-in").addEventListener("submit", async (event) => {
     await api.get("/overview");
     byId("token").value = "";
     begin();
+    byId("main").focus();
   } catch (error) {
     signOut(reason(error));
   }
@@ -66,7 +67,6 @@ function signOut(why) {
   byId("token").focus();
 }
 
-/** One of the three things that this page can be. */
 function show(what) {
   for (const id of ["sign-in", "watching", "conversation"]) byId(id).hidden = id !== what;
   byId("search").hidden = byId("sign-out").hidden = what === "sign-in";
@@ -74,10 +74,10 @@ function show(what) {
   clearTimeout(timer);
 }
 
-// ---- where we are: the address names the conversation, and never the token
+// ---- where we are
 
 function begin() {
-  const id = decodeURIComponent(location.hash.match(/^#session=(.+)$/)?.[1] ?? "");
+  const id = location.hash.match(/^#session=([\w-]+)$/)?.[1];
   if (!api.token) return signOut("");
   show(id ? "conversation" : "watching");
   if (id) return void conversation.open(id);
@@ -86,6 +86,7 @@ function begin() {
 }
 addEventListener("hashchange", () => {
   if (api.token && (location.hash.startsWith("#session=") || byId("watching").hidden)) begin();
+  if (document.activeElement === document.body) byId("main").focus();
 });
 
 byId("search").addEventListener("submit", async (event) => {
@@ -107,7 +108,7 @@ byId("search").addEventListener("submit", async (event) => {
   byId("found-head").focus();
 });
 
-// ---- watching
+// ---- now
 
 function watch() {
   clearTimeout(timer);
@@ -151,8 +152,6 @@ function plotAll() {
     });
   }
 }
-
-// ---- what is there before any figure
 
 fill(byId("all-plots"), plots.map((plot) => plot.node));
 const choose = (one) => {

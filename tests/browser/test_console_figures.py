@@ -389,6 +389,47 @@ def test_a_window_may_have_any_width_meanwhile(console: Callable[..., Page]) -> 
     assert page.locator("#plot-turns .chart").bounding_box() is not None
 
 
+def test_no_two_states_of_turns_look_the_same(console: Callable[..., Page]) -> None:
+    """There are more of them than colours."""
+    page = console()
+    looks = page.evaluate(_LOOKS)
+    assert len(looks) == 8
+    assert len(set(looks)) == 8
+
+
+# What swatches of as many states are drawn with: colour and pattern.
+_LOOKS = """async () => {
+    const { swatch } = await import("/web/watch/chart.js");
+    const { PLOTS } = await import("/web/watch/figures.js");
+    const states = PLOTS.find((plot) => plot.id === "plot-turns").read([]);
+    return states.map(({ tone }) => {
+        const node = swatch(tone, "bars");
+        document.body.append(node);
+        const fill = getComputedStyle(node.querySelector(".fill")).fill;
+        return fill + node.querySelector(".hatch").getAttribute("d");
+    });
+}"""
+
+
+def test_an_address_that_means_nothing_asks_for_the_token_all_the_same(
+    service: Service, page_of: OpenPage
+) -> None:
+    page = page_of(f"{service.url}/console#session=%")
+    _sign_in(page)
+    _wait_for_figures(page)
+
+
+def test_whoever_comes_back_to_the_figures_or_signs_in_is_there_with_the_keys(
+    console: Callable[..., Page], made: dict[str, Device]
+) -> None:
+    page = console()
+    expect(page.locator("#main")).to_be_focused()
+    page.goto(f"{page.url.split('#')[0]}#session={made['failed'].session}")
+    page.get_by_role("link", name="All figures").press("Enter")
+    expect(page.locator("#watching")).to_be_visible()
+    expect(page.locator("#main")).to_be_focused()
+
+
 # ---- search
 
 

@@ -101,8 +101,16 @@ class Rooms {
   /** Into another conversation; of several at once the last one is shown. @param {() => Promise<any>} enter */
   async move(enter) {
     const move = ++this.#moves;
-    const { id } = await enter();
-    if (move === this.#moves) await this.talk.show(id);
+    const isLast = () => move === this.#moves;
+    let isThere = false;
+    this.talk.hold();
+    try {
+      const { id } = await enter();
+      if (isLast()) await this.talk.show(id);
+      isThere = this.talk.sessionId === id;
+    } finally {
+      if (isLast()) this.talk.release(isThere);
+    }
   }
 
   /** @param {string} id */
@@ -197,7 +205,11 @@ function menu(rooms, actions) {
   details.addEventListener("focusout", ({ relatedTarget }) => relatedTarget && !details.contains(relatedTarget) && close());
   document.addEventListener("click", ({ target }) => details.contains(target) || close());
   actions.append(details);
+  let filled = "";
   return (session) => {
+    const role = session?.role ?? "none";
+    if (role === filled) return; // whoever is at one of them by keys stays there
+    filled = role;
     const can = MENU.filter(([, , , roles]) => !roles || (session && roles.includes(session.role)));
     places.replaceChildren(...can.map(([label, file, does]) => button(label, () => {
       close();

@@ -41,6 +41,15 @@ export class Exchange {
     this.node.dataset.key = entry.key ?? "";
   }
 
+  /** Whether what was said stands among these; then it is not shown a second time here. @param {HTMLElement[]} nodes */
+  isStoredIn(nodes) {
+    const said = (node) => node.querySelector(".bubble")?.textContent;
+    const own = this.#list.querySelector(".mine");
+    if (!own || !nodes.some((node) => node.matches(".mine") && said(node) === said(own))) return false;
+    own.remove();
+    return true;
+  }
+
   /** What becomes of it, in words, with what can be done. @param {string} text @param {HTMLElement[]} actions */
   say(text, ...actions) {
     if (this.#state.textContent !== text || actions.length) this.#state.replaceChildren(text, ...actions);

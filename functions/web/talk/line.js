@@ -25,6 +25,8 @@ export class Line {
   /** @type {string | null} */
   #session = null;
   #delivered = new Set();
+  /** What is said while it is not known yet which conversation this is, and what of it is going on, waits for that. */
+  #isEntered = false;
 
   /**
    * @param {import("../latchkey.js").Latchkey} latchkey
@@ -36,7 +38,13 @@ export class Line {
     this.thread = thread;
     this.around = around;
     reach.onChange(() => this.open.forEach((one) => this.#describe(one)));
-    setInterval(() => document.visibilityState === "visible" && this.#lookAtWaiting(), ASKS_MS);
+    let isLooking = false; // a service that is slow, or wants less, is not asked more than once at a time
+    setInterval(async () => {
+      if (isLooking || document.visibilityState !== "visible") return;
+      isLooking = true;
+      await this.#lookAtWaiting();
+      isLooking = false;
+    }, ASKS_MS);
   }
 
   /** What is going on, and what could be stopped. */
@@ -59,8 +67,9 @@ export class Line {
   /** Where stored messages go: before what is open. @returns {Node | null} */
   before = () => this.open[0]?.node ?? null;
 
-  /** Another conversation is shown. What was not taken yet is sent on in the background. */
-  leave() {
+  /** Another conversation is shown. What was not taken yet is sent on in the background. @param {string | null} next where what is said from now on belongs */
+  leave(next) {
+    [this.#session, this.#isEntered] = [next, false];
     for (const one of this.open) {
       one.isParked = true;
       if (one.turn || one.entry.refused) one.control?.abort("left");
@@ -70,7 +79,8 @@ export class Line {
 
   /** What was said before in this conversation and is not over. @param {string | null} session */
   enter(session) {
-    this.#session = session;
+    [this.#session, this.#isEntered] = [session, true];
+    if (session) for (const one of this.open) this.#belongs(one, session);
     for (const entry of outbox.all()) {
       if (entry.session !== session && !(entry.session === null && !entry.turn)) this.#deliver(entry);
       else if (!this.open.some((one) => one.entry.key === entry.key)) this.#add(new Exchange(entry, this.around));
@@ -80,7 +90,6 @@ export class Line {
   /** To a conversation that is not shown. Once: whatever it was left by sends it until it is taken. @param {import("./outbox.js").Entry} entry */
   #deliver(entry) {
     if (entry.turn || entry.refused || this.#delivered.has(entry.key)) return;
-    this.#delivered.add(entry.key);
     this.#run(new Exchange(entry, this.around));
   }
 
@@ -100,7 +109,6 @@ export class Line {
   say(text, onBusy) {
     const entry = { key: newId(), text, onBusy, session: this.#session, at: new Date().toISOString() };
     outbox.put(entry);
-    this.#delivered.add(entry.key);
     const one = this.#add(new Exchange(entry, this.around));
     this.thread.toEnd();
     this.#run(one);
@@ -135,6 +143,8 @@ export class Line {
 
   /** @param {Exchange} one */
   async #run(one) {
+    if (!this.#isEntered) return;
+    if (one.entry.key) this.#delivered.add(one.entry.key);
     one.control?.abort("again");
     const control = (one.control = new AbortController());
     one.isParked = false;
@@ -170,11 +180,15 @@ export class Line {
   #began(session) {
     if (!session || this.#session) return;
     this.#session = session;
-    for (const one of this.open) {
-      one.entry.session = session;
-      if (one.entry.key) outbox.change(one.entry.key, { session });
-    }
+    for (const one of this.open) this.#belongs(one, session);
     this.around.began(session);
+  }
+
+  /** @param {Exchange} one @param {string} session */
+  #belongs(one, session) {
+    if (one.entry.session === session) return;
+    one.entry.session = session;
+    if (one.entry.key) outbox.change(one.entry.key, { session });
   }
 
   /** The service has it. @param {Exchange} one @param {string} turnId */
@@ -182,6 +196,12 @@ export class Line {
     if (one.turn === turnId) return;
     one.turn = turnId;
     if (one.entry.key) outbox.change(one.entry.key, { turn: turnId });
+    // It was taken before, without an answer, and its turn is read along with already: as somebody else's, with its message as it is stored.
+    if (one.isStoredIn(this.thread.of(turnId))) {
+      const double = this.open.find((other) => other !== one && other.turn === turnId && other.entry.text === undefined);
+      double?.control?.abort("double");
+      if (double) this.drop(double);
+    }
     const place = this.open.indexOf(one);
     if (place !== 0) {
       // Somebody is before it, or another conversation is shown by now.
@@ -235,9 +255,15 @@ export class Line {
     this.open = this.open.filter((other) => !over.includes(other));
     for (const other of over) other.control?.abort("over");
     const next = () => over[0].node;
+    const entered = this.#session;
     const stored = turn.session_id ? await this.thread.catchUp(this.isShown, next).catch(() => []) : [];
     // One that is complete is stored, if further up than what is drawn.
-    const isStored = turn.session_id && (turn.status === "completed" || stored.some((message) => message.turn_id === turn.id));
+    if (this.#session !== entered || !this.#isEntered) {
+      // Another conversation is shown by now: nothing of this one is told there.
+      for (const other of over) if (other.entry.key && turn.status === "completed") outbox.drop(other.entry.key);
+      return;
+    }
+    const isStored = turn.session_id && (turn.status === "completed" || stored.some((message) => message.turn_id === turn.id) || this.thread.of(turn.id).length > 0);
     for (const other of over) {
       if (other.entry.key) outbox.drop(other.entry.key);
       this.#close(other, turn, isStored);

@@ -11,7 +11,8 @@ function link(address, text) {
     const url = new URL(address);
     if (!/^https?:$/.test(url.protocol)) return text;
     // Whoever reads it is shown where it leads, whatever it is called.
-    const to = text === address ? null : h("span", { class: "faint" }, ` (${url.host})`);
+    const isPlain = text === address && !url.username && !url.password && address.toLowerCase().startsWith(`${url.protocol}//${url.host}`);
+    const to = isPlain ? null : h("span", { class: "faint" }, ` (${url.host})`);
     return h("a", { href: url.href, target: "_blank", rel: "noopener noreferrer" }, text, to);
   } catch {
     return text;

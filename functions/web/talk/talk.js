@@ -11,7 +11,6 @@ import { Thread } from "./thread.js";
 import { agentName, isGone, problemText, usageWords } from "./words.js";
 
 const NEWEST = Number.MAX_SAFE_INTEGER;
-const LOOKS_MS = 5_000;
 
 /** @param {{latchkey: import("../latchkey.js").Latchkey, root: HTMLElement}} given */
 export function mountTalk({ latchkey, root }) {
@@ -72,7 +71,7 @@ class Talk {
   async show(sessionId) {
     const visit = ++this.#visit;
     const isOther = sessionId !== this.sessionId || sessionId === null;
-    this.#leave(isOther);
+    this.#leave(isOther, sessionId);
     if (isOther) this.composer.enter(sessionId);
     this.sessionId = sessionId;
     const where = { sessionId: sessionId ?? undefined };
@@ -150,15 +149,25 @@ class Talk {
     this.#actions = actions;
   }
 
+  /** Another conversation was asked for, and is not there yet. */
+  hold() {
+    this.composer.hold();
+  }
+
+  /** @param {boolean} isThere whether it is shown now */
+  release(isThere) {
+    this.composer.release(this.sessionId, isThere);
+  }
+
   focus() {
     this.composer.focus();
   }
 
   // ---- another conversation
 
-  /** @param {boolean} isOther */
-  #leave(isOther) {
-    this.line.leave();
+  /** @param {boolean} isOther @param {string | null} [next] */
+  #leave(isOther, next = null) {
+    this.line.leave(next);
     this.thread.clear();
     this.asked.clear();
     this.tell(null);
@@ -174,9 +183,10 @@ class Talk {
   #notShown(sessionId, error) {
     if (error?.status === 401) return this.#signIn(error);
     if (isGone(error) && sessionId !== null) return this.#gone(error, null);
-    if (!isGone(error)) return this.tell(error);
-    this.line.enter(null);
-    this.#told(null, []);
+    // What could not be read may be written to still.
+    this.line.enter(sessionId);
+    if (isGone(error)) this.#told(null, []);
+    else this.tell(error);
     this.line.goOn();
   }
 
@@ -369,13 +379,10 @@ class Talk {
     by("shade").addEventListener("click", () => this.drawer(false));
     document.addEventListener("keydown", (event) => event.key === "Escape" && this.#escape(event));
     reach.onChange(() => this.#changed());
-    const look = () => {
+    document.addEventListener("visibilitychange", () => {
       const isIdle = document.visibilityState === "visible" && this.session && !this.isBusy && !reach.isLost;
-      return isIdle ? this.#lookForNew() : null;
-    };
-    document.addEventListener("visibilitychange", look);
-    // Where others speak, too.
-    setInterval(() => this.session?.role !== "owner" && look(), LOOKS_MS);
+      if (isIdle) this.#lookForNew();
+    });
   }
 
   /** The innermost thing that is open; else what is being answered. @param {KeyboardEvent} event */

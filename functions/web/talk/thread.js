@@ -102,6 +102,11 @@ export class Thread {
     }
   }
 
+  /** What stands here of this turn as it is stored. @param {string} turnId @returns {HTMLElement[]} */
+  of(turnId) {
+    return [...this.#list.children].filter((node) => node.dataset.turn === turnId);
+  }
+
   /** @param {Node} node */
   append(node) {
     this.#list.append(node);

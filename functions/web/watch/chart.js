@@ -5,7 +5,7 @@ import { tick } from "./readable.js";
 
 /** @typedef {{step: "hour" | "day", times: Date[], series: {name: string, values: (number | null)[], tone: number}[]}} Data */
 
-export const TONES = 6;
+export const TONES = 12;
 const HATCHES = ["", "M0 8L8 0", "M0 4H8", "M0 0L8 8", "M4 0V8", "M0 8L8 0M0 0L8 8"];
 const [HEIGHT, TOP, RIGHT, BOTTOM, LEFT] = [190, 10, 8, 24, 52];
 const INNER = HEIGHT - TOP - BOTTOM;
@@ -42,15 +42,18 @@ export function chart({ times, series, step }, { kind, width, format, whole }) {
   };
 }
 
+const look = (tone) => `s${tone % 6}${tone < 6 ? "" : ".again"}`;
+const hatch = (tone) => HATCHES[(tone + (tone < 6 ? 0 : 3)) % 6];
+
 export function swatch(tone, kind) {
-  if (kind === "lines") return drawing("swatch", 22, 14, svg(`path.line.s${tone}`, { d: "M1 7H21" }));
+  if (kind === "lines") return drawing("swatch", 22, 14, svg(`path.line.${look(tone)}`, { d: "M1 7H21" }));
   const id = `pattern-${patterns++}`;
   return drawing("swatch", 22, 14, svg("defs", {}, pattern(id, tone)), svg("rect", { width: 20, height: 14, fill: `url(#${id})` }));
 }
 
 function pattern(id, tone) {
   return svg("pattern", { id, width: 8, height: 8, patternUnits: "userSpaceOnUse" },
-    svg(`rect.fill.s${tone}`, { width: 8, height: 8 }), svg("path.hatch", { d: HATCHES[tone] }));
+    svg(`rect.fill.${look(tone)}`, { width: 8, height: 8 }), svg("path.hatch", { d: hatch(tone) }));
 }
 
 function bars(times, series, { slot, id, x, y }) {
@@ -73,7 +76,7 @@ function line({ values, tone }, { x, y }) {
   const spots = values.flatMap((value, index) => isThere(index) ? [{ index, cx: x(index + 0.5).toFixed(1), cy: y(value).toFixed(1) }] : []);
   const d = spots.map(({ index, cx, cy }) => `${isThere(index - 1) ? "L" : "M"}${cx} ${cy}`).join("");
   const dots = spots.filter(({ index }) => values.length <= 48 || !(isThere(index - 1) || isThere(index + 1)));
-  return [svg(`path.line.s${tone}`, { d }), dots.map(({ cx, cy }) => svg(`circle.fill.s${tone}`, { cx, cy, r: 2.5 }))];
+  return [svg(`path.line.${look(tone)}`, { d }), dots.map(({ cx, cy }) => svg(`circle.fill.${look(tone)}`, { cx, cy, r: 3 }))];
 }
 
 function highest(times, series, isStacked) {

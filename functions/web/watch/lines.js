@@ -68,7 +68,7 @@ function note({ at, action, actor, agent, until, user_id: user }) {
   const words = action.replaceAll("_", " ");
   const isLock = action.startsWith("lock_");
   return {
-    at, mark: isLock ? "▣" : "✎", tone: isLock ? "model" : "",
+    at, mark: isLock ? "⚑" : "✎", tone: isLock ? "model" : "",
     text: `${NOTES[action] ?? words[0].toUpperCase() + words.slice(1)}${agent ? `: ${agent}` : ""}${until ? `, until ${full(until)}` : ""}`,
     more: `audit: ${action} by ${actor}${user ? ` ${user}` : ""}`,
   };
