@@ -6,6 +6,7 @@
 
 import { LatchkeyProblem } from "../latchkey.js";
 import { by, h } from "../talk/node.js";
+import { isGone } from "../talk/words.js";
 import { button } from "./dialog.js";
 import { List } from "./list.js";
 
@@ -60,7 +61,8 @@ export async function mountRooms({ latchkey, talk, root, actions }) {
   });
   talk.onChange((session) => {
     fill(session);
-    rooms.tried(() => rooms.changedTo(session));
+    // That it is over is told by whoever shows it, and once.
+    rooms.tried(() => rooms.changedTo(session).catch((problem) => isGone(problem) || Promise.reject(problem)));
   });
   const arrive = () => rooms.tried(async () => {
     const id = await rooms.arrive();
