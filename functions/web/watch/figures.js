@@ -20,6 +20,11 @@ function lockTimes(items) {
   }))).map((one, place) => ({ ...one, tone: place % TONES }));
 }
 
+/** How many each agent was given; where no agent has one, the manager answers. */
+function given(items) {
+  return byLabel([])(items.map((item) => ({ values: Object.fromEntries(item.agents.map((one) => [one.agent, one.count])) })));
+}
+
 /** Those that are still held beside what became of the others. */
 function lockEnds(items) {
   const held = (item) => item.agents.reduce((sum, one) => sum + one.still_held, 0);
@@ -40,6 +45,8 @@ export const PLOTS = [
   { id: "plot-recoveries", figure: "recoveries", title: "Recoveries", about: "How often a turn outlived its function.", ...counts, read: byLabel([]) },
   { id: "plot-sessions", figure: "sessions", title: "Conversations", about: "Begun, and how they went.", ...counts, kind: "lines",
     read: byLabel(["begun", "ended", "expired", "merged", "restored"]) },
+  { id: "plot-agents", figure: "locks", title: "Conversations by agent", about: "How many each agent was given, by a handoff or by somebody's choice.", ...counts,
+    read: given },
   { id: "plot-locks", figure: "locks", title: "Lock durations", about: "How long agents held conversations.", ...times, format: seconds,
     read: lockTimes },
   { id: "plot-lock-ends", figure: "locks", title: "How locks ended", about: "What became of the locks that were set.", ...counts, read: lockEnds },
