@@ -37,6 +37,7 @@ from dev.s3 import count, serving_s3
 _CONTEXT = multiprocessing.get_context("spawn")
 _SWEEPS_S = 20.0
 _RESTS_S = 8.0
+_RESTS_SHORTLY_S = 2.0
 _TELLS_EVERY_S = 15.0
 _BAR = 2.0
 _BUCKET = "archive"
@@ -90,7 +91,7 @@ def _sweep(url: str, asked: Asked, sessions: int, bucket: str | None) -> bool:
     cleaners = [_CONTEXT.Process(target=_clean, args=(url, bucket, stage)) for _ in range(asked.cleaners)]
     for process in [*clients, *cleaners]:
         process.start()
-    swept_s = _conduct(stage, sessions, cleaners)
+    swept_s = _conduct(stage, sessions, cleaners, _RESTS_SHORTLY_S if asked.is_short else _RESTS_S)
     talked = [stage.turns.get() for _ in clients]
     took = [one for some, _ in talked for one in some]
     live = [device for _, devices in talked for device in devices]
@@ -106,9 +107,9 @@ def _sweep(url: str, asked: Asked, sessions: int, bucket: str | None) -> bool:
     return bool(short)
 
 
-def _conduct(stage: Stage, sessions: int, cleaners: list[Any]) -> float:
+def _conduct(stage: Stage, sessions: int, cleaners: list[Any], rests_s: float) -> float:
     """For how long it was swept."""
-    time.sleep(_RESTS_S)
+    time.sleep(rests_s)
     swept_s, done, told = 0.0, 0, time.monotonic()
     while done < sessions and any(cleaner.is_alive() for cleaner in cleaners):
         stage.sweeping.set()
@@ -122,7 +123,7 @@ def _conduct(stage: Stage, sessions: int, cleaners: list[Any]) -> float:
                 _say(f"{done} of {sessions} are gone, {done / (swept_s + told - begun):.0f}/s")
         stage.sweeping.clear()
         swept_s += time.monotonic() - begun
-        time.sleep(_RESTS_S)
+        time.sleep(rests_s)
         while not stage.ended.empty():
             done += stage.ended.get()
     stage.over.set()
