@@ -39,18 +39,7 @@ def serve(nursery: Nursery, database_url: str, model: DemoModel) -> Iterator[Ser
     started: list[Server] = []
 
     def start(count: int, module: str = "tests.streams.server", **more: str) -> list[Server]:
-        environ = {
-            "PATH": os.environ["PATH"],
-            "DATABASE_URL": database_url,
-            "DATABASE_POOL_SIZE": "8",
-            "ACCESS_MODE": "open",
-            "RATE_DEVICE_PER_MINUTE": "0",
-            "RATE_ADDRESS_PER_MINUTE": "0",
-            "ANTHROPIC_API_KEY": "demo",
-            "ANTHROPIC_BASE_URL": model.url,
-            "NO_PROXY": "127.0.0.1",
-            **more,
-        }
+        environ = environ_of(database_url, model, **more)
         fresh = [_start(nursery, environ, module) for _ in range(count)]
         started.extend(fresh)
         for server in fresh:
@@ -63,7 +52,28 @@ def serve(nursery: Nursery, database_url: str, model: DemoModel) -> Iterator[Ser
 
 
 def _start(nursery: Nursery, environ: dict[str, str], module: str) -> Server:
+    port = free_port()
+    return Server(port, nursery.start(module, str(port), **environ))
+
+
+def environ_of(database_url: str, model: DemoModel, **more: str) -> dict[str, str]:
+    """What a server of the tests knows of the world."""
+    return {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": database_url,
+        "DATABASE_POOL_SIZE": "8",
+        "ACCESS_MODE": "open",
+        "RATE_DEVICE_PER_MINUTE": "0",
+        "RATE_ADDRESS_PER_MINUTE": "0",
+        "ANTHROPIC_API_KEY": "demo",
+        "ANTHROPIC_BASE_URL": model.url,
+        "NO_PROXY": "127.0.0.1",
+        **more,
+    }
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return Server(port, nursery.start(module, str(port), **environ))
+        port: int = free.getsockname()[1]
+    return port
