@@ -2,6 +2,7 @@
 
 from playwright.sync_api import Locator, Page, expect
 
+from dev.demo_model import Reply
 from tests.databases import run
 
 
@@ -20,6 +21,13 @@ def mine(page: Page) -> Locator:
 
 def replies(page: Page) -> Locator:
     return page.locator(".theirs .bubble")
+
+
+def calling(name: str, **given: object) -> Reply:
+    """The model's, in which it asks for a tool."""
+    return Reply(
+        [{"type": "text", "text": "One moment."}, {"type": "tool_use", "name": name, "input": given}]
+    )
 
 
 def is_quiet(page: Page) -> None:

@@ -50,6 +50,14 @@ def service(nursery: Nursery, postgres: EmbeddedPostgres, template: str) -> Iter
 
 
 @pytest.fixture
+def nothing_is_left(service: Service) -> Iterator[None]:
+    """Of what a test scripted: the next one has the same model."""
+    yield
+    service.model.replies.clear()
+    service.model.faults.clear()
+
+
+@pytest.fixture
 def page_of(browser: Browser) -> Iterator[OpenPage]:
     """Opens an address in a browser of somebody new: nothing is kept of others. What is given goes to Playwright's `new_context`:
     `viewport`, `color_scheme`, `has_touch`, ...

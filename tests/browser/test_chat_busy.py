@@ -14,11 +14,7 @@ from tests.browser.service import Service
 FIRST, SECOND, THIRD = "I am the first.", "I am the second.", "I am the third."
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left(service: Service) -> Iterator[None]:
-    yield
-    service.model.replies.clear()
-    service.model.faults.clear()
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 @pytest.fixture

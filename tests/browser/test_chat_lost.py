@@ -28,11 +28,7 @@ def service(nursery: Nursery, postgres: EmbeddedPostgres, template: str) -> Iter
         running.kill()
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left(service: Service) -> Iterator[None]:
-    yield
-    service.model.replies.clear()
-    service.model.faults.clear()
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def test_a_conversation_goes_on_over_a_service_that_is_killed_and_started_again(

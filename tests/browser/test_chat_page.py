@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from dev.demo_model import DemoModel, Reply
 from dev.postgres import EmbeddedPostgres
-from tests.browser.chatting import is_quiet, mine, replies, say, sideways, write
+from tests.browser.chatting import calling, is_quiet, mine, replies, say, sideways, write
 from tests.browser.conftest import OpenPage
 from tests.browser.service import Service
 from tests.databases import new_database
@@ -21,17 +21,7 @@ NARROW = {"width": 390, "height": 844}
 SCHEMES = ["light", "dark"]
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left(service: Service) -> Iterator[None]:
-    yield
-    service.model.replies.clear()
-    service.model.faults.clear()
-
-
-def _call(name: str, **given: object) -> Reply:
-    return Reply(
-        [{"type": "text", "text": "One moment."}, {"type": "tool_use", "name": name, "input": given}]
-    )
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def _everything(page: Page, service: Service) -> None:
@@ -40,9 +30,9 @@ def _everything(page: Page, service: Service) -> None:
     todos = [{"content": "find a time", "status": "completed"}, {"content": long, "status": "pending"}]
     service.model.replies.add(
         Reply(f"`{long}`\n\n- one\n- two {long}\n\n```\n{long} {long}\n```\nhttps://example.com/{long}"),
-        _call("hand_over", to="scheduling", reason="an appointment"),
-        _call("set_todos", todos=todos),
-        _call("cancel_appointment", number=4711, more={"nested": [long]}),
+        calling("hand_over", to="scheduling", reason="an appointment"),
+        calling("set_todos", todos=todos),
+        calling("cancel_appointment", number=4711, more={"nested": [long]}),
     )
     say(page, f"Hello {long}")
     expect(replies(page)).to_have_count(1)
@@ -115,8 +105,8 @@ def test_it_fits_a_narrow_phone(
 def test_a_whole_turn_by_the_keyboard_alone(page_of: OpenPage, service: Service) -> None:
     page = page_of(service.url)
     service.model.replies.add(
-        _call("hand_over", to="scheduling", reason="an appointment"),
-        _call("cancel_appointment", number=4711),
+        calling("hand_over", to="scheduling", reason="an appointment"),
+        calling("cancel_appointment", number=4711),
         Reply("It could not be found."),
     )
     page.keyboard.press("Tab")

@@ -1,7 +1,7 @@
 """The chat page between conversations, and before it knows which one it is in: what is said is said once, and where it was meant."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import Thread
 from urllib.request import Request, urlopen
 
@@ -22,11 +22,7 @@ _CURRENT = re.compile(r"/v1/session(/(messages|todos)|$|\?)")
 Hold = Callable[..., Callable[[], None]]
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left(service: Service) -> Iterator[None]:
-    yield
-    service.model.replies.clear()
-    service.model.faults.clear()
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 @pytest.fixture

@@ -1,32 +1,19 @@
 """The chat page: a conversation by typing and clicking, in a real browser on a real service."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import expect
 
 from dev.demo_model import Fault, Reply
-from tests.browser.chatting import is_quiet, mine, replies, say, session_of, turns_of, write
+from tests.browser.chatting import calling, is_quiet, mine, replies, say, session_of, turns_of, write
 from tests.browser.conftest import OpenPage
 from tests.browser.service import Service
 from tests.databases import run
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(service: Service) -> Iterator[None]:
-    yield
-    service.model.replies.clear()
-    service.model.faults.clear()
-
-
-def _call(name: str, **given: object) -> Reply:
-    return Reply(
-        [{"type": "text", "text": "One moment."}, {"type": "tool_use", "name": name, "input": given}]
-    )
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def _to_scheduling() -> Reply:
-    return _call("hand_over", to="scheduling", reason="an appointment")
+    return calling("hand_over", to="scheduling", reason="an appointment")
 
 
 def test_a_message_is_answered_by_whoever_it_was_handed_over_to(page_of: OpenPage, service: Service) -> None:
@@ -78,7 +65,7 @@ def test_a_person_is_shown_the_arguments_and_decides(
 ) -> None:
     page = page_of(service.url)
     reply = "It is as you wished."
-    service.model.replies.add(_to_scheduling(), _call("cancel_appointment", number=4711), Reply(reply))
+    service.model.replies.add(_to_scheduling(), calling("cancel_appointment", number=4711), Reply(reply))
     say(page, "Cancel my appointment, please.")
     card = page.locator("#asked .card")
     expect(card.get_by_role("heading")).to_have_text("Scheduling asks: cancel appointment?")
@@ -103,7 +90,7 @@ def test_a_person_is_shown_the_arguments_and_decides(
 def test_a_question_that_was_decided_elsewhere_is_gone_on_with(page_of: OpenPage, service: Service) -> None:
     page = page_of(service.url)
     service.model.replies.add(
-        _to_scheduling(), _call("cancel_appointment", number=12), Reply("Then I leave it.")
+        _to_scheduling(), calling("cancel_appointment", number=12), Reply("Then I leave it.")
     )
     say(page, "Cancel my appointment, please.")
     expect(page.locator("#asked .card")).to_be_visible()
@@ -119,7 +106,7 @@ def test_what_nobody_knows_the_outcome_of_is_asked_and_the_answer_is_told(
     page_of: OpenPage, service: Service
 ) -> None:
     page = page_of(service.url)
-    service.model.replies.add(_to_scheduling(), _call("cancel_appointment", number=13))
+    service.model.replies.add(_to_scheduling(), calling("cancel_appointment", number=13))
     say(page, "Cancel my appointment, please.")
     expect(page.locator("#asked .card")).to_be_visible()
     # As a function leaves it behind that died in the middle of a call.
@@ -146,7 +133,7 @@ def test_what_nobody_knows_the_outcome_of_is_asked_and_the_answer_is_told(
 
 def test_what_is_to_be_done_is_listed(page_of: OpenPage, service: Service) -> None:
     todos = [{"content": "find a time", "status": "completed"}, {"content": "book <it>", "status": "pending"}]
-    service.model.replies.add(_to_scheduling(), _call("set_todos", todos=todos), Reply("I have a plan."))
+    service.model.replies.add(_to_scheduling(), calling("set_todos", todos=todos), Reply("I have a plan."))
     page = page_of(service.url)
     expect(page.locator("#todos")).to_be_hidden()
     say(page, "I need an appointment.")

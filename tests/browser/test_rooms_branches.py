@@ -1,7 +1,6 @@
 """Forks, merges, and what is taken back, on the chat page."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
@@ -11,12 +10,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.conversing import act, begin, choose, dialog, mine, rooms, say, shown, titles
 from tests.browser.service import Service
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(service: Service) -> Iterator[None]:
-    yield
-    service.model.replies.clear()
-    service.model.faults.clear()
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def test_a_fork_goes_on_from_a_message_and_leads_back(page_of: OpenPage, service: Service) -> None:
